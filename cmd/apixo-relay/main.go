@@ -1,0 +1,98 @@
+// Command apixo-relay receives APIXO's webhooks, turns each into a CloudEvent
+// and stores it in NATS JetStream before it answers 200.
+//
+// This package knows what a person meets: arguments, signals, exit codes and
+// what is printed. What the program does is behind the doors of relay and
+// relay/ops.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitDone   = 0 // it did what was asked
+	exitFailed = 1 // it tried and failed
+	exitUsage  = 2 // wrong arguments or configuration: running it again changes nothing
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	// The first signal asks for an orderly end. From then on signals have their
+	// ordinary effect again, so that a second one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// world is what a command sees of the process that it runs in.
+type world struct {
+	environ        []string // as os.Environ gives it
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := rootCommand(world{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr})
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "apixo-relay: %v\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "apixo-relay: %v\n", err)
+		return exitFailed
+	}
+}
+
+// usageError marks an error that is the caller's to mend: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func rootCommand(w world) *cobra.Command {
+	serve := serveCommand(w)
+	root := &cobra.Command{
+		Use:   "apixo-relay",
+		Short: "Receives APIXO's webhooks and stores each as a CloudEvent in NATS JetStream",
+		Long: `apixo-relay receives the webhooks that APIXO sends when a task ends, and
+stores each as a CloudEvent in NATS JetStream before it answers 200.
+
+Without a command it serves. All settings are environment variables:
+'apixo-relay serve -h' lists them.`,
+		Example: serve.Example,
+		Args:    noArguments,
+		RunE:    serve.RunE,
+
+		SilenceErrors: true, // run prints them, once
+		SilenceUsage:  true, // an error says what to do; a page of flags would bury it
+	}
+	root.SetIn(w.stdin)
+	root.SetOut(w.stdout)
+	root.SetErr(w.stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; '%s -h' shows what it takes", err, c.CommandPath())}
+	})
+	root.AddCommand(serve, sendCommand(w), tailCommand(w), versionCommand(w))
+	return root
+}
+
+// noArguments refuses what a command does not take, a mistyped command above all.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("%q is not a command or argument of '%s'; '%[2]s -h' shows what it takes", args[0], c.CommandPath())}
+}

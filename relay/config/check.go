@@ -1,0 +1,224 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// SenderTimeout is how long APIXO waits for an answer (its webhook documentation).
+	SenderTimeout = 30 * time.Second
+	// SenderRetrySpan is the longest time from the start of the first delivery of
+	// one webhook to the end of the last: retries after 30 s, 2 min and 10 min,
+	// with each of the four deliveries running into SenderTimeout.
+	SenderRetrySpan = 30*time.Second + 2*time.Minute + 10*time.Minute + 4*SenderTimeout
+
+	// maxBodyBytes keeps an event, which can be twice as large as its body, within
+	// the 64 MiB that a NATS server can be configured to take.
+	maxBodyBytes = 31 << 20
+)
+
+var (
+	streamName    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+	subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}$`)
+	webhookPath   = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
+)
+
+// checker collects what is wrong with values that each were readable by themselves.
+type checker struct {
+	vars map[string]string
+	errs Errors
+}
+
+func (k *checker) expect(ok bool, variable, problem, hint string) {
+	if !ok {
+		k.errs = append(k.errs, Error{Variable: variable, Value: k.value(variable), Problem: problem, Hint: hint})
+	}
+}
+
+// value is what the variable is set to or defaults to, without a password in it.
+func (k *checker) value(variable string) string {
+	value := k.vars[variable]
+	if value == "" {
+		for _, v := range Variables() {
+			if v.Name == variable {
+				return v.Default
+			}
+		}
+	}
+	if variable == "NATS_URL" {
+		return RedactURLs(value)
+	}
+	return value
+}
+
+// check holds the values against their limits and against each other. It
+// settles the few that have two spellings.
+func (c *Config) check(vars map[string]string) Errors {
+	k := &checker{vars: vars}
+	c.checkWebhooks(k)
+	c.checkTLS(k)
+	if c.UsesEmbedded() {
+		c.checkEmbedded(k)
+	} else {
+		c.checkNATS(k)
+	}
+	c.checkStream(k)
+
+	source, err := url.Parse(c.Event.Source)
+	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
+	return k.errs
+}
+
+func (c *Config) checkWebhooks(k *checker) {
+	w := &c.Webhooks
+	goodAddr := k.addr("RELAY_LISTEN_ADDR", w.ListenAddr)
+	if c.Admin.Addr != "" {
+		k.addr("RELAY_ADMIN_ADDR", string(c.Admin.Addr))
+	}
+	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated {
+		k.expect(c.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
+			"other machines can reach it, and nothing tells APIXO's calls from anybody's",
+			"set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16') or RELAY_TLS_CLIENT_CA_FILE, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
+	}
+	if w.Path != "/" {
+		w.Path = strings.TrimSuffix(w.Path, "/")
+	}
+	k.expect(webhookPath.MatchString(w.Path) && path.Clean(w.Path) == w.Path, "RELAY_WEBHOOK_PATH",
+		"is not a plain absolute path", "write it like /webhook/apixo: letters, digits and . _ ~ - between single slashes")
+	k.expect(w.MaxBodyBytes >= 1024 && w.MaxBodyBytes <= maxBodyBytes, "RELAY_MAX_BODY_BYTES",
+		"is out of range", fmt.Sprintf("choose from 1024 to %d bytes", maxBodyBytes))
+	k.expect(w.MaxInFlight >= 1, "RELAY_MAX_IN_FLIGHT", "lets no webhook in", "choose 1 or more")
+	k.expect(w.PublishTimeout >= 100*time.Millisecond && w.PublishTimeout < SenderTimeout, "RELAY_PUBLISH_TIMEOUT",
+		"is out of range", fmt.Sprintf("choose from 100ms to less than %s, after which APIXO gives up on an answer", SenderTimeout))
+	k.expect(w.ShutdownTimeout > 0, "RELAY_SHUTDOWN_TIMEOUT", "leaves no time", "choose more than 0s")
+}
+
+func (c *Config) checkTLS(k *checker) {
+	w := c.Webhooks
+	k.expect(w.TLSCertFile == "" || w.TLSKeyFile != "", "RELAY_TLS_KEY_FILE", "is missing beside RELAY_TLS_CERT_FILE", "set both or neither")
+	k.expect(w.TLSKeyFile == "" || w.TLSCertFile != "", "RELAY_TLS_CERT_FILE", "is missing beside RELAY_TLS_KEY_FILE", "set both or neither")
+	k.expect(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
+		"client certificates need HTTPS", "set RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE too")
+	k.file("RELAY_TLS_CERT_FILE", w.TLSCertFile)
+	k.file("RELAY_TLS_KEY_FILE", w.TLSKeyFile)
+	k.file("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
+}
+
+func (c *Config) checkEmbedded(k *checker) {
+	hasCredentials := c.NATS.Token != "" || c.NATS.User != ""
+	if k.addr("RELAY_EMBEDDED_ADDR", c.Embedded.Addr) && !isLoopback(c.Embedded.Addr) && !c.Webhooks.AllowUnauthenticated {
+		k.expect(hasCredentials, "RELAY_EMBEDDED_ADDR",
+			"other machines can reach it, and the embedded broker would let anybody read and write",
+			"set NATS_TOKEN, or NATS_USER and NATS_PASSWORD, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
+	}
+	k.expect(c.NATS.User == "" || c.NATS.Password != "", "NATS_PASSWORD", "is missing beside NATS_USER", "set both or neither")
+	for _, v := range []struct{ name, value string }{
+		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CA", c.NATS.CA}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
+	} {
+		k.expect(v.value == "", v.name, "is for an external broker, and NATS_URL does not name one", "set NATS_URL, or unset it")
+	}
+	k.expect(c.Stream.Replicas == 1, "RELAY_STREAM_REPLICAS", "the embedded broker is a single server", "set NATS_URL to a cluster, or leave it at 1")
+}
+
+func (c *Config) checkNATS(k *checker) {
+	for _, s := range list(c.NATS.URL) {
+		u, err := url.Parse(s)
+		if err == nil && u.Host == "" && !strings.Contains(s, "://") {
+			u, err = url.Parse("nats://" + s) // the client takes a bare host:port too
+		}
+		good := err == nil && u.Host != ""
+		if good {
+			switch u.Scheme {
+			case "nats", "tls", "ws", "wss":
+			default:
+				good = false
+			}
+		}
+		k.expect(good, "NATS_URL", "is not a list of broker addresses", "write it like nats://host:4222, with commas between several")
+		if !good {
+			break
+		}
+	}
+	k.expect(c.NATS.Cert == "" || c.NATS.Key != "", "NATS_KEY", "is missing beside NATS_CERT", "set both or neither")
+	k.expect(c.NATS.Key == "" || c.NATS.Cert != "", "NATS_CERT", "is missing beside NATS_KEY", "set both or neither")
+	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
+	k.file("NATS_CREDS", c.NATS.Creds)
+	k.file("NATS_NKEY", c.NATS.NKey)
+	k.file("NATS_CA", c.NATS.CA)
+	k.file("NATS_CERT", c.NATS.Cert)
+	k.file("NATS_KEY", c.NATS.Key)
+}
+
+func (c *Config) checkStream(k *checker) {
+	s := c.Stream
+	const nameHint = "1 to 255 letters, digits, - and _"
+	k.expect(streamName.MatchString(s.Name), "RELAY_STREAM", "is not a stream name", nameHint)
+	k.expect(streamName.MatchString(s.Quarantine), "RELAY_QUARANTINE_STREAM", "is not a stream name", nameHint)
+	k.expect(s.Name != s.Quarantine, "RELAY_QUARANTINE_STREAM", "is RELAY_STREAM too", "choose another name: what could not become an event must stay apart")
+	k.expect(subjectPrefix.MatchString(s.Prefix), "RELAY_SUBJECT_PREFIX", "is not a subject prefix", "up to 8 tokens of letters, digits, - and _, with dots between them")
+	k.expect(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "RELAY_STREAM_REPLICAS", "is not a number of replicas", "choose 1, 3 or 5: an even number survives no more failures than the odd one below it")
+	k.expect(s.MaxAge == 0 || s.MaxAge >= time.Second, "RELAY_STREAM_MAX_AGE", "is too short", "choose 1s or more, or 0s to keep events for ever")
+	k.expect(s.MaxBytes == -1 || s.MaxBytes > 0, "RELAY_STREAM_MAX_BYTES", "is out of range", "choose a size in bytes, or -1 for no bound")
+	k.expect(s.Dedupe >= 100*time.Millisecond, "RELAY_DEDUPE_WINDOW", "is too short", "choose 15m or more: APIXO's last retry comes up to "+SenderRetrySpan.String()+" after the first try")
+	k.expect(s.MaxAge == 0 || s.Dedupe <= s.MaxAge, "RELAY_DEDUPE_WINDOW", "is longer than RELAY_STREAM_MAX_AGE ("+s.MaxAge.String()+")", "JetStream remembers ids only of events that it still has: shorten the one or lengthen the other")
+}
+
+// addr expects a host and a port; it reports whether it is one.
+func (k *checker) addr(variable, addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	k.expect(err == nil, variable, "is not an address", "write it like 127.0.0.1:8720, :8720 or [::1]:8720")
+	return err == nil
+}
+
+// file expects a file that can be read, if one is named.
+func (k *checker) file(variable, name string) {
+	if name == "" {
+		return
+	}
+	f, err := os.Open(name)
+	if err == nil {
+		err = f.Close()
+	}
+	k.expect(err == nil, variable, fmt.Sprintf("cannot be opened: %v", err), "name a file that this user may read")
+}
+
+// isLoopback reports whether only this machine can reach the address. A host
+// name other than localhost is taken to be reachable: what it resolves to can change.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// RedactURLs replaces what may be a secret in comma-separated broker addresses:
+// a user, which may be a token, and a password.
+func RedactURLs(urls string) string {
+	items := list(urls)
+	for i, s := range items {
+		if at := strings.LastIndexByte(s, '@'); at >= 0 {
+			scheme, _, ok := strings.Cut(s[:at], "://")
+			if ok {
+				scheme += "://"
+			} else {
+				scheme = ""
+			}
+			items[i] = scheme + "***@" + s[at+1:]
+		}
+	}
+	return strings.Join(items, ",")
+}

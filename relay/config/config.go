@@ -1,0 +1,188 @@
+// Package config reads the environment once and turns it into values that
+// cannot be wrong any more: whoever holds a Config from Load need not check it.
+//
+// It knows the names, defaults and limits of the settings. It must not know
+// what they are used for: no HTTP, no NATS, no other room.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Config is every setting of the relay and its commands. The fields' env tags
+// name the variables, the doc tags explain them; the settings tables of the
+// README and of 'apixo-relay serve -h' are made from both.
+type Config struct {
+	// Webhooks is where webhooks arrive and who may send them.
+	Webhooks Webhooks
+	// Admin is the endpoint for health, readiness and metrics.
+	Admin Admin
+	// Log is what is logged, and how.
+	Log Log
+	// NATS is the way to an external broker.
+	NATS NATS
+	// Embedded is the broker inside the relay, used when NATS.URL is empty.
+	Embedded Embedded
+	// Stream is where events are stored.
+	Stream Stream
+	// Event is how a webhook becomes a CloudEvent.
+	Event Event
+
+	// Unknown are the names of variables that start with RELAY_ and mean
+	// nothing here: mistyped, or of another version. They are worth a warning
+	// and no more, since Kubernetes makes such names from those of services.
+	Unknown []string `env:"-"`
+}
+
+// Webhooks is where webhooks arrive and who may send them.
+type Webhooks struct {
+	// ListenAddr is a host and port; port 0 takes a free one.
+	ListenAddr string `env:"RELAY_LISTEN_ADDR" envDefault:"127.0.0.1:8720" doc:"where webhooks arrive, as host:port. The default is reachable from this machine only, which is right for a sidecar behind a TLS-terminating proxy"`
+	// Path starts with a slash and, but for the path / itself, ends without one.
+	Path string `env:"RELAY_WEBHOOK_PATH" envDefault:"/webhook/apixo" doc:"path of the callback URL, without the token"`
+	// Tokens are the secrets that are valid now. TokensFile, where given, is
+	// the file that they came from.
+	Tokens     Tokens `env:"RELAY_WEBHOOK_TOKENS" doc:"comma-separated secrets of 16 characters or more, one of which each callback URL must bring: APIXO signs nothing, so the URL is all there is to tell its calls from others. Several are valid at once: add the new one, change the callback URLs, remove the old one. Read from a file, a change of the file is taken up without a restart"`
+	TokensFile string `env:"-"`
+	// AllowUnauthenticated lifts the refusal to be reachable without a secret.
+	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true"`
+	// AllowedCIDRs are the addresses that may send; none means any.
+	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
+	// TrustedProxies are the peers whose forwarding headers are believed.
+	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers are believed; from anyone else those headers are ignored"`
+	// TLSCertFile, TLSKeyFile and TLSClientCAFile are PEM files.
+	TLSCertFile     string `env:"RELAY_TLS_CERT_FILE" doc:"PEM certificate chain; with it the relay speaks HTTPS itself. A changed file is taken up without a restart"`
+	TLSKeyFile      string `env:"RELAY_TLS_KEY_FILE" doc:"PEM private key of the certificate"`
+	TLSClientCAFile string `env:"RELAY_TLS_CLIENT_CA_FILE" doc:"PEM certificates of the authorities whose client certificates are asked for (mTLS)"`
+	// MaxBodyBytes bounds a request body.
+	MaxBodyBytes int64 `env:"RELAY_MAX_BODY_BYTES" envDefault:"262144" doc:"larger bodies get 413. An event can be twice as large as its webhook, so this is checked at start against the broker's max_payload"`
+	// MaxInFlight bounds the webhooks that are worked on at once.
+	MaxInFlight int `env:"RELAY_MAX_IN_FLIGHT" envDefault:"1024" doc:"more webhooks at once get 503 with Retry-After. This times RELAY_MAX_BODY_BYTES bounds the memory that bodies can take"`
+	// PublishTimeout is the whole budget for one webhook.
+	PublishTimeout time.Duration `env:"RELAY_PUBLISH_TIMEOUT" envDefault:"20s" doc:"the whole budget for one webhook, from its headers to the answer; must stay under the 30s after which APIXO gives up on an answer"`
+	// ShutdownTimeout bounds the orderly end.
+	ShutdownTimeout time.Duration `env:"RELAY_SHUTDOWN_TIMEOUT" envDefault:"25s" doc:"how long webhooks in flight may take to finish after SIGTERM or SIGINT; Kubernetes kills after 30s unless told otherwise"`
+}
+
+// Admin is the endpoint for health, readiness and metrics.
+type Admin struct {
+	// Addr is a host and port, or empty where the endpoint is off.
+	Addr AdminAddr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:8721" doc:"where /healthz, /readyz and /metrics answer; off disables them"`
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	// Level is the least level that is logged.
+	Level slog.Level `env:"RELAY_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	// Format is the form of a log line.
+	Format LogFormat `env:"RELAY_LOG_FORMAT" envDefault:"auto" doc:"text, json, or auto: text on a terminal and JSON otherwise. Logs go to standard error"`
+}
+
+// NATS is the way to an external broker. The variables have the names that the
+// nats command line tool uses.
+type NATS struct {
+	// URL is one server or several, comma-separated; empty means the embedded broker.
+	URL      string `env:"NATS_URL" doc:"the broker, or several of one cluster, comma-separated; unset means the embedded one"`
+	Creds    string `env:"NATS_CREDS" doc:"file with user credentials (JWT and seed)"`
+	NKey     string `env:"NATS_NKEY" doc:"file with an NKey seed"`
+	User     string `env:"NATS_USER" doc:"user name. With the embedded broker: the one that it asks its clients for"`
+	Password string `env:"NATS_PASSWORD" secret:"true" doc:"password of that user"`
+	Token    string `env:"NATS_TOKEN" secret:"true" doc:"token. With the embedded broker: the one that it asks its clients for"`
+	CA       string `env:"NATS_CA" doc:"PEM file with the authorities that the broker's certificate is checked against, instead of the system's"`
+	Cert     string `env:"NATS_CERT" doc:"PEM file with the client certificate"`
+	Key      string `env:"NATS_KEY" doc:"PEM file with the client certificate's key"`
+}
+
+// Embedded is the broker inside the relay.
+type Embedded struct {
+	// DataDir is the folder of the broker's store.
+	DataDir string `env:"RELAY_DATA_DIR" envDefault:"apixo-relay-data" doc:"folder of the embedded broker's store; one relay at a time"`
+	// Addr is where consumers reach the embedded broker; port 0 takes a free one.
+	Addr string `env:"RELAY_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" doc:"where consumers reach the embedded broker. An address that other machines can reach needs NATS_TOKEN or NATS_USER and NATS_PASSWORD"`
+	// Sync says what a 200 promises.
+	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, so it survives a power loss; interval: fsynced in the background every two minutes, so it survives a crash of the relay but not of the machine"`
+}
+
+// Stream is where events are stored.
+type Stream struct {
+	// Name is the stream of the events.
+	Name string `env:"RELAY_STREAM" envDefault:"APIXO" doc:"name of the stream that holds the events"`
+	// Quarantine is the stream of what could not become an event.
+	Quarantine string `env:"RELAY_QUARANTINE_STREAM" envDefault:"APIXO_QUARANTINE" doc:"name of the stream that keeps what could not become an event"`
+	// Prefix is the first token, or tokens, of every subject.
+	Prefix string `env:"RELAY_SUBJECT_PREFIX" envDefault:"apixo" doc:"first token or tokens of every subject"`
+	// Policy says whose the streams are.
+	Policy StreamPolicy `env:"RELAY_STREAM_POLICY" envDefault:"create" doc:"create: make missing streams, never change existing ones; update: bring them to this configuration; require: they must exist, because something else manages them"`
+	// Replicas is the number of servers that store each event.
+	Replicas int `env:"RELAY_STREAM_REPLICAS" envDefault:"1" doc:"servers of a cluster that store each event: 1, 3 or 5"`
+	// MaxAge is how long events are kept; 0 means for ever.
+	MaxAge time.Duration `env:"RELAY_STREAM_MAX_AGE" envDefault:"168h" doc:"how long events are kept; 0s means for ever"`
+	// MaxBytes bounds a stream; -1 means no bound.
+	MaxBytes int64 `env:"RELAY_STREAM_MAX_BYTES" envDefault:"-1" doc:"size of a stream in bytes, -1 for no bound. A full stream refuses new events (503) and never evicts old ones silently"`
+	// Dedupe is the duplicate window.
+	Dedupe time.Duration `env:"RELAY_DEDUPE_WINDOW" envDefault:"1h" doc:"how long a task id is remembered: within it, a repeated webhook stores nothing. APIXO's last retry comes up to 14m30s after the first try"`
+}
+
+// Event is how a webhook becomes a CloudEvent.
+type Event struct {
+	// Source is the CloudEvents source attribute.
+	Source string `env:"RELAY_CE_SOURCE" envDefault:"https://api.apixo.ai" doc:"the CloudEvents attribute source, a URI reference"`
+	// Mode is the content mode of the NATS protocol binding.
+	Mode CEMode `env:"RELAY_CE_MODE" envDefault:"structured" doc:"structured: the message is the whole CloudEvent as JSON; binary: the message is the data, the attributes are headers"`
+	// Attributes are query parameters of the callback URL that are kept.
+	Attributes Attributes `env:"RELAY_CALLBACK_ATTRIBUTES" envDefault:"model" doc:"comma-separated query parameters of the callback URL that become CloudEvents extension attributes: a webhook does not say which model it is about, the URL can"`
+}
+
+// UsesEmbedded reports whether the broker is the one inside the relay.
+func (c Config) UsesEmbedded() bool { return c.NATS.URL == "" }
+
+// HasSenderPolicy reports whether anything but the address tells senders apart.
+func (c Config) HasSenderPolicy() bool {
+	return len(c.Webhooks.Tokens) > 0 || c.Webhooks.TLSClientCAFile != ""
+}
+
+// CallbackURL is the URL that reaches the webhook endpoint from this machine,
+// with the first of the tokens where there are any: a secret, not to be printed.
+func (c Config) CallbackURL() string { return c.WebhookURL(c.Webhooks.ListenAddr, c.firstToken()) }
+
+// WebhookURL is the URL of the webhook endpoint at the address at which it
+// really listens, with a token, or with what stands for one, as its last segment.
+func (c Config) WebhookURL(addr, token string) string {
+	u := url.URL{Scheme: "http", Host: reachable(addr), Path: c.Webhooks.Path}
+	if c.Webhooks.TLSCertFile != "" {
+		u.Scheme = "https"
+	}
+	if token == "" {
+		return u.String()
+	}
+	if u.Path == "/" {
+		u.Path = ""
+	}
+	return u.String() + "/" + url.PathEscape(token)
+}
+
+func (c Config) firstToken() string {
+	if len(c.Webhooks.Tokens) == 0 {
+		return ""
+	}
+	return c.Webhooks.Tokens[0]
+}
+
+// EmbeddedURL is where clients on this machine find the embedded broker.
+func (c Config) EmbeddedURL() string { return "nats://" + reachable(c.Embedded.Addr) }
+
+// reachable replaces the address that means every interface by one that can be dialled.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,192 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Load reads the settings from environment variables in the form of os.Environ.
+// A variable that is set but empty counts as unset. Of every variable that
+// holds a secret X there is also X_FILE, which names a file to read it from.
+//
+// All that is wrong is reported together, in one Errors.
+func Load(environ []string) (Config, error) {
+	vars := make(map[string]string, len(environ))
+	for _, entry := range environ {
+		if name, value, ok := strings.Cut(entry, "="); ok && value != "" {
+			vars[name] = value
+		}
+	}
+
+	var c Config
+	known := Variables()
+	errs := readSecretFiles(known, vars)
+	c.Webhooks.TokensFile = vars["RELAY_WEBHOOK_TOKENS_FILE"]
+	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
+		errs = append(errs, explain(err, known, vars)...)
+	}
+	// What depends on several values is only told once each of them is good by
+	// itself: otherwise one mistake would be reported twice.
+	if len(errs) == 0 {
+		errs = c.check(vars)
+	}
+	if len(errs) > 0 {
+		slices.SortStableFunc(errs, func(a, b Error) int { return strings.Compare(a.Variable, b.Variable) })
+		return Config{}, errs
+	}
+	c.Unknown = unknown(known, vars)
+	return c, nil
+}
+
+// Variable is one setting.
+type Variable struct {
+	// Name is the environment variable.
+	Name string
+	// Default is its value when it is unset, or empty.
+	Default string
+	// Doc says what it means and why one would change it.
+	Doc string
+	// Secret reports whether its value must never be shown, and Name+"_FILE" is read too.
+	Secret bool
+
+	field string // of the struct that it is read into
+	typ   reflect.Type
+}
+
+// Variables lists all settings in their order in Config.
+func Variables() []Variable {
+	var vars []Variable
+	for group := range reflect.TypeFor[Config]().Fields() {
+		if group.Type.Kind() != reflect.Struct {
+			continue
+		}
+		for field := range group.Type.Fields() {
+			name := field.Tag.Get("env")
+			if name == "" || name == "-" {
+				continue
+			}
+			vars = append(vars, Variable{
+				Name:    name,
+				Default: field.Tag.Get("envDefault"),
+				Doc:     field.Tag.Get("doc"),
+				Secret:  field.Tag.Get("secret") == "true" || field.Type == reflect.TypeFor[Tokens](),
+				field:   field.Name,
+				typ:     field.Type,
+			})
+		}
+	}
+	return vars
+}
+
+// maxSecretFileBytes bounds what is read of a secret's file, so that a path to
+// a device or a log by mistake cannot fill the memory.
+const maxSecretFileBytes = 64 << 10
+
+// ReadSecretFile reads a secret from a file and trims the white space around
+// it, the final newline above all. Its errors name the file, never its content.
+func ReadSecretFile(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Size() > maxSecretFileBytes {
+		return "", fmt.Errorf("%s has %d bytes, which is no secret: at most %d are read", path, info.Size(), maxSecretFileBytes)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimSpace(string(content))
+	if secret == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return secret, nil
+}
+
+// readSecretFiles puts the content of each X_FILE in the place of X.
+func readSecretFiles(known []Variable, vars map[string]string) (errs Errors) {
+	for _, v := range known {
+		file := v.Name + "_FILE"
+		path := vars[file]
+		if !v.Secret || path == "" {
+			continue
+		}
+		if vars[v.Name] != "" {
+			errs = append(errs, Error{Variable: file, Value: path, Problem: v.Name + " is set too", Hint: "unset one of them"})
+			continue
+		}
+		secret, err := ReadSecretFile(path)
+		if err != nil {
+			errs = append(errs, Error{Variable: file, Value: path, Problem: "cannot be read: " + err.Error(), Hint: "name a file that holds the secret and that this user may read"})
+			continue
+		}
+		vars[v.Name] = secret
+	}
+	return errs
+}
+
+// explain turns the parser's errors, which name Go fields and types, into ones
+// that name variables.
+func explain(err error, known []Variable, vars map[string]string) (errs Errors) {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return Errors{{Problem: err.Error()}}
+	}
+	for _, err := range all.Errors {
+		var parse env.ParseError
+		if !errors.As(err, &parse) {
+			errs = append(errs, Error{Problem: err.Error()})
+			continue
+		}
+		i := slices.IndexFunc(known, func(v Variable) bool { return v.field == parse.Name && v.typ == parse.Type })
+		if i < 0 {
+			errs = append(errs, Error{Problem: err.Error()})
+			continue
+		}
+		v := known[i]
+		e := Error{Variable: v.Name, Value: vars[v.Name], Secret: v.Secret, Problem: parse.Err.Error()}
+		e.Problem, e.Hint = reword(v.typ, e.Problem)
+		errs = append(errs, e)
+	}
+	return errs
+}
+
+// reword says in a user's words what Go's parsers say in theirs. The types of
+// this package word their own errors.
+func reword(typ reflect.Type, problem string) (reworded, hint string) {
+	switch {
+	case typ == reflect.TypeFor[time.Duration]():
+		return "is not a duration", "write it like 20s, 1h30m or 500ms"
+	case typ.Kind() == reflect.Bool:
+		return "is not a truth value", "write true or false"
+	case typ.PkgPath() == "log/slog":
+		return "is not a log level", "write debug, info, warn or error"
+	case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:
+		return "is not a whole number", "write digits only, without a unit"
+	default:
+		return problem, ""
+	}
+}
+
+// unknown finds the variables that look like settings and are none.
+func unknown(known []Variable, vars map[string]string) (names []string) {
+	for name := range vars {
+		if !strings.HasPrefix(name, "RELAY_") {
+			continue
+		}
+		if !slices.ContainsFunc(known, func(v Variable) bool {
+			return name == v.Name || v.Secret && name == v.Name+"_FILE"
+		}) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,237 @@
+package send
+
+import (
+	"cmp"
+	"math"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+const (
+	// maxDetailBytes bounds the title and the detail of a problem, so that what
+	// a receiver writes cannot fill the summary.
+	maxDetailBytes = 400
+
+	// maxShownBytes bounds the answer that is kept whole.
+	maxShownBytes = 4 << 10
+)
+
+// Summary is what came of a run. Its JSON form holds the same facts under names
+// that stay.
+type Summary struct {
+	Target     string `json:"target"`     // scheme and host of the callback URL
+	Webhooks   int    `json:"webhooks"`   // asked for: Delivered, Failed, Unfinished and NotStarted together
+	Delivered  int    `json:"delivered"`  // answered 200 in the end
+	Failed     int    `json:"failed"`     // abandoned after their last attempt
+	Unfinished int    `json:"unfinished"` // broken off, or waiting for another attempt, when the run was stopped
+	NotStarted int    `json:"notStarted"` // not tried when the run was stopped
+
+	Attempts   int `json:"attempts"`
+	Duplicates int `json:"duplicates"` // of the 200s, those that say "duplicate": true
+	Conflicts  int `json:"conflicts"`  // of the 200s, those that say "conflict": true
+
+	// Answers counts the attempts by what came back: 200 first, then the most
+	// frequent first.
+	Answers []AnswerCount `json:"answers"`
+
+	DurationSeconds   float64 `json:"durationSeconds"`
+	AttemptsPerSecond float64 `json:"attemptsPerSecond"`
+
+	// Latency is of the attempts that were answered, whatever the status. nil
+	// when none was.
+	Latency *Latency `json:"latencyMilliseconds"`
+
+	// Answer is what came back last, when one webhook was asked for, else nil.
+	Answer *Answer `json:"answer"`
+}
+
+// AllDelivered tells whether every webhook ended with a 200.
+func (s Summary) AllDelivered() bool { return s.Delivered == s.Webhooks }
+
+// AnswerCount is how many attempts came to the same end: an HTTP status, or, if
+// there was no answer, a cause.
+type AnswerCount struct {
+	Status int    `json:"status,omitzero"`
+	Error  string `json:"error,omitzero"` // why there was no answer, in a few words
+	Count  int    `json:"count"`
+
+	// Title and Detail are from the first of these answers, unless it was a 200:
+	// of its problem document, or, as Detail, the beginning of whatever else it
+	// held. Without an answer, Detail is the first error. One line each, at most
+	// some 400 bytes.
+	Title  string `json:"title,omitzero"`
+	Detail string `json:"detail,omitzero"`
+}
+
+// Answer is one answer in full, or the lack of one.
+type Answer struct {
+	TaskID      string `json:"taskId"` // empty for a payload that is sent as it is
+	Status      int    `json:"status,omitzero"`
+	Error       string `json:"error,omitzero"` // why there was no answer
+	ContentType string `json:"contentType"`
+	Body        string `json:"body"`      // the first 4 KiB of it, without control characters
+	Truncated   bool   `json:"truncated"` // the body is longer than that
+}
+
+// Latency is how long answers took, in milliseconds, from the call to the last
+// byte of the body. The percentiles are by nearest rank: the smallest of the
+// samples that at least so many percent of them do not exceed, so each is a
+// latency that really occurred.
+type Latency struct {
+	Samples int     `json:"samples"`
+	Min     float64 `json:"min"`
+	P50     float64 `json:"p50"`
+	P90     float64 `json:"p90"`
+	P99     float64 `json:"p99"`
+	Max     float64 `json:"max"`
+}
+
+// newLatency sorts the samples. It returns nil when there are none.
+func newLatency(samples []time.Duration) *Latency {
+	if len(samples) == 0 {
+		return nil
+	}
+	slices.Sort(samples)
+	at := func(percent int) float64 {
+		d := samples[nearestRank(percent, len(samples))-1]
+		return float64(d.Microseconds()) / 1000
+	}
+	return &Latency{Samples: len(samples), Min: at(0), P50: at(50), P90: at(90), P99: at(99), Max: at(100)}
+}
+
+// nearestRank is the rank, from 1, of a percentile among count samples.
+func nearestRank(percent, count int) int {
+	return max(1, (percent*count+99)/100)
+}
+
+// ending is what attempts are counted by.
+type ending struct {
+	status int
+	cause  string
+}
+
+// tally gathers a summary, one attempt after the other.
+type tally struct {
+	partial           Summary
+	delivered, failed int
+	endings           map[ending]*AnswerCount
+	latencies         []time.Duration
+	redactor          redactor
+}
+
+func newTally(o Options) *tally {
+	return &tally{
+		partial:  Summary{Target: target(o.URL), Webhooks: o.total()},
+		endings:  make(map[ending]*AnswerCount),
+		redactor: newRedactor(o.URL),
+	}
+}
+
+// target is as much of a callback URL as may be shown.
+func target(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// attempt counts an attempt that was made.
+func (t *tally) attempt(r result) {
+	a := r.answer
+	t.partial.Attempts++
+	if a.status != 0 {
+		t.latencies = append(t.latencies, a.latency)
+	}
+	if a.status == http.StatusOK {
+		t.receipt(a)
+	}
+	key := ending{a.status, a.cause}
+	count := t.endings[key]
+	if count == nil {
+		count = t.explained(a)
+		t.endings[key] = count
+	}
+	count.Count++
+	if t.partial.Webhooks == 1 {
+		// Blotted out before it is cut, lest half a secret stays.
+		body, cut := shorten(t.redactor.secrets.Replace(string(a.body)), maxShownBytes)
+		t.partial.Answer = &Answer{
+			TaskID:      r.delivery.taskID,
+			Status:      a.status,
+			Error:       a.cause,
+			ContentType: t.redactor.clean(a.contentType, maxDetailBytes),
+			Body:        printable(body),
+			Truncated:   cut || a.longer,
+		}
+	}
+}
+
+// receipt counts what a 200 says about the webhook. Other receivers than the
+// relay may answer anything, which then says nothing.
+func (t *tally) receipt(a answer) {
+	var receipt struct {
+		Duplicate bool `json:"duplicate"`
+		Conflict  bool `json:"conflict"`
+	}
+	if json.Unmarshal(a.body, &receipt) != nil {
+		return
+	}
+	if receipt.Duplicate {
+		t.partial.Duplicates++
+	}
+	if receipt.Conflict {
+		t.partial.Conflicts++
+	}
+}
+
+// explained begins the count of a status or cause with what its first answer
+// tells about it.
+func (t *tally) explained(a answer) *AnswerCount {
+	count := &AnswerCount{Status: a.status, Error: a.cause, Detail: a.detail}
+	if a.status == http.StatusOK || a.status == 0 {
+		return count
+	}
+	var problem struct {
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+	}
+	mediaType, _, _ := mime.ParseMediaType(a.contentType)
+	if mediaType == "application/problem+json" && json.Unmarshal(a.body, &problem) == nil {
+		count.Title = t.redactor.clean(problem.Title, maxDetailBytes)
+		count.Detail = t.redactor.clean(problem.Detail, maxDetailBytes)
+	} else {
+		count.Detail = t.redactor.clean(string(a.body), maxDetailBytes)
+	}
+	return count
+}
+
+// summary concludes the tally of a run that took so long and began so many
+// webhooks.
+func (t *tally) summary(took time.Duration, begun int) Summary {
+	s := t.partial
+	s.Delivered, s.Failed = t.delivered, t.failed
+	s.Unfinished = begun - t.delivered - t.failed
+	s.NotStarted = s.Webhooks - begun
+	s.Answers = make([]AnswerCount, 0, len(t.endings))
+	for _, count := range t.endings {
+		s.Answers = append(s.Answers, *count)
+	}
+	slices.SortFunc(s.Answers, func(a, b AnswerCount) int {
+		switch http.StatusOK {
+		case a.Status:
+			return -1
+		case b.Status:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error))
+	})
+	s.DurationSeconds = round3(took.Seconds())
+	if took > 0 {
+		s.AttemptsPerSecond = round3(float64(s.Attempts) / took.Seconds())
+	}
+	s.Latency = newLatency(t.latencies)
+	return s
+}
+
+// round3 keeps three decimals, more than anybody reads.
+func round3(x float64) float64 { return math.Round(x*1000) / 1000 }

@@ -1,0 +1,135 @@
+package send
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// WriteText writes the summary for a person to read, an answer that is kept in
+// full first. The form may change; scripts use the JSON one. The error is the
+// writer's.
+func (s Summary) WriteText(w io.Writer) error {
+	var b strings.Builder
+	if s.Answer != nil {
+		s.Answer.text(&b)
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "webhooks  %d to %s: %d delivered, %d failed", s.Webhooks, s.Target, s.Delivered, s.Failed)
+	if s.Unfinished > 0 {
+		fmt.Fprintf(&b, ", %d unfinished", s.Unfinished)
+	}
+	if s.NotStarted > 0 {
+		fmt.Fprintf(&b, ", %d not started", s.NotStarted)
+	}
+	fmt.Fprintf(&b, "\nattempts  %d in %s", s.Attempts, milliseconds(s.DurationSeconds*1000))
+	if s.Attempts > 1 {
+		fmt.Fprintf(&b, ", %s a second", shortNumber(s.AttemptsPerSecond))
+	}
+	b.WriteByte('\n')
+	s.answersText(&b)
+	s.latencyText(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// answersText writes a line for each kind of answer, and below it what the
+// first of them said.
+func (s Summary) answersText(b *strings.Builder) {
+	width := 1
+	for _, a := range s.Answers {
+		width = max(width, len(strconv.Itoa(a.Count)))
+	}
+	for i, a := range s.Answers {
+		label := "answers"
+		if i > 0 {
+			label = ""
+		}
+		fmt.Fprintf(b, "%-9s %*d × %s", label, width, a.Count, StatusLine(a.Status, a.Error))
+		if a.Status == http.StatusOK && s.Duplicates+s.Conflicts > 0 {
+			fmt.Fprintf(b, " (%d duplicate, %d conflict)", s.Duplicates, s.Conflicts)
+		}
+		b.WriteByte('\n')
+		// A single answer is shown in full already.
+		shown := s.Answer != nil && s.Attempts == 1 && s.Answer.Body != ""
+		if why := a.why(); why != "" && !shown {
+			fmt.Fprintf(b, "%*s%s\n", 10+width+3, "", why)
+		}
+	}
+}
+
+// why puts title and detail together, as far as there are any.
+func (a AnswerCount) why() string {
+	switch {
+	case a.Title == "":
+		return a.Detail
+	case a.Detail == "":
+		return a.Title
+	}
+	return a.Title + ": " + a.Detail
+}
+
+func (s Summary) latencyText(b *strings.Builder) {
+	switch l := s.Latency; {
+	case l == nil:
+	case l.Samples == 1:
+		fmt.Fprintf(b, "latency   %s\n", milliseconds(l.Max))
+	default:
+		fmt.Fprintf(b, "latency   min %s, p50 %s, p90 %s, p99 %s, max %s\n",
+			milliseconds(l.Min), milliseconds(l.P50), milliseconds(l.P90), milliseconds(l.P99), milliseconds(l.Max))
+	}
+}
+
+// text writes the status and the body, JSON on several lines.
+func (a *Answer) text(b *strings.Builder) {
+	if a.TaskID != "" {
+		fmt.Fprintf(b, "task %s\n", printable(a.TaskID))
+	}
+	b.WriteString(StatusLine(a.Status, a.Error))
+	b.WriteByte('\n')
+	body := a.Body
+	// A body that was cut is not JSON any more and stays as it is.
+	if value := jsontext.Value(body); !a.Truncated && value.Indent(jsontext.WithIndent("  ")) == nil {
+		body = string(value)
+	}
+	if body = strings.TrimSpace(body); body != "" {
+		b.WriteString(body)
+		b.WriteByte('\n')
+	}
+	if a.Truncated {
+		b.WriteString("… and more\n")
+	}
+}
+
+// StatusLine is an HTTP status with its meaning, such as "200 OK", or, for
+// status 0, the cause.
+func StatusLine(status int, cause string) string {
+	if status == 0 {
+		return cause
+	}
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
+// milliseconds writes a duration with about three digits and its unit.
+func milliseconds(ms float64) string {
+	if ms >= 1000 {
+		return shortNumber(ms/1000) + " s"
+	}
+	return shortNumber(ms) + " ms"
+}
+
+// shortNumber writes a number with three digits or, from 1000 on, without
+// decimals.
+func shortNumber(x float64) string {
+	switch {
+	case x >= 100:
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case x >= 10:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(x, 'f', 2, 64)
+}

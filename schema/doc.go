@@ -1,0 +1,19 @@
+// Package schema is the contract between APIXO, the relay and whoever consumes
+// its events: what APIXO sends, what the relay publishes, and the names of
+// types, subjects and streams.
+//
+// A consumer in Go needs nothing else. [DecodeMessage] turns a NATS message of
+// either content mode into an [Event], and [Event.Task] into a [Task]:
+//
+//	event, err := schema.DecodeMessage(msg.Headers(), msg.Data())
+//	...
+//	task, err := event.Task()
+//	...
+//	fmt.Println(task.ID, task.ResultURLs)
+//
+// Who already has a CloudEvent from another library passes its data to
+// [DecodeTask].
+//
+// All functions here are pure, from bytes to values. The package must not know
+// HTTP, NATS, the environment or clocks.
+package schema

@@ -1,0 +1,164 @@
+package schema
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Event is a CloudEvent (version 1.0) as the relay publishes it.
+type Event struct {
+	// ID is the task's id, or a digest of the body for what is quarantined.
+	ID string
+	// Source is where it comes from, https://api.apixo.ai unless configured otherwise.
+	Source string
+	// Type is one of the Type constants.
+	Type string
+	// Subject is the task's id; empty for a rejected webhook, which tells none.
+	Subject string
+	// Time is when the task ended, or else when the webhook came.
+	Time time.Time
+	// DataContentType and DataSchema describe Data.
+	DataContentType, DataSchema string
+	// Extensions are the other attributes: those of the callback URL, such as
+	// model, and reason and detail on what is quarantined. Nil if there are none.
+	Extensions map[string]string
+	// Data is the payload; for a task, DecodeTask reads it.
+	Data []byte
+}
+
+// Task reads the data of a task's event. It returns an error if the event is of
+// another type, and an [Error] if its data is no task.
+func (e Event) Task() (Task, error) {
+	switch e.Type {
+	case TypeTaskSuccess, TypeTaskFailed:
+		return DecodeTask(e.Data)
+	default:
+		return Task{}, fmt.Errorf("the event %q is of type %q, which carries no task", e.ID, e.Type)
+	}
+}
+
+// Header names of the CloudEvents NATS protocol binding (1.0.3-wip, section 3).
+const (
+	headerPrefix      = "ce-"
+	headerContentType = "Content-Type"
+	structuredPrefix  = "application/cloudevents"
+)
+
+// DecodeMessage reads the headers and the payload of a NATS message in either
+// content mode; a nats.Header can be passed as it is.
+func DecodeMessage(header map[string][]string, payload []byte) (Event, error) {
+	if strings.HasPrefix(strings.ToLower(headerValue(header, headerContentType)), structuredPrefix) {
+		return decodeStructured(payload)
+	}
+	return decodeBinary(header, payload)
+}
+
+// headerValue finds a header by its name in any case: NATS headers keep the
+// case of their names, and the binding calls the names case-insensitive.
+func headerValue(header map[string][]string, name string) string {
+	for k, values := range header {
+		if len(values) > 0 && strings.EqualFold(k, name) {
+			return values[0]
+		}
+	}
+	return ""
+}
+
+func decodeBinary(header map[string][]string, payload []byte) (Event, error) {
+	attributes := make(map[string]string)
+	for name, values := range header {
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, headerPrefix) || len(values) == 0 {
+			continue
+		}
+		value, err := url.PathUnescape(values[0])
+		if err != nil || !utf8.ValidString(value) {
+			return Event{}, fmt.Errorf("the header %s is not percent-encoded UTF-8: %s", quote(name), quote(values[0]))
+		}
+		attributes[lower[len(headerPrefix):]] = value
+	}
+	e, err := fromAttributes(attributes)
+	e.Data = payload
+	return e, err
+}
+
+func decodeStructured(payload []byte) (Event, error) {
+	if err := checkSyntax(payload); err != nil {
+		return Event{}, fmt.Errorf("the CloudEvent is %w", err)
+	}
+	object := jsontext.Value(payload)
+	if object.Kind() != jsontext.KindBeginObject {
+		return Event{}, fmt.Errorf("the CloudEvent is %s, an object was expected", kindName(object))
+	}
+	attributes := make(map[string]string)
+	var data []byte
+	err := eachMember(object, func(name string, v jsontext.Value) (err error) {
+		switch {
+		case name == "data":
+			data = v
+		case name == "data_base64":
+			var encoded string
+			if err = text(name, v, &encoded); err == nil {
+				data, err = base64.StdEncoding.DecodeString(encoded)
+			}
+		case v.Kind() == jsontext.KindString:
+			var value string
+			err = text(name, v, &value)
+			attributes[name] = value
+		case v.Kind() != jsontext.KindNull:
+			attributes[name] = string(v)
+		}
+		return err
+	})
+	if err != nil {
+		return Event{}, fmt.Errorf("the CloudEvent cannot be read: %w", err)
+	}
+	e, err := fromAttributes(attributes)
+	e.Data = data
+	return e, err
+}
+
+// fromAttributes fills an event and keeps in its Extensions what has no field.
+func fromAttributes(attributes map[string]string) (Event, error) {
+	take := func(name string) string {
+		value := attributes[name]
+		delete(attributes, name)
+		return value
+	}
+	if version := take("specversion"); version != "1.0" {
+		if version == "" {
+			return Event{}, errors.New("the message is no CloudEvent: it has no specversion")
+		}
+		return Event{}, fmt.Errorf("the message is a CloudEvent of version %s, 1.0 was expected", quote(version))
+	}
+	e := Event{
+		ID:              take("id"),
+		Source:          take("source"),
+		Type:            take("type"),
+		Subject:         take("subject"),
+		DataContentType: take("datacontenttype"),
+		DataSchema:      take("dataschema"),
+	}
+	if e.ID == "" || e.Source == "" || e.Type == "" {
+		return Event{}, errors.New("the CloudEvent lacks one of id, source and type")
+	}
+	if value := take("time"); value != "" {
+		t, err := time.Parse(time.RFC3339Nano, value)
+		if err != nil {
+			return Event{}, fmt.Errorf("the CloudEvent's time is %s, which is not RFC 3339", quote(value))
+		}
+		e.Time = t.UTC()
+	}
+	if len(attributes) > 0 {
+		e.Extensions = maps.Clone(attributes)
+	}
+	return e, nil
+}

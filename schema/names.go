@@ -1,0 +1,56 @@
+package schema
+
+// State is how a task ended.
+type State string
+
+// The final states of a task (APIXO's webhook documentation, "Payload Fields").
+// The status API knows others, which a webhook never carries.
+const (
+	StateSuccess State = "success"
+	StateFailed  State = "failed"
+)
+
+// Types of the CloudEvents that the relay publishes.
+const (
+	// TypeTaskSuccess and TypeTaskFailed carry a task's result as [Task] reads it.
+	TypeTaskSuccess = "ai.apixo.task.success"
+	TypeTaskFailed  = "ai.apixo.task.failed"
+	// TypeWebhookRejected carries a request body that is no final APIXO result,
+	// TypeWebhookConflict one that contradicts the event stored for its task;
+	// both byte for byte.
+	TypeWebhookRejected = "ai.apixo.webhook.rejected"
+	TypeWebhookConflict = "ai.apixo.webhook.conflict"
+)
+
+// Names that the relay uses unless it is configured otherwise.
+const (
+	// DefaultPrefix starts every subject.
+	DefaultPrefix = "apixo"
+	// DefaultStream holds the events, DefaultQuarantine what could not become one.
+	DefaultStream     = "APIXO"
+	DefaultQuarantine = "APIXO_QUARANTINE"
+)
+
+// EventType is the CloudEvents type of a task's event.
+func EventType(s State) string {
+	if s == StateSuccess {
+		return TypeTaskSuccess
+	}
+	return TypeTaskFailed
+}
+
+// TaskSubject is the NATS subject of events of tasks that ended so, under a
+// prefix such as [DefaultPrefix].
+func TaskSubject(prefix string, s State) string { return prefix + ".task." + string(s) }
+
+// TaskSubjects matches the subjects of all task events.
+func TaskSubjects(prefix string) string { return prefix + ".task.>" }
+
+// RejectedSubject is the NATS subject of events of [TypeWebhookRejected].
+func RejectedSubject(prefix string) string { return prefix + ".quarantine.rejected" }
+
+// ConflictSubject is the NATS subject of events of [TypeWebhookConflict].
+func ConflictSubject(prefix string) string { return prefix + ".quarantine.conflict" }
+
+// QuarantineSubjects matches the subjects of all that is quarantined.
+func QuarantineSubjects(prefix string) string { return prefix + ".quarantine.>" }

@@ -1,0 +1,133 @@
+package schema
+
+import (
+	"encoding/json"
+	"regexp"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Task is how a task ended, as the data of an event tells it.
+type Task struct {
+	// ID is APIXO's taskId: 1 to 128 letters, digits and _ . : - , the same in
+	// every delivery of one result, and so the key for idempotency.
+	ID string
+	// State is StateSuccess or StateFailed.
+	State State
+
+	// ResultURLs are the addresses of what was made. They expire: APIXO's pages
+	// name 24 hours. Empty on failure, and where the result holds no addresses
+	// (music results may hold richer objects instead: see ResultJSON).
+	ResultURLs []string
+	// ResultJSON is the JSON object that resultJson held, whether as a string or
+	// as an object; nil if there was none.
+	ResultJSON json.RawMessage
+	// CostTime is the processing time, to the millisecond; 0 if not told.
+	CostTime time.Duration
+
+	// FailCode and FailMsg say why it failed, if it did; the list of codes is open.
+	FailCode, FailMsg string
+
+	// CreateTime and CompleteTime are in UTC, to the millisecond; zero if not
+	// told, or outside the years 1 to 9999, which RFC 3339 cannot write.
+	CreateTime, CompleteTime time.Time
+}
+
+var taskID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+
+// taskReader gathers a task from the members of the webhook's data object.
+type taskReader struct {
+	task                   Task
+	costMs                 int64
+	createMs, completeMs   int64
+	hasCreate, hasComplete bool
+	resultJSON             jsontext.Value // the member, nil if there is none
+	ownURLs                jsontext.Value // resultUrls beside it, nil if there are none
+	decodedURLs            jsontext.Value // resultUrls in it, nil if there are none
+}
+
+// DecodeTask reads the data of a task's event: a JSON object as it stands in
+// APIXO's webhook, with resultUrls added. It returns an [Error] if it is none.
+func DecodeTask(data []byte) (Task, error) {
+	if err := checkSyntax(data); err != nil {
+		return Task{}, err
+	}
+	r, err := readTask(data)
+	return r.task, err
+}
+
+// readTask reads a data object out of a text that passed checkSyntax.
+func readTask(data jsontext.Value) (taskReader, error) {
+	var r taskReader
+	if data.Kind() != jsontext.KindBeginObject {
+		return r, notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
+	}
+	var hasID, hasState bool
+	err := eachMember(data, func(name string, v jsontext.Value) error {
+		switch name {
+		case "taskId":
+			hasID = true
+			return required(name, v, &r.task.ID)
+		case "state":
+			hasState = true
+			return required(name, v, (*string)(&r.task.State))
+		case "resultJson":
+			r.resultJSON = v
+		case "resultUrls":
+			r.ownURLs = v
+		case "failCode":
+			return text(name, v, &r.task.FailCode)
+		case "failMsg":
+			return text(name, v, &r.task.FailMsg)
+		case "costTime":
+			return integer(name, v, &r.costMs)
+		case "createTime":
+			r.hasCreate = v.Kind() != jsontext.KindNull
+			return integer(name, v, &r.createMs)
+		case "completeTime":
+			r.hasComplete = v.Kind() != jsontext.KindNull
+			return integer(name, v, &r.completeMs)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return r, err
+	case !hasID:
+		return r, notResult(CodeMemberMissing, "data.taskId is missing")
+	case !taskID.MatchString(r.task.ID):
+		return r, notResult(CodeTaskID, "taskId is %s, 1 to 128 letters, digits and _ . : - were expected", quote(r.task.ID))
+	case !hasState:
+		return r, notResult(CodeMemberMissing, "data.state is missing")
+	case r.task.State != StateSuccess && r.task.State != StateFailed:
+		return r, notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(r.task.State)))
+	}
+	r.task.CostTime = time.Duration(min(max(r.costMs, minMillis), maxMillis)) * time.Millisecond
+	r.task.CreateTime = instant(r.createMs, r.hasCreate)
+	r.task.CompleteTime = instant(r.completeMs, r.hasComplete)
+	return r, r.readResult()
+}
+
+// A time.Duration holds 292 years of nanoseconds.
+const (
+	maxMillis = int64(1<<63-1) / int64(time.Millisecond)
+	minMillis = -maxMillis
+)
+
+// instant is the time of so many milliseconds since 1970, if RFC 3339 can write it.
+func instant(ms int64, given bool) time.Time {
+	t := time.UnixMilli(ms).UTC()
+	if !given || t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
+}
+
+// required reads a string that must not be null either.
+func required(member string, v jsontext.Value, dst *string) error {
+	if v.Kind() == jsontext.KindNull {
+		return notResult(CodeMemberType, "%s is null, a string was expected", member)
+	}
+	return text(member, v, dst)
+}
