@@ -1,0 +1,128 @@
+// Package broker gets a connection to NATS: to the server that it runs inside
+// this process, or to an external one. It knows options, credentials, TLS and
+// the broker's health.
+//
+// It must not know what is published.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// MaxEventOverhead is how much larger than twice its webhook's body a message
+// can be: the CloudEvents attributes, and the callback attributes among them.
+// Twice, because resultUrls stand in an event besides resultJson, from which
+// they are decoded; a quarantined body in base64 is smaller than that.
+const MaxEventOverhead = 16 << 10
+
+// MaxMessageBytes is the size of the largest message that comes of a body.
+func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead }
+
+// Broker is a connection, and the server behind it if that is this process's own.
+type Broker struct {
+	conn     *nats.Conn
+	embedded *embedded // nil with an external broker
+	log      *slog.Logger
+}
+
+// Open connects to the broker that the configuration names, or starts the
+// embedded one.
+//
+// An external broker that is away is no error: the connection is made once it
+// comes. One that refuses the credentials or whose certificate is not trusted
+// is, since waiting would not mend it.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
+	b := &Broker{log: log}
+	options, err := clientOptions(cfg.NATS)
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, b.handlers()...)
+	if !cfg.UsesEmbedded() {
+		b.conn, err = dial(cfg.NATS, options)
+		return b, err
+	}
+	b.embedded, err = startEmbedded(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	b.conn, err = nats.Connect("", append(options, nats.InProcessServer(b.embedded.server))...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), b.embedded.stop())
+	}
+	return b, nil
+}
+
+// Conn is the connection. It reconnects for ever, and publishing fails at once
+// while it is not connected.
+func (b *Broker) Conn() *nats.Conn { return b.conn }
+
+// URL is where consumers find the broker, without credentials.
+func (b *Broker) URL() string {
+	if b.embedded != nil {
+		return b.embedded.url
+	}
+	if url := b.conn.ConnectedUrlRedacted(); url != "" {
+		return config.RedactURLs(url)
+	}
+	return ""
+}
+
+// MaxPayload is the largest message that the broker takes, in bytes, headers
+// included; 0 while it has never been connected to.
+func (b *Broker) MaxPayload() int64 { return b.conn.MaxPayload() }
+
+// Health is nil while the broker can recover by itself. An error means that
+// only a restart of this process helps: the embedded store stays frozen after a
+// write error. An external broker's health is not this process's.
+func (b *Broker) Health() error {
+	if b.embedded == nil {
+		return nil
+	}
+	return b.embedded.health()
+}
+
+// Close ends the connection, after what was sent has left, and then the
+// embedded server. It is bounded by ctx, and by 5 s.
+func (b *Broker) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if b.conn.IsConnected() {
+		// A flush that fails loses nothing: whoever waits for an acknowledgement
+		// has not got one.
+		_ = b.conn.FlushWithContext(ctx)
+	}
+	b.conn.Close()
+	if b.embedded != nil {
+		return b.embedded.stop()
+	}
+	return nil
+}
+
+// handlers tell the log what happens to the connection.
+func (b *Broker) handlers() []nats.Option {
+	return []nats.Option{
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			b.log.Debug("connected to the broker", "url", b.URL(), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.log.Info("connected to the broker again", "url", b.URL(), "server", nc.ConnectedServerName())
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				b.log.Warn("lost the connection to the broker; webhooks get 503 until it is back", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			b.log.Warn("the broker reports an error", "error", err)
+		}),
+	}
+}

@@ -1,0 +1,130 @@
+package broker
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// The client's defaults are made for programs that may wait. Here somebody
+// waits for an answer for 30 seconds and then never calls again, so that a dead
+// connection has to be noticed within a few seconds.
+const (
+	connectTimeout  = 5 * time.Second
+	reconnectWait   = 500 * time.Millisecond
+	reconnectJitter = 500 * time.Millisecond
+	pingInterval    = 5 * time.Second
+	maxPingsOut     = 2
+	// flusherTimeout bounds how long a stalled broker can hold the connection's
+	// lock; the default of a minute is longer than the sender waits.
+	flusherTimeout = 3 * time.Second
+)
+
+// clientOptions is how the relay talks to any broker.
+//
+// It returns an error if a file of credentials cannot be used.
+func clientOptions(cfg config.NATS) ([]nats.Option, error) {
+	options := []nats.Option{
+		nats.Name("apixo-relay"),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1), // the default gives up after 60 tries
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		// While disconnected, publishing fails at once. The default keeps 8 MiB and
+		// sends them later, when nobody waits for the acknowledgement any more.
+		nats.ReconnectBufSize(-1),
+		// Credentials that a broker refuses may be accepted after its next reload.
+		nats.IgnoreAuthErrorAbort(),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
+		nats.FlusherTimeout(flusherTimeout),
+		nats.ReconnectOnFlusherError(),
+	}
+	if cfg.User != "" {
+		options = append(options, nats.UserInfo(cfg.User, cfg.Password))
+	}
+	if cfg.Token != "" {
+		options = append(options, nats.Token(cfg.Token))
+	}
+	if cfg.Creds != "" {
+		options = append(options, nats.UserCredentials(cfg.Creds))
+	}
+	if cfg.CA != "" {
+		options = append(options, nats.RootCAs(cfg.CA))
+	}
+	if cfg.Cert != "" {
+		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
+	}
+	if cfg.NKey != "" {
+		option, err := nats.NkeyOptionFromSeed(cfg.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_NKEY=%q holds no NKey seed: %w", cfg.NKey, err)
+		}
+		options = append(options, option)
+	}
+	return options, nil
+}
+
+// dial connects to an external broker, or starts to wait for it.
+func dial(cfg config.NATS, options []nats.Option) (*nats.Conn, error) {
+	conn, err := nats.Connect(cfg.URL, options...)
+	if err == nil {
+		return conn, nil
+	}
+	if refused(err) {
+		return nil, fmt.Errorf("the broker at %s does not let the relay in: %w; look at NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN and their companions", config.RedactURLs(cfg.URL), err)
+	}
+	conn, err = nats.Connect(cfg.URL, append(options, nats.RetryOnFailedConnect(true))...)
+	if err != nil {
+		return nil, fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(cfg.URL), err)
+	}
+	return conn, nil
+}
+
+// refused tells errors that waiting would not mend from a broker that is away.
+func refused(err error) bool {
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return true
+	}
+	for _, target := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked,
+		nats.ErrAccountAuthExpired, nats.ErrNkeysNotSupported, nats.ErrSecureConnRequired,
+		nats.ErrSecureConnWanted, nats.ErrInvalidConnection, nats.ErrNkeyButNoSigCB,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// Connect is for commands: it finds the external broker, or the embedded one of
+// a running relay, and says what to do if there is none. The caller closes the
+// connection.
+func Connect(cfg config.Config, name string) (*nats.Conn, error) {
+	url := cfg.NATS.URL
+	if cfg.UsesEmbedded() {
+		url = cfg.EmbeddedURL()
+	}
+	options, err := clientOptions(cfg.NATS)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := nats.Connect(url, append(options, nats.Name(name))...)
+	switch {
+	case err == nil:
+		return conn, nil
+	case refused(err):
+		return nil, fmt.Errorf("the broker at %s does not let this command in: %w; it reads the same NATS_* variables as the relay", config.RedactURLs(url), err)
+	case cfg.UsesEmbedded():
+		return nil, fmt.Errorf("no broker at %s: %w; start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL", url, err)
+	default:
+		return nil, fmt.Errorf("no broker at %s: %w; look at NATS_URL", config.RedactURLs(url), err)
+	}
+}

@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// embedded is a NATS server in this process, with its store in a folder that
+// is locked against other relays.
+type embedded struct {
+	server *server.Server
+	lock   *flock.Flock
+	url    string
+}
+
+func startEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *embedded, err error) {
+	options, err := serverOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(cfg.Embedded.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Unlock())
+		}
+	}()
+	// The server would find the port taken too, but only after it has recovered
+	// the store.
+	if err := probe(cfg.Embedded.Addr); err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded broker cannot be configured: %w", err)
+	}
+	logger := &serverLog{log: log.With("from", "broker"), fatal: make(chan string, 1)}
+	s.SetLoggerV2(logger, log.Enabled(ctx, slog.LevelDebug), false, false)
+	go s.Start()
+	for !s.ReadyForConnections(time.Second) {
+		select {
+		case why := <-logger.fatal:
+			err = fmt.Errorf("the embedded broker cannot start: %s", why)
+		case <-ctx.Done():
+			err = fmt.Errorf("the embedded broker was not ready yet: %w", context.Cause(ctx))
+		default:
+			continue // a large store takes its time to recover
+		}
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, err
+	}
+	return &embedded{server: s, lock: lock, url: s.ClientURL()}, nil
+}
+
+func serverOptions(cfg config.Config) (*server.Options, error) {
+	host, portText, err := net.SplitHostPort(cfg.Embedded.Addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = server.DEFAULT_HOST
+	}
+	// An empty StoreDir would mean the temporary folder.
+	dir, err := filepath.Abs(cfg.Embedded.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be made absolute: %w", cfg.Embedded.DataDir, err)
+	}
+	maxPayload := max(int64(server.MAX_PAYLOAD_SIZE), MaxMessageBytes(cfg.Webhooks.MaxBodyBytes))
+	return &server.Options{
+		ServerName:    "apixo-relay",
+		Host:          host,
+		Port:          port,
+		JetStream:     true,
+		StoreDir:      dir,
+		SyncAlways:    cfg.Embedded.Sync == config.SyncAlways,
+		MaxPayload:    int32(maxPayload),
+		MaxPending:    max(server.MAX_PENDING_SIZE, 4*maxPayload),
+		Username:      cfg.NATS.User,
+		Password:      cfg.NATS.Password,
+		Authorization: cfg.NATS.Token,
+
+		NoSigs:                 true, // signals are this process's, not the server's
+		DisableJetStreamBanner: true,
+	}, nil
+}
+
+// lockFolder makes the folder and takes its lock, which the operating system
+// frees when the process ends, however it ends.
+func lockFolder(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be made: %w; name a folder that this user may write", dir, err)
+	}
+	lock := flock.New(filepath.Join(dir, "relay.lock"))
+	locked, err := lock.TryLock()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be locked: %w; name a folder that this user may write", dir, err)
+	case !locked:
+		return nil, fmt.Errorf("RELAY_DATA_DIR=%q is in use by another relay; stop that one, or give this one a folder of its own", dir)
+	}
+	return lock, nil
+}
+
+// probe finds out whether an address is free.
+func probe(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l.Close()
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("RELAY_EMBEDDED_ADDR=%s is taken by another program; if that is a NATS server with JetStream, use it with NATS_URL=nats://%[1]s, and if not, choose another address, for instance RELAY_EMBEDDED_ADDR=%s", addr, nextPort(addr))
+	}
+	return fmt.Errorf("RELAY_EMBEDDED_ADDR=%s cannot be listened on: %w; choose another address", addr, err)
+}
+
+// nextPort is the address one port further on.
+func nextPort(addr string) string {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil || port >= 65535 {
+		return net.JoinHostPort(host, "0")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port+1))
+}
+
+// health asks the server what its own monitoring would say.
+func (e *embedded) health() error {
+	status := e.server.Healthz(&server.HealthzOptions{})
+	if status == nil || status.StatusCode == 0 || status.StatusCode == 200 {
+		return nil
+	}
+	return fmt.Errorf("the embedded broker is not healthy: %s", status.Error)
+}
+
+func (e *embedded) stop() error {
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	if err := e.lock.Unlock(); err != nil {
+		return fmt.Errorf("the lock of the data folder cannot be freed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+// Package telemetry sets up what the relay tells about itself: its log and its
+// metrics.
+//
+// It must not know what the numbers mean elsewhere: the rooms that count hold
+// a [Metrics] and call it.
+package telemetry
+
+import (
+	"io"
+	"log/slog"
+	"time"
+)
+
+// Format is the form of a log line.
+type Format int
+
+const (
+	// Text is key=value, for people.
+	Text Format = iota
+	// JSON is an object a line, for programs.
+	JSON
+)
+
+// NewLogger makes a logger that writes lines of the level and above.
+// Durations are in seconds where programs read them.
+func NewLogger(w io.Writer, format Format, level slog.Leveler) *slog.Logger {
+	if format == JSON {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// inSeconds replaces a duration, which slog writes as a bare number of
+// nanoseconds, by seconds: the unit of the metrics too.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.Float64(a.Key, a.Value.Duration().Round(time.Microsecond).Seconds())
+	}
+	return a
+}

@@ -1,0 +1,165 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Outcome is how a webhook ended, and the label of webhooks_total.
+type Outcome string
+
+// The outcomes. Each webhook has exactly one.
+const (
+	Published    Outcome = "published"    // stored: 200
+	Duplicate    Outcome = "duplicate"    // it was stored already: 200
+	Conflict     Outcome = "conflict"     // it contradicts what is stored: 200, and kept
+	Quarantined  Outcome = "quarantined"  // not a webhook, and kept: 400 or 422
+	Unauthorized Outcome = "unauthorized" // no valid token, or an address that may not send: 401 or 403
+	Rejected     Outcome = "rejected"     // not even a webhook's request, and not kept: 404, 405, 408, 413 or 415
+	Overloaded   Outcome = "overloaded"   // too many at once: 503
+	Unavailable  Outcome = "unavailable"  // it could not be stored: 503
+)
+
+var outcomes = []Outcome{Published, Duplicate, Conflict, Quarantined, Unauthorized, Rejected, Overloaded, Unavailable}
+
+// failCodes are the values of the label fail_code: what APIXO's public pages
+// list. The list is open, and whatever else comes counts as other, so that no
+// sender can grow the number of time series.
+var failCodes = []string{
+	"CONTENT_VIOLATION", "NSFW_DETECTED", "PROMPT_TOO_LONG", "INVALID_PROMPT", "INVALID_IMAGE_URL", "IMAGE_TOO_LARGE",
+	"UNSUPPORTED_FORMAT", "IMAGE_DOWNLOAD_FAILED", "PROCESSING_TIMEOUT", "MODEL_UNAVAILABLE", "GENERATION_FAILED",
+	"INSUFFICIENT_CREDITS", "SensitiveContent", "SensitiveContentDetected", "InputImageSensitiveContentDetected",
+	"InputOutputSensitiveContentDetected", "NSFW", "ProhibitedContentDetected", "PromptLengthExceeded",
+}
+
+// Metrics are the relay's counters, on a registry of their own. All methods may
+// be called by many goroutines.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	webhooks        map[Outcome]prometheus.Counter
+	requestDuration prometheus.Histogram
+	publishDuration prometheus.Histogram
+	inFlight        prometheus.Gauge
+	events          map[string]prometheus.Counter
+	callbackLag     prometheus.Histogram
+	taskCost        prometheus.Histogram
+	taskFailures    map[string]prometheus.Counter
+	dedupeWindow    prometheus.Gauge
+}
+
+// NewMetrics makes the metrics of a relay of that version.
+func NewMetrics(version string) *Metrics {
+	r := prometheus.NewRegistry()
+	m := &Metrics{registry: r}
+
+	m.webhooks = counters[Outcome](r, "webhooks_total", "Webhook requests, by how they ended.", "outcome", outcomes)
+	m.events = counters[string](r, "events_total", "Task events stored for the first time, by the task's state.", "state", []string{"success", "failed"})
+	m.taskFailures = counters[string](r, "task_failures_total", "Failed tasks stored for the first time, by APIXO's fail code; codes that are not known count as other.", "fail_code", append(failCodes, "other"))
+
+	m.requestDuration = histogram(r, "request_duration_seconds", "From a webhook's headers to its answer.",
+		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30})
+	m.publishDuration = histogram(r, "publish_duration_seconds", "From handing a message to the broker to its acknowledgement, retries included.",
+		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20})
+	m.callbackLag = histogram(r, "callback_lag_seconds", "From a task's completeTime, by APIXO's clock, to its event being stored.",
+		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400})
+	m.taskCost = histogram(r, "task_cost_seconds", "APIXO's processing time of a task, as its webhook tells it.",
+		[]float64{.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600})
+
+	m.inFlight = gauge(r, "in_flight_requests", "Webhooks that are being worked on now.")
+	m.dedupeWindow = gauge(r, "dedupe_window_seconds", "Duplicate window of the stream as it stands in the broker; 0 until it is known.")
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels tell what is running.",
+	}, []string{"version", "go_version"})
+	r.MustRegister(build)
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+const namespace = "apixo_relay"
+
+// counters makes a counter for each value of its label at once: the values are
+// bounded, and a series that is there from the start can be alerted on.
+func counters[T ~string](r *prometheus.Registry, name, help, label string, values []T) map[T]prometheus.Counter {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
+	r.MustRegister(vec)
+	m := make(map[T]prometheus.Counter, len(values))
+	for _, v := range values {
+		m[v] = vec.WithLabelValues(string(v))
+	}
+	return m
+}
+
+func histogram(r *prometheus.Registry, name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+	r.MustRegister(h)
+	return h
+}
+
+func gauge(r *prometheus.Registry, name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
+	r.MustRegister(g)
+	return g
+}
+
+// Webhook counts a request and the time that it took.
+func (m *Metrics) Webhook(o Outcome, took time.Duration) {
+	m.webhooks[o].Inc()
+	m.requestDuration.Observe(took.Seconds())
+}
+
+// Stored counts a task's event that was stored for the first time. A zero
+// completed or cost means that the webhook did not tell it.
+func (m *Metrics) Stored(state, failCode string, completed, now time.Time, cost time.Duration) {
+	if c, ok := m.events[state]; ok {
+		c.Inc()
+	}
+	if state == "failed" {
+		c, ok := m.taskFailures[failCode]
+		if !ok {
+			c = m.taskFailures["other"]
+		}
+		c.Inc()
+	}
+	if !completed.IsZero() {
+		// Clocks differ: a lag below zero is none.
+		m.callbackLag.Observe(max(0, now.Sub(completed).Seconds()))
+	}
+	if cost > 0 {
+		m.taskCost.Observe(cost.Seconds())
+	}
+}
+
+// Acknowledged records how long the broker took to store a message.
+func (m *Metrics) Acknowledged(took time.Duration) { m.publishDuration.Observe(took.Seconds()) }
+
+// InFlight records how many webhooks are being worked on.
+func (m *Metrics) InFlight(n int64) { m.inFlight.Set(float64(n)) }
+
+// DedupeWindow records the stream's duplicate window.
+func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()) }
+
+// BrokerConnected takes what tells whether the broker is connected, which is
+// asked at each scrape. It must be called once at the most.
+func (m *Metrics) BrokerConnected(connected func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "broker_connected", Help: "1 while there is a connection to the broker.",
+	}, func() float64 {
+		if connected() {
+			return 1
+		}
+		return 0
+	}))
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
