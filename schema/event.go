@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -161,4 +162,29 @@ func fromAttributes(attributes map[string]string) (Event, error) {
 		e.Extensions = maps.Clone(attributes)
 	}
 	return e, nil
+}
+
+// JSONFormat is the event as an object of the CloudEvents JSON event format
+// (1.0.2), for encoding/json: the data of a task as the JSON that it is, any
+// other as data_base64.
+func (e Event) JSONFormat() map[string]any {
+	object := map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type}
+	for name, value := range e.Extensions {
+		object[name] = value
+	}
+	for name, value := range map[string]string{"subject": e.Subject, "datacontenttype": e.DataContentType, "dataschema": e.DataSchema} {
+		if value != "" {
+			object[name] = value
+		}
+	}
+	if !e.Time.IsZero() {
+		object["time"] = e.Time.Format(time.RFC3339Nano)
+	}
+	switch {
+	case (e.Type == TypeTaskSuccess || e.Type == TypeTaskFailed) && json.Valid(e.Data):
+		object["data"] = json.RawMessage(e.Data)
+	case e.Data != nil:
+		object["data_base64"] = e.Data
+	}
+	return object
 }

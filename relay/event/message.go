@@ -23,15 +23,6 @@ type Message struct {
 	Data []byte
 }
 
-// Receipt is a broker's word that a message is stored.
-type Receipt struct {
-	// Stream and Sequence say where; for a duplicate, where the first copy is.
-	Stream   string
-	Sequence uint64
-	// Duplicate reports that the stream already had a message of that id in its window.
-	Duplicate bool
-}
-
 // structured encodes an event as JSON. Readers know the mode by the content
 // type (NATS protocol binding, section 3).
 func structured(ce cloudevents.Event) (map[string][]string, []byte, error) {
@@ -96,4 +87,3 @@ func percentEncode(value string) string {
 	}
 	return b.String()
 }
-

@@ -103,6 +103,8 @@ func explain(cause string, err error) string {
 		return "stopped while waiting for the answer; it may have arrived all the same"
 	case causeTimeout:
 		return "no whole answer in time"
+	case causeNoAnswer:
+		return "the receiver closed the connection before it answered"
 	case causeRefused:
 		return fmt.Sprintf("%v; is the relay running, and is this its address?", err)
 	case causeUntrusted:

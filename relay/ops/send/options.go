@@ -109,9 +109,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrOptions}, args...)...)
 	}
 	switch {
-	case o.URL == nil || (o.URL.Scheme != "http" && o.URL.Scheme != "https") || o.URL.Host == "":
-		// Without the URL itself, which may hold a secret.
-		return wrong("the URL is not an absolute http or https one such as https://host/webhook/apixo")
+	case o.URL == nil || !usable(o.URL):
+		return wrong("%w", errURL)
 	case o.Transport == nil:
 		return wrong("no transport to send with")
 	case len(o.Payloads) == 0:
@@ -141,6 +140,24 @@ func (o *Options) check() error {
 		o.Now = time.Now
 	}
 	return nil
+}
+
+// errURL does not repeat the URL, since a secret may be anywhere in one that
+// is not understood.
+var errURL = errors.New("not an absolute http or https URL such as https://host/webhook/apixo; special characters in a password have to be percent-encoded")
+
+// ParseURL reads a callback URL. Unlike url.Parse's, its error does not repeat
+// any of it.
+func ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || !usable(u) {
+		return nil, errURL
+	}
+	return u, nil
+}
+
+func usable(u *url.URL) bool {
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 // ParseRate reads a number of attempts in a second, such as "50", "50/s" or

@@ -202,7 +202,21 @@ func (t *tally) explained(a answer) *AnswerCount {
 	} else {
 		count.Detail = t.redactor.clean(string(a.body), maxDetailBytes)
 	}
+	if count.Title+count.Detail == "" {
+		count.Detail = undelivered(a.status)
+	}
 	return count
+}
+
+// undelivered says why a status that looks like no failure is one.
+func undelivered(status int) string {
+	switch status / 100 {
+	case 2:
+		return "of the 2xx, APIXO takes 200 alone for delivered"
+	case 3:
+		return "redirects are not followed; give the URL that this one leads to"
+	}
+	return ""
 }
 
 // summary concludes the tally of a run that took so long and began so many
@@ -225,13 +239,13 @@ func (t *tally) summary(took time.Duration, begun int) Summary {
 		}
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error))
 	})
-	s.DurationSeconds = round3(took.Seconds())
+	s.DurationSeconds = rounded(took.Seconds())
 	if took > 0 {
-		s.AttemptsPerSecond = round3(float64(s.Attempts) / took.Seconds())
+		s.AttemptsPerSecond = rounded(float64(s.Attempts) / took.Seconds())
 	}
 	s.Latency = newLatency(t.latencies)
 	return s
 }
 
-// round3 keeps three decimals, more than anybody reads.
-func round3(x float64) float64 { return math.Round(x*1000) / 1000 }
+// rounded keeps six decimals: microseconds, when it is about seconds.
+func rounded(x float64) float64 { return math.Round(x*1e6) / 1e6 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -37,6 +38,16 @@ func (s Summary) WriteText(w io.Writer) error {
 	return err
 }
 
+// WriteJSON writes the summary as one line of JSON. The error is the writer's.
+func (s Summary) WriteJSON(w io.Writer) error {
+	line, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
+}
+
 // answersText writes a line for each kind of answer, and below it what the
 // first of them said.
 func (s Summary) answersText(b *strings.Builder) {
@@ -54,8 +65,8 @@ func (s Summary) answersText(b *strings.Builder) {
 			fmt.Fprintf(b, " (%d duplicate, %d conflict)", s.Duplicates, s.Conflicts)
 		}
 		b.WriteByte('\n')
-		// A single answer is shown in full already.
-		shown := s.Answer != nil && s.Attempts == 1 && s.Answer.Body != ""
+		// When all answers were alike and one is shown in full, that says it.
+		shown := s.Answer != nil && len(s.Answers) == 1 && s.Answer.Body != ""
 		if why := a.why(); why != "" && !shown {
 			fmt.Fprintf(b, "%*s%s\n", 10+width+3, "", why)
 		}
@@ -87,7 +98,7 @@ func (s Summary) latencyText(b *strings.Builder) {
 // text writes the status and the body, JSON on several lines.
 func (a *Answer) text(b *strings.Builder) {
 	if a.TaskID != "" {
-		fmt.Fprintf(b, "task %s\n", printable(a.TaskID))
+		fmt.Fprintf(b, "%s: ", printable(a.TaskID))
 	}
 	b.WriteString(StatusLine(a.Status, a.Error))
 	b.WriteByte('\n')

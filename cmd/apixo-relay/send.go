@@ -1,0 +1,335 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/send"
+)
+
+// maxSendFileBytes bounds a file to send: far more than any receiver takes, so
+// that refusals can be tried, and little enough to hold.
+const maxSendFileBytes = 64 << 20
+
+// sendFlags are the flags of send as they were given.
+type sendFlags struct {
+	files       []string
+	keepID      bool
+	taskID      string
+	count       int
+	concurrency int
+	rate        string
+	url         string
+	insecure    bool
+	caFile      string
+	retry       bool
+	timeScale   float64
+	output      string
+}
+
+func sendCommand(w world) *cobra.Command {
+	var f sendFlags
+	c := &cobra.Command{
+		Use:   "send [success|failed]",
+		Short: "Plays APIXO: delivers sample or given webhooks and sums up the answers",
+		Long: `send plays APIXO: it delivers sample or given webhooks as APIXO does, and sums
+up the answers, so that everything can be tried without an account.
+
+Each webhook is one POST, and only HTTP 200 within 30 seconds counts as
+delivered: no other 2xx does, and redirects are not followed. With --retry,
+what was not delivered is tried again after 30 seconds, 2 minutes and 10
+minutes, and abandoned after that; meanwhile others are sent.
+
+A sample is about a task that ended just now, with a fresh task id. A file gets
+a fresh task id, too, when it is a JSON object with a string data.taskId; no
+other byte of it is changed. Any other file is sent as it is, so that one can
+see what a receiver makes of bad input.
+
+Without --url, webhooks go to the relay that the environment describes, with its
+first token. Tokens are never printed: of a URL, only scheme and host are shown.
+
+Exit codes:
+  0  every webhook was delivered
+  1  some were not, or the run was stopped
+  2  wrong arguments or configuration: nothing was sent`,
+		Example: `  # one webhook about a task that succeeded, to the relay on this machine
+  apixo-relay send
+
+  # one about a task that failed
+  apixo-relay send failed
+
+  # a thousand, 32 at once, 200 begun in a second at most
+  apixo-relay send --count 1000 --concurrency 32 --rate 200/s
+
+  # your own webhook from a file (- is standard input), each time with a fresh task id
+  apixo-relay send --file webhook.json --count 10
+
+  # the same task three times, to see duplicates recognized
+  apixo-relay send --task-id task_abc123xyz --count 3
+
+  # APIXO's retries a thousand times faster: after 30, 120 and 600 milliseconds
+  apixo-relay send --retry --time-scale 0.001
+
+  # to another URL, here with the token as password
+  apixo-relay send --url "https://relay:$TOKEN@hooks.example.com/webhook/apixo"`,
+		ValidArgs: []string{send.Success, send.Failed},
+		Args: func(c *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return usageError{fmt.Errorf("%d states given where one fits; '%s -h' shows what it takes", len(args), c.CommandPath())}
+			case len(args) == 1 && args[0] != send.Success && args[0] != send.Failed:
+				return usageError{fmt.Errorf("there is no sample %q: choose %s or %s, or give a file with --file", args[0], send.Success, send.Failed)}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return runSend(c, w, f, args) },
+	}
+	flags := c.Flags()
+	flags.SortFlags = false // by subject, as here
+	flags.StringArrayVar(&f.files, "file", nil, "send this `file`, - for standard input, instead of a sample; repeat it for several in turn")
+	flags.BoolVar(&f.keepID, "keep-id", false, "leave the task id in a file as it is")
+	flags.StringVar(&f.taskID, "task-id", "", "the task `id` for every webhook, instead of fresh ones")
+	flags.IntVar(&f.count, "count", 1, "how often the sample, or each file, is sent")
+	flags.IntVar(&f.concurrency, "concurrency", 1, "how many webhooks are in flight at most")
+	flags.StringVar(&f.rate, "rate", "0", "how many attempts are begun in a second at most, such as `50/s`; 0 for no limit")
+	flags.StringVar(&f.url, "url", "", "the `URL` to send to (default: the environment's callback URL)")
+	flags.BoolVar(&f.insecure, "insecure", false, "do not verify the receiver's certificate")
+	flags.StringVar(&f.caFile, "cacert", "", "trust the CA certificates in this PEM `file`, too")
+	flags.BoolVar(&f.retry, "retry", false, "try again as APIXO does what was not answered with 200")
+	flags.Float64Var(&f.timeScale, "time-scale", 1, "multiply the delays of --retry by this `factor`")
+	flags.StringVar(&f.output, "output", "text", "`form` of the summary: text or json")
+	return c
+}
+
+func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
+	o, err := sendOptions(c, w, f, args)
+	if err != nil {
+		return usageError{err}
+	}
+	tlsConfig := &tls.Config{InsecureSkipVerify: f.insecure}
+	if f.caFile != "" {
+		if tlsConfig.RootCAs, err = sendRootCAs(f.caFile); err != nil {
+			return usageError{err}
+		}
+	}
+	transport := send.NewTransport(o.Concurrency, tlsConfig, http.ProxyFromEnvironment)
+	defer transport.CloseIdleConnections()
+	o.Transport = transport
+
+	endProgress := showSendProgress(w.stderr, &o)
+	summary, err := send.Run(c.Context(), o)
+	endProgress()
+	if errors.Is(err, send.ErrOptions) {
+		return usageError{err}
+	}
+	write := summary.WriteText
+	if f.output == "json" {
+		write = summary.WriteJSON
+	}
+	if writeErr := write(w.stdout); writeErr != nil {
+		return fmt.Errorf("the summary could not be written: %w", writeErr)
+	}
+	switch {
+	case err != nil && c.Context().Err() != nil:
+		return errors.New("stopped before every webhook was delivered; the summary is of what was done")
+	case err != nil:
+		return err
+	case !summary.AllDelivered() && summary.Webhooks == 1:
+		return errors.New("the webhook was not delivered; the answer in the summary says why")
+	case !summary.AllDelivered():
+		return fmt.Errorf("%d of %d webhooks were not delivered; the answers in the summary say why", summary.Webhooks-summary.Delivered, summary.Webhooks)
+	}
+	return nil
+}
+
+// sendOptions turns arguments and flags into what Run takes. All its errors
+// are about usage.
+func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.Options, err error) {
+	given := func(flag string) bool { return c.Flags().Changed(flag) }
+	switch {
+	case f.output != "text" && f.output != "json":
+		return o, fmt.Errorf("--output %q is neither text nor json", f.output)
+	case len(args) > 0 && len(f.files) > 0:
+		return o, fmt.Errorf("%q names a sample and --file a file: give one of them", args[0])
+	case f.keepID && len(f.files) == 0:
+		return o, errors.New("--keep-id is about files: give one with --file")
+	case f.keepID && given("task-id"):
+		return o, errors.New("--keep-id and --task-id exclude each other: give one of them")
+	case given("task-id") && f.taskID == "":
+		return o, errors.New("--task-id is empty: give an id, or leave the flag out for fresh ones")
+	case given("time-scale") && !f.retry:
+		return o, errors.New("--time-scale is about retries: give --retry with it")
+	case f.insecure && f.caFile != "":
+		return o, errors.New("--insecure and --cacert exclude each other: give one of them")
+	}
+	o.Count, o.Concurrency, o.TaskID = f.count, f.concurrency, f.taskID
+	if o.Rate, err = send.ParseRate(f.rate); err != nil {
+		return o, fmt.Errorf("--rate: %w", err)
+	}
+	if f.retry {
+		if o.Retries, err = send.RetrySchedule(f.timeScale); err != nil {
+			return o, fmt.Errorf("--time-scale: %w", err)
+		}
+	}
+	if o.URL, err = sendURL(w, f.url, given("url")); err != nil {
+		return o, err
+	}
+	o.Payloads, err = sendPayloads(w, f, args)
+	return o, err
+}
+
+// sendURL takes the given URL or asks the configuration, which is not looked at
+// otherwise.
+func sendURL(w world, text string, given bool) (*url.URL, error) {
+	if given {
+		u, err := send.ParseURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("--url: %w", err)
+		}
+		return u, nil
+	}
+	cfg, err := config.Load(w.environ)
+	if err != nil {
+		return nil, err
+	}
+	return send.ParseURL(cfg.CallbackURL())
+}
+
+func sendPayloads(w world, f sendFlags, args []string) ([]send.Payload, error) {
+	if len(f.files) == 0 {
+		state := send.Success
+		if len(args) > 0 {
+			state = args[0]
+		}
+		sample, err := send.Sample(state)
+		return []send.Payload{sample}, err
+	}
+	var payloads []send.Payload
+	stdinRead := false
+	for _, name := range f.files {
+		if name == "-" && stdinRead {
+			return nil, errors.New("--file - is given twice, but standard input can be read once")
+		}
+		stdinRead = stdinRead || name == "-"
+		body, err := readSendFile(w, name)
+		if err != nil {
+			return nil, fmt.Errorf("--file: %w", err)
+		}
+		payloads = append(payloads, send.File(name, body, f.keepID))
+	}
+	return payloads, nil
+}
+
+func readSendFile(w world, name string) ([]byte, error) {
+	in := w.stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		in = file
+	}
+	body, err := io.ReadAll(io.LimitReader(in, maxSendFileBytes+1))
+	if err == nil && len(body) > maxSendFileBytes {
+		err = fmt.Errorf("%s is larger than %d bytes, the most that is sent", name, maxSendFileBytes)
+	}
+	return body, err
+}
+
+// sendRootCAs is the system's CAs and those in a PEM file.
+func sendRootCAs(name string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("--cacert: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--cacert: %s holds no certificate in PEM form", name)
+	}
+	return pool, nil
+}
+
+// showSendProgress makes the run report itself on standard error: many webhooks
+// with a bar on a terminal, one with a line for each attempt that is not the
+// last. The function that it returns takes the bar away.
+func showSendProgress(stderr io.Writer, o *send.Options) (end func()) {
+	total := o.Count * len(o.Payloads)
+	if total == 1 {
+		last := len(o.Retries) + 1
+		o.OnAttempt = func(a send.Attempt) {
+			if a.Retrying {
+				fmt.Fprintf(stderr, "attempt %d of %d: %s; the next in %v\n", a.Number, last, send.StatusLine(a.Status, a.Cause), a.RetryIn)
+			}
+		}
+		return func() {}
+	}
+	if file, ok := stderr.(*os.File); !ok || !term.IsTerminal(int(file.Fd())) {
+		return func() {}
+	}
+	p := &sendProgress{bar: progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(stderr),
+		progressbar.OptionSetDescription("sending"),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionShowCount(),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+	), stop: make(chan struct{})}
+	o.OnAttempt = p.attempt
+	p.done.Go(p.refresh)
+	return p.end
+}
+
+// sendProgress is a bar of webhooks that have ended.
+type sendProgress struct {
+	bar  *progressbar.ProgressBar
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+func (p *sendProgress) attempt(a send.Attempt) {
+	description := "sending"
+	if a.Failed+a.Waiting > 0 {
+		description = fmt.Sprintf("%d failed, %d to be retried", a.Failed, a.Waiting)
+	}
+	// What a terminal makes of a bar is no reason to stop sending.
+	_ = p.bar.Set(a.Delivered + a.Failed)
+	p.bar.Describe(description)
+}
+
+// refresh draws the bar now and then. Attempts alone would leave an old one
+// there while all that is left to do is wait.
+func (p *sendProgress) refresh() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_ = p.bar.Add(0)
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+func (p *sendProgress) end() {
+	close(p.stop)
+	p.done.Wait()
+	_ = p.bar.Clear()
+}

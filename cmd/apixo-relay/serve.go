@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/apixo-relay/apixo-relay/relay"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+func serveCommand(w world) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay (what apixo-relay does without a command)",
+		Long: `Receives webhooks, stores each as a CloudEvent in NATS JetStream, and answers
+200 once it is stored. Without NATS_URL the broker runs inside the relay.
+
+SIGTERM or SIGINT ends it in order: it becomes unready, finishes the webhooks
+that are in flight, and stops. A second signal ends it at once.
+
+Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.
+
+Settings, all of them environment variables:
+
+` + settings(),
+		Example: `  # try it: embedded broker, webhooks from this machine only
+  apixo-relay
+
+  # behind a proxy that ends TLS, with a secret in the callback URL
+  RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16) RELAY_LISTEN_ADDR=:8720 apixo-relay serve
+
+  # with an external cluster
+  NATS_URL=nats://nats-1:4222,nats://nats-2:4222 NATS_CREDS=/etc/relay.creds RELAY_STREAM_REPLICAS=3 apixo-relay serve`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(w.environ)
+			if err != nil {
+				return usageError{err}
+			}
+			format := logFormat(cfg.Log.Format, w.stderr)
+			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
+			return relay.Run(c.Context(), cfg, version(), log, func(r *relay.Relay) {
+				welcome(w.stderr, format, log, cfg, r)
+			})
+		},
+	}
+}
+
+// settings lists all variables with their defaults, for the help text.
+func settings() string {
+	var b strings.Builder
+	for _, v := range config.Variables() {
+		fmt.Fprintf(&b, "  %s", v.Name)
+		if v.Default != "" {
+			fmt.Fprintf(&b, " (%s)", v.Default)
+		}
+		if v.Secret {
+			fmt.Fprintf(&b, ", or %s_FILE", v.Name)
+		}
+		b.WriteString("\n" + wrap(v.Doc, 74, "      ") + "\n")
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// wrap breaks a text into lines of at most width characters after the indent.
+func wrap(text string, width int, indent string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+			b.WriteString(indent)
+		case column+1+len(word) > width:
+			b.WriteString("\n" + indent)
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}
+
+// logFormat decides what auto means.
+func logFormat(f config.LogFormat, w io.Writer) telemetry.Format {
+	if f == config.LogText || f == config.LogAuto && isTerminal(w) {
+		return telemetry.Text
+	}
+	return telemetry.JSON
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// sample is a webhook that fits on a line, for trying.
+const sample = `{"code":200,"message":"success","data":{"taskId":"task_abc123xyz","state":"success","resultJson":"{\"resultUrls\":[\"https://cdn.apixo.ai/output/abc.jpg\"]}","costTime":12500,"createTime":1704067200000,"completeTime":1704067212500}}`
+
+// welcome says where everything is and what to do first: as text for a person,
+// and as one record where a program reads the log.
+func welcome(w io.Writer, format telemetry.Format, log *slog.Logger, cfg config.Config, r *relay.Relay) {
+	// A token is never shown; who runs the line has it.
+	placeholder := ""
+	if len(cfg.Webhooks.Tokens) > 0 {
+		placeholder = "TOKEN"
+	}
+	webhooks := cfg.WebhookURL(r.Addr(), placeholder)
+	brokerURL, kind := r.BrokerURL(), "embedded, data in "+cfg.Embedded.DataDir
+	if !cfg.UsesEmbedded() {
+		kind = "external"
+		if brokerURL == "" {
+			brokerURL = config.RedactURLs(cfg.NATS.URL)
+			kind = "external, not reached yet"
+		}
+	}
+	admin := "off"
+	if addr := r.AdminAddr(); addr != "" {
+		admin = "http://" + addr
+	}
+	curl := fmt.Sprintf("curl -sS '%s?model=nano-banana' -H 'Content-Type: application/json' -d '%s'", webhooks, sample)
+	if format == telemetry.JSON {
+		log.Info("ready", "version", version(), "webhooks", webhooks, "broker", brokerURL, "brokerKind", kind, "stream", cfg.Stream.Name, "admin", admin, "try", curl)
+		return
+	}
+	fmt.Fprintf(w, `
+apixo-relay %s is ready.
+
+  webhooks  %s
+  broker    %s (%s), stream %s
+  admin     %s (/healthz /readyz /metrics)
+
+Send it a webhook:
+
+  %s
+
+and watch the events arrive, in a second terminal:
+
+  %s tail --since 1h
+
+`, version(), webhooks, brokerURL, kind, cfg.Stream.Name, admin, curl, invocation())
+}
+
+// invocation is how this program can be run again from the same folder: what
+// 'go run' builds is gone afterwards.
+func invocation() string {
+	if _, err := exec.LookPath("apixo-relay"); err == nil {
+		return "apixo-relay"
+	}
+	if executable, err := os.Executable(); err == nil && strings.Contains(executable, "go-build") {
+		return "go run ./cmd/apixo-relay"
+	}
+	return os.Args[0]
+}

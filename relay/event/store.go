@@ -1,0 +1,41 @@
+package event
+
+import "fmt"
+
+// Receipt is a store's word that it has a message, and will have it after a crash.
+type Receipt struct {
+	// Stream and Sequence say where; for a duplicate, where the first copy is.
+	Stream   string
+	Sequence uint64
+	// Duplicate reports that a message of that id was stored already.
+	Duplicate bool
+}
+
+// Reason is why a store did not give a receipt: a bounded word for programs.
+type Reason string
+
+// The reasons. The sender is to try again after each of them.
+const (
+	// BrokerUnavailable: no connection, or no answer in time.
+	BrokerUnavailable Reason = "broker-unavailable"
+	// StreamMissing: nothing in the broker takes the message's subject.
+	StreamMissing Reason = "stream-missing"
+	// StreamFull: the stream, or the broker's disk or account, is at its limit.
+	StreamFull Reason = "stream-full"
+	// BrokerError: the broker refused for any other cause, a write error among them.
+	BrokerError Reason = "broker-error"
+)
+
+// Refusal is the error of a store that gave no receipt. The message may still
+// have been stored: its id makes the next try a duplicate then.
+type Refusal struct {
+	Reason Reason
+	// Err is the cause, for the log. It may name streams and servers.
+	Err error
+}
+
+// Error is the reason and the cause.
+func (r *Refusal) Error() string { return fmt.Sprintf("%s: %v", r.Reason, r.Err) }
+
+// Unwrap is the cause.
+func (r *Refusal) Unwrap() error { return r.Err }

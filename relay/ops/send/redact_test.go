@@ -1,0 +1,59 @@
+package send
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestRedactor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, url, text, want string }{
+		{"password", "https://relay:t0ps3cret@host/", "got t0ps3cret here", "got … here"},
+		{"password in Basic form", "https://relay:t0ps3cret@host/", "Basic cmVsYXk6dDBwczNjcmV0", "Basic …"},
+		{"escaped password", "https://relay:a%2Fb%20c@host/", "a/b c a%2Fb%20c a%2Fb+c", "… … …"},
+		{"user alone", "https://t0ps3cret@host/", "t0ps3cret", "…"},
+		{"user beside a password", "https://relay:t0ps3cret@host/", "the relay", "the relay"},
+		{"token in the path", "http://host/webhook/apixo/abcdefghijklmnop", "no /webhook/apixo/abcdefghijklmnop", "no /webhook/apixo/…"},
+		{"token in the query", "http://host/webhook?model=nano-banana&key=abcdefghijklmnop", "key=abcdefghijklmnop for nano-banana", "key=… for nano-banana"},
+		{"nothing to hide", "http://host/webhook", "all of it", "all of it"},
+		{"several lines", "http://host/", " a\r\n\tb  c\n", "a b c"},
+		{"terminal control", "http://host/", "\x1b[31mred\x07 \u202etfel", "�[31mred� �tfel"},
+		{"invalid UTF-8", "http://host/", "a\xffb", "a�b"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(test.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := newRedactor(u).clean(test.text, 100); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestShorten(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		text  string
+		limit int
+		want  string
+		cut   bool
+	}{
+		{"", 3, "", false},
+		{"abc", 3, "abc", false},
+		{"abcd", 3, "abc", true},
+		{"aéé", 4, "aé", true},
+		{"é", 1, "", true},
+	} {
+		if got, cut := shorten(test.text, test.limit); got != test.want || cut != test.cut {
+			t.Errorf("%q to %d: %q, %v; want %q, %v", test.text, test.limit, got, cut, test.want, test.cut)
+		}
+	}
+	u := &url.URL{Scheme: "http", Host: "host"}
+	if got := newRedactor(u).clean(strings.Repeat("x", 500), 10); got != "xxxxxxxxxx…" {
+		t.Errorf("cut text is %q", got)
+	}
+}

@@ -1,0 +1,308 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	// recheckGood and recheckBad are how often the streams are looked at: seldom
+	// where all is well, to notice what somebody changes, and often where not.
+	recheckGood = 30 * time.Second
+	recheckBad  = time.Second
+	// checkTimeout bounds one look.
+	checkTimeout = 5 * time.Second
+)
+
+// streamsState is what the last look at the streams said.
+type streamsState struct {
+	err error // nil: they are there and take what the relay sends
+}
+
+// UnfitError says that a stream is not there, or not as the relay needs it, and
+// that waiting will not mend it.
+type UnfitError struct {
+	Stream string
+	// Problem says what is wrong, Hint what to do.
+	Problem, Hint string
+}
+
+// Error names the stream, the problem and the hint.
+func (e *UnfitError) Error() string {
+	return fmt.Sprintf("the stream %s %s; %s", e.Stream, e.Problem, e.Hint)
+}
+
+// Start brings the streams in order by the policy, and looks after them until
+// Stop. A broker that is away is waited for; an *UnfitError is returned.
+func (p *Publisher) Start(ctx context.Context) error {
+	err := p.checkStreams(ctx)
+	var unfit *UnfitError
+	if errors.As(err, &unfit) {
+		return err
+	}
+	if err != nil {
+		p.log.Warn("the streams cannot be used yet; webhooks get 503 until they can", "error", err)
+	}
+	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	connected := p.conn.StatusChanged(nats.CONNECTED)
+	p.done.Go(func() { p.lookAfterStreams(ctx, connected) })
+	return nil
+}
+
+// Stop ends what Start began. Store must not be called any more.
+func (p *Publisher) Stop() {
+	if p.stop != nil {
+		p.stop()
+	}
+	p.done.Wait()
+}
+
+// Ready is nil if a message would be stored now, and else says why not.
+func (p *Publisher) Ready() error {
+	if !p.conn.IsConnected() {
+		return errors.New("there is no connection to the broker")
+	}
+	if state := p.streams.Load(); state == nil {
+		return errors.New("the streams have not been looked at yet")
+	} else if state.err != nil {
+		return state.err
+	}
+	return nil
+}
+
+func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.Status) {
+	defer p.conn.RemoveStatusListener(connected)
+	for {
+		wait := recheckGood
+		if p.streams.Load().err != nil {
+			wait = recheckBad
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-connected:
+		case <-p.recheck:
+			// At once, but never more often than that, however many webhooks fail.
+			select {
+			case <-ctx.Done():
+			case <-time.After(recheckBad / 4):
+			}
+		}
+		timer.Stop()
+		if !p.conn.IsConnected() {
+			continue
+		}
+		before := p.streams.Load().err
+		err := p.checkStreams(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && (before == nil || before.Error() != err.Error()):
+			p.log.Error("the streams cannot be used; webhooks get 503 until they can", "error", err)
+		case err == nil && before != nil:
+			p.log.Info("the streams can be used")
+		}
+	}
+}
+
+// checkSoon asks for a look at the streams.
+func (p *Publisher) checkSoon() {
+	select {
+	case p.recheck <- struct{}{}:
+	default: // one is coming already
+	}
+}
+
+// checkStreams makes, changes or only looks at both streams, as the policy says.
+func (p *Publisher) checkStreams(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	first := p.streams.Load() == nil
+	err := func() error {
+		if !p.conn.IsConnected() {
+			return errors.New("there is no connection to the broker yet")
+		}
+		events, err := p.checkStream(ctx, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."))
+		if err != nil {
+			return err
+		}
+		p.metrics.DedupeWindow(events.Duplicates)
+		quarantine, err := p.checkStream(ctx, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."))
+		if err != nil {
+			return err
+		}
+		if first || p.streams.Load().err != nil {
+			p.warn(*events)
+			p.warn(*quarantine)
+		}
+		return nil
+	}()
+	p.streams.Store(&streamsState{err: err})
+	return err
+}
+
+// wanted is the configuration that the relay gives a stream of its own.
+func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        name,
+		Description: description,
+		Subjects:    []string{subjects},
+		Storage:     jetstream.FileStorage,
+		Replicas:    p.cfg.Replicas,
+		MaxAge:      p.cfg.MaxAge,
+		MaxBytes:    p.cfg.MaxBytes,
+		Duplicates:  p.cfg.Dedupe,
+		// A full stream must refuse: evicting the oldest events would lose what
+		// was acknowledged, and nobody would be told.
+		Discard: jetstream.DiscardNew,
+		// Reading single messages goes past the stream's leader.
+		AllowDirect: true,
+		// Webhooks that wait together can share one fsync.
+		AllowAtomicPublish: true,
+	}
+}
+
+// checkStream returns the configuration that the stream has in the end.
+func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamConfig, error) {
+	stream, err := p.js.Stream(ctx, want.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
+		return nil, &UnfitError{want.Name, "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
+			"make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create"}
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		stream, err = p.js.CreateStream(ctx, want)
+		if err != nil {
+			return nil, refusedConfig("make", want, err)
+		}
+		p.log.Info("made the stream", "stream", want.Name, "subjects", want.Subjects, "replicas", want.Replicas, "window", want.Duplicates)
+	case err != nil:
+		return nil, explain(want.Name, err)
+	case p.cfg.Policy == config.PolicyUpdate:
+		changed := merged(stream.CachedInfo().Config, want)
+		stream, err = p.js.UpdateStream(ctx, changed)
+		if err != nil {
+			return nil, refusedConfig("change", want, err)
+		}
+	}
+	got := stream.CachedInfo().Config
+	return &got, p.fits(got, want)
+}
+
+// merged is an existing configuration with what the relay's settings say. What
+// they do not speak of, placement and metadata for instance, stays.
+func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	have.Description = want.Description
+	have.Subjects = want.Subjects
+	have.Replicas = want.Replicas
+	have.MaxAge = want.MaxAge
+	have.MaxBytes = want.MaxBytes
+	have.Duplicates = want.Duplicates
+	have.Discard = want.Discard
+	have.AllowDirect = want.AllowDirect
+	have.AllowAtomicPublish = want.AllowAtomicPublish
+	return have
+}
+
+// fits tells what about a stream makes it impossible to keep the relay's promises.
+func (p *Publisher) fits(got, want jetstream.StreamConfig) error {
+	unfit := func(problem, hint string) error { return &UnfitError{got.Name, problem, hint} }
+	covered := slices.ContainsFunc(got.Subjects, func(filter string) bool { return subjectMatches(filter, want.Subjects[0]) })
+	switch {
+	case !covered:
+		return unfit(fmt.Sprintf("takes the subjects %q, which leaves %s out", got.Subjects, want.Subjects[0]),
+			"add that subject to it, or choose another RELAY_STREAM, RELAY_QUARANTINE_STREAM or RELAY_SUBJECT_PREFIX")
+	case got.Sealed:
+		return unfit("is sealed and takes no messages any more", "choose another stream name")
+	case got.NoAck:
+		return unfit("is configured to acknowledge nothing (no_ack), so no 200 could ever be given", "set no_ack to false")
+	case got.MaxMsgSize > 0 && int64(got.MaxMsgSize) < p.maxSize:
+		return unfit(fmt.Sprintf("takes messages of at most %d bytes, and an event can have %d", got.MaxMsgSize, p.maxSize),
+			"raise its max_msg_size or lower RELAY_MAX_BODY_BYTES")
+	}
+	if limit := p.conn.MaxPayload(); limit < p.maxSize {
+		return &UnfitError{got.Name, fmt.Sprintf("is on a broker that takes messages of at most %d bytes, and an event can have %d", limit, p.maxSize),
+			"raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES"}
+	}
+	return nil
+}
+
+// warn tells what about a stream weakens the relay's promises.
+func (p *Publisher) warn(got jetstream.StreamConfig) {
+	warn := func(problem, hint string) {
+		p.log.Warn("the stream "+got.Name+" "+problem, "do", hint)
+	}
+	if got.Duplicates < config.SenderRetrySpan {
+		warn(fmt.Sprintf("remembers ids for %s, and APIXO's last retry comes up to %s after the first try: repeats can be stored twice", got.Duplicates, config.SenderRetrySpan),
+			"raise its duplicate window, for instance with RELAY_STREAM_POLICY=update")
+	}
+	if got.Storage == jetstream.MemoryStorage {
+		warn("is kept in memory: what was acknowledged is gone when the broker restarts", "make it anew with file storage")
+	}
+	if got.PersistMode == jetstream.AsyncPersistMode {
+		warn("acknowledges before it writes (persist_mode async): a crash of the broker loses what was acknowledged", "make it anew without persist_mode")
+	}
+	if got.Discard == jetstream.DiscardOld && (got.MaxBytes > 0 || got.MaxMsgs > 0) {
+		warn("drops its oldest events when it is full", "set its discard policy to new, for instance with RELAY_STREAM_POLICY=update")
+	}
+	if got.Retention != jetstream.LimitsPolicy {
+		warn("drops events that have been consumed (retention "+got.Retention.String()+"), so that they cannot be replayed", "make it anew with retention limits")
+	}
+	if got.Replicas < p.cfg.Replicas {
+		warn(fmt.Sprintf("has %d replicas, RELAY_STREAM_REPLICAS says %d", got.Replicas, p.cfg.Replicas), "set RELAY_STREAM_POLICY=update to change it")
+	}
+}
+
+// refusedConfig explains why the broker did not make or change a stream.
+func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) || api.Code >= 500 {
+		return explain(want.Name, err)
+	}
+	return &UnfitError{want.Name, fmt.Sprintf("cannot be %s: the broker says %q", map[string]string{"make": "made", "change": "changed"}[verb], api.Description),
+		fmt.Sprintf("it was to have the subject %s, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects[0], want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes)}
+}
+
+// explain words an error of the broker that may pass.
+func explain(stream string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("the broker has no JetStream for this account: %w; start it with JetStream enabled ('nats-server -js')", err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("the broker did not answer about the stream %s within %s: it is stalled, without quorum, or this user may not ask", stream, checkTimeout)
+	default:
+		return fmt.Errorf("the broker cannot tell about the stream %s: %w", stream, err)
+	}
+}
+
+// isFull tells a stream at its limit from a write error, which have one code.
+// The words are those of nats-server's store (ErrMaxBytes and its kin).
+func isFull(description string) bool { return strings.Contains(description, "maximum ") }
+
+// subjectMatches reports whether a subject filter takes a subject, or all that
+// another filter takes.
+func subjectMatches(filter, subject string) bool {
+	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
+	for i, token := range f {
+		switch {
+		case token == ">":
+			return len(s) > i
+		case i >= len(s), s[i] == ">":
+			return false
+		case token != "*" && token != s[i]:
+			return false
+		}
+	}
+	return len(f) == len(s)
+}

@@ -1,0 +1,144 @@
+package receiver
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// kind is one of the ways in which a request is not answered with 200.
+type kind struct {
+	slug    string // last part of the problem's type, and its anchor in the README
+	status  int
+	title   string
+	outcome telemetry.Outcome
+	header  http.Header
+}
+
+// problemTypes is where the README explains each type of problem.
+const problemTypes = "https://github.com/apixo-relay/apixo-relay#"
+
+// retryAfter fits APIXO's schedule, whose first retry comes after 30 seconds.
+var retryAfter = http.Header{"Retry-After": {"30"}}
+
+// The table of everything that is not a 200.
+var (
+	notFound          = kind{"not-found", http.StatusNotFound, "Nothing is here", telemetry.Rejected, nil}
+	methodNotAllowed  = kind{"method-not-allowed", http.StatusMethodNotAllowed, "Only POST is taken here", telemetry.Rejected, http.Header{"Allow": {"POST"}}}
+	unauthorized      = kind{"unauthorized", http.StatusUnauthorized, "The token is missing or wrong", telemetry.Unauthorized, http.Header{"WWW-Authenticate": {`Bearer realm="apixo-relay"`, `Basic realm="apixo-relay"`}}}
+	addressNotAllowed = kind{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil}
+	unsupportedType   = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Rejected, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
+	bodyTooLarge      = kind{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil}
+	bodyTooSlow       = kind{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, http.Header{"Connection": {"close"}}}
+	bodyIncomplete    = kind{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, http.Header{"Connection": {"close"}}}
+	notJSON           = kind{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil}
+	notResult         = kind{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil}
+	overloaded        = kind{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter}
+	draining          = kind{"draining", http.StatusServiceUnavailable, "The relay is shutting down", telemetry.Unavailable, retryAfter}
+	internalError     = kind{"internal-error", http.StatusServiceUnavailable, "The relay met an error of its own", telemetry.Unavailable, retryAfter}
+	brokerUnavailable = kind{"broker-unavailable", http.StatusServiceUnavailable, "The broker does not answer", telemetry.Unavailable, retryAfter}
+	streamMissing     = kind{"stream-missing", http.StatusServiceUnavailable, "There is no stream to store this in", telemetry.Unavailable, retryAfter}
+	streamFull        = kind{"stream-full", http.StatusServiceUnavailable, "The stream is full", telemetry.Unavailable, retryAfter}
+	brokerError       = kind{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter}
+)
+
+// refused is the answer to a store's refusal.
+func refused(reason event.Reason) answer {
+	switch reason {
+	case event.StreamMissing:
+		return problem(streamMissing, "no stream in the broker takes this webhook's subject; it is not stored as far as the relay knows")
+	case event.StreamFull:
+		return problem(streamFull, "the stream takes no more until events expire, are removed, or its limit is raised; this webhook is not stored")
+	case event.BrokerError:
+		return problem(brokerError, "the broker refused to store this webhook; the relay's log says why")
+	default:
+		return problem(brokerUnavailable, "the broker did not acknowledge in time that this webhook is stored; a later delivery of it is safe")
+	}
+}
+
+// answer is what a request is answered with.
+type answer struct {
+	status  int
+	outcome telemetry.Outcome
+	problem string // its slug, or empty
+	header  http.Header
+	body    any
+}
+
+// receiptBody is the body of a 200.
+type receiptBody struct {
+	TaskID    string `json:"taskId"`
+	Stream    string `json:"stream"`
+	Sequence  uint64 `json:"sequence"`
+	Duplicate bool   `json:"duplicate"`
+}
+
+// problemBody is a problem document (RFC 9457) with two members of its own.
+type problemBody struct {
+	Type        string       `json:"type"`
+	Title       string       `json:"title"`
+	Status      int          `json:"status"`
+	Detail      string       `json:"detail"`
+	Code        string       `json:"code,omitempty"` // of a schema.Error
+	Quarantined *quarantined `json:"quarantined,omitempty"`
+}
+
+type quarantined struct {
+	Stream   string `json:"stream"`
+	Sequence uint64 `json:"sequence"`
+}
+
+func stored(taskID string, r event.Receipt) answer {
+	outcome := telemetry.Published
+	if r.Duplicate {
+		outcome = telemetry.Duplicate
+	}
+	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody{taskID, r.Stream, r.Sequence, r.Duplicate}}
+}
+
+func problem(k kind, detail string) answer {
+	return answer{
+		status: k.status, outcome: k.outcome, problem: k.slug, header: k.header,
+		body: problemBody{Type: problemTypes + k.slug, Title: k.title, Status: k.status, Detail: detail},
+	}
+}
+
+// rejected is the answer to a body that is kept in the quarantine.
+func rejected(why *schema.Error, r event.Receipt) answer {
+	k := notJSON
+	if why.Kind == schema.ErrNotResult {
+		k = notResult
+	}
+	a := problem(k, why.Detail)
+	body := a.body.(problemBody)
+	body.Code = why.Code
+	body.Quarantined = &quarantined{r.Stream, r.Sequence}
+	a.body = body
+	return a
+}
+
+func (a answer) write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	contentType := "application/json"
+	if a.problem != "" {
+		contentType = "application/problem+json"
+	}
+	body, err := json.Marshal(a.body)
+	if err != nil {
+		// Strings and numbers always encode.
+		panic(err)
+	}
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(a.status)
+	// A sender that has hung up does not read its answer, and comes again.
+	_, _ = w.Write(append(body, '\n'))
+}

@@ -1,0 +1,220 @@
+// Package receiver is the webhook endpoint: paths, tokens, limits, answers.
+//
+// It sees storage only through [Store], and must not know NATS.
+package receiver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// Store keeps messages. A receipt is what a 200 stands for.
+type Store interface {
+	// Store returns once the message is stored, at the latest at the deadline of
+	// ctx. Its error is a *event.Refusal.
+	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
+}
+
+// Receiver answers webhooks. It is an http.Handler.
+type Receiver struct {
+	cfg        config.Webhooks
+	attributes []string
+	tokens     *Tokens
+	encoder    event.Encoder
+	store      Store
+	metrics    *telemetry.Metrics
+	log        *slog.Logger
+
+	inFlight atomic.Int64
+	// closing ends what is still being stored when the time for an orderly end is over.
+	closing context.Context
+	close   context.CancelFunc
+}
+
+// New makes a receiver. The attributes are the query parameters of the callback
+// URL that become CloudEvents attributes.
+func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, store Store, metrics *telemetry.Metrics, log *slog.Logger) *Receiver {
+	closing, cancel := context.WithCancel(context.Background())
+	return &Receiver{
+		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, log: log,
+		closing: closing, close: cancel,
+	}
+}
+
+// Close answers 503 to the webhooks that are still being worked on.
+func (rc *Receiver) Close() { rc.close() }
+
+// ServeHTTP answers one request, counts it and writes one line about it.
+func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	line := logLine{start: start}
+	a := rc.receiveSafely(r, &line)
+	a.write(w)
+	took := time.Since(start)
+	rc.metrics.Webhook(a.outcome, took)
+	line.write(r.Context(), rc.log, a, took)
+}
+
+// receiveSafely turns a panic, which would be this program's fault, into an
+// answer that makes the sender try again.
+func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			line.panicked(p)
+			a = problem(internalError, "the relay met an error of its own; its log tells more")
+		}
+	}()
+	return rc.receive(r, line)
+}
+
+// receive takes a request from its first line to its answer.
+func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
+	token, ok := rc.route(r.URL.Path)
+	if !ok {
+		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
+	}
+	if r.Method != http.MethodPost {
+		return problem(methodNotAllowed, "webhooks come as POST, this was another method")
+	}
+	senders := senders(r, rc.cfg.TrustedProxies)
+	line.sender = senders[0]
+	if !allowed(senders, rc.cfg.AllowedCIDRs) {
+		return problem(addressNotAllowed, "this address may not send webhooks here")
+	}
+	if !rc.tokens.accept(r, token) {
+		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")
+	}
+
+	inFlight := rc.inFlight.Add(1)
+	defer func() { rc.metrics.InFlight(rc.inFlight.Add(-1)) }()
+	rc.metrics.InFlight(inFlight)
+	if inFlight > int64(rc.cfg.MaxInFlight) {
+		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
+	}
+	if a, ok := checkContent(r.Header); !ok {
+		return a
+	}
+	body, a, ok := readBody(r, rc.cfg.MaxBodyBytes)
+	line.size = len(body)
+	if !ok {
+		return a
+	}
+
+	// The sender hanging up is no reason to stop storing: it would only come again.
+	ctx, cancel := context.WithDeadline(rc.closing, line.start.Add(rc.budget()))
+	defer cancel()
+	return rc.keep(ctx, body, callbackAttributes(r.URL.Query(), rc.attributes, line), line)
+}
+
+// keep stores what a body tells, or the body itself if it tells nothing.
+func (rc *Receiver) keep(ctx context.Context, body []byte, attributes map[string]string, line *logLine) answer {
+	webhook, err := schema.ParseWebhook(body)
+	var why *schema.Error
+	if errors.As(err, &why) {
+		return rc.quarantine(ctx, body, why, attributes, line)
+	}
+	line.taskID, line.state = webhook.Task.ID, string(webhook.Task.State)
+	msg, err := rc.encoder.Task(webhook, attributes, line.start)
+	if err != nil {
+		return rc.notStored(err, line)
+	}
+	receipt, err := rc.store.Store(ctx, msg)
+	if err != nil {
+		return rc.notStored(err, line)
+	}
+	line.receipt = receipt
+	if !receipt.Duplicate {
+		t := webhook.Task
+		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
+	}
+	return stored(webhook.Task.ID, receipt)
+}
+
+// quarantine keeps a body that no retry can mend, for an operator to look at.
+func (rc *Receiver) quarantine(ctx context.Context, body []byte, why *schema.Error, attributes map[string]string, line *logLine) answer {
+	line.reason = why.Code
+	msg, err := rc.encoder.Rejected(body, why, attributes, line.start)
+	if err != nil {
+		return rc.notStored(err, line)
+	}
+	receipt, err := rc.store.Store(ctx, msg)
+	if err != nil {
+		return rc.notStored(err, line)
+	}
+	line.receipt = receipt
+	return rejected(why, receipt)
+}
+
+// notStored is the answer when nothing can be promised.
+func (rc *Receiver) notStored(err error, line *logLine) answer {
+	line.err = err
+	var refusal *event.Refusal
+	switch {
+	case rc.closing.Err() != nil:
+		return problem(draining, "the relay is shutting down; nothing was promised about this webhook")
+	case errors.As(err, &refusal):
+		return refused(refusal.Reason)
+	default:
+		return problem(internalError, "the relay met an error of its own; its log tells more")
+	}
+}
+
+// budget is the time for storing: a little less than the whole budget of a
+// webhook, so that the answer is out before that is over.
+func (rc *Receiver) budget() time.Duration {
+	whole := rc.cfg.PublishTimeout
+	return whole - min(whole/10, 500*time.Millisecond)
+}
+
+// route finds the token that may stand behind the path. All that stands there is
+// one token: base64 has slashes in it.
+func (rc *Receiver) route(path string) (token string, ok bool) {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(rc.cfg.Path, "/"))
+	switch {
+	case !ok:
+		return "", false
+	case rest == "" || rest == "/":
+		return "", true
+	case rest[0] != '/':
+		return "", false
+	case rc.tokens == nil && strings.Contains(rest[1:], "/"):
+		return "", false // nobody expects a token, so this is just another path
+	default:
+		return rest[1:], true
+	}
+}
+
+// callbackAttributes picks out of the callback URL's query what becomes
+// attributes of the event: the configured parameters, and a trace context.
+// What cannot be an attribute is left out and named in the log.
+func callbackAttributes(query url.Values, names []string, line *logLine) map[string]string {
+	attributes := make(map[string]string, len(names))
+	take := func(name string, valid func(string) bool) {
+		switch value := query.Get(name); {
+		case value == "":
+		case valid(value):
+			attributes[name] = value
+		default:
+			line.dropped = append(line.dropped, name)
+		}
+	}
+	for _, name := range names {
+		take(name, event.ValidAttribute)
+	}
+	take("traceparent", event.ValidTraceParent)
+	if attributes["traceparent"] != "" {
+		take("tracestate", event.ValidTraceState)
+	}
+	return attributes
+}

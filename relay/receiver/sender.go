@@ -1,0 +1,97 @@
+package receiver
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// senders are the addresses from which a request seems to come, at least one.
+// It is the peer's, unless that is a trusted proxy: then what the proxies say.
+//
+// A proxy sets one of the two forwarding headers and may pass on the other one
+// as the client wrote it. Where they differ both addresses are returned, and
+// both have to be allowed, so that forging one of them gains nothing.
+func senders(r *http.Request, trusted config.Prefixes) []netip.Addr {
+	peer := addrOf(r.RemoteAddr)
+	if !trusted.Contain(peer) {
+		return []netip.Addr{peer}
+	}
+	var found []netip.Addr
+	for _, chain := range [][]netip.Addr{forwardedFor(r.Header), forwarded(r.Header)} {
+		if len(chain) == 0 {
+			continue
+		}
+		sender := chain[0]
+		for i := len(chain) - 1; i >= 0; i-- {
+			if !trusted.Contain(chain[i]) {
+				sender = chain[i]
+				break
+			}
+		}
+		if len(found) == 0 || found[0] != sender {
+			found = append(found, sender)
+		}
+	}
+	if len(found) == 0 {
+		return []netip.Addr{peer}
+	}
+	return found
+}
+
+// allowed reports whether all addresses are in the networks; no networks allow all.
+func allowed(senders []netip.Addr, networks config.Prefixes) bool {
+	if len(networks) == 0 {
+		return true
+	}
+	for _, sender := range senders {
+		if !networks.Contain(sender) {
+			return false
+		}
+	}
+	return true
+}
+
+// forwardedFor reads X-Forwarded-For, the client first and the last proxy last.
+func forwardedFor(h http.Header) (chain []netip.Addr) {
+	for _, line := range h.Values("X-Forwarded-For") {
+		for item := range strings.SplitSeq(line, ",") {
+			chain = append(chain, addrOf(strings.TrimSpace(item)))
+		}
+	}
+	return chain
+}
+
+// forwarded reads the for parameters of Forwarded (RFC 7239), in the same order.
+// A quoted string that holds a comma is read as two items, neither of which is
+// an address: no loss, since no address holds one.
+func forwarded(h http.Header) (chain []netip.Addr) {
+	for _, line := range h.Values("Forwarded") {
+		for element := range strings.SplitSeq(line, ",") {
+			var addr netip.Addr
+			for pair := range strings.SplitSeq(element, ";") {
+				name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+				if strings.EqualFold(name, "for") {
+					addr = addrOf(strings.Trim(value, `"`))
+				}
+			}
+			chain = append(chain, addr)
+		}
+	}
+	return chain
+}
+
+// addrOf reads an address with or without a port. What is none becomes the zero
+// Addr, which is in no network.
+func addrOf(s string) netip.Addr {
+	if addrPort, err := netip.ParseAddrPort(s); err == nil {
+		return addrPort.Addr().Unmap().WithZone("")
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}

@@ -1,0 +1,297 @@
+// Package relay puts the rooms together: it starts them in order and stops them
+// in reverse. Programs embed it through [Run], or through [Start] and
+// [Relay.Stop].
+//
+// It must not know signals, flags or exit codes.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/admin"
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/reload"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+// Relay is a running relay.
+type Relay struct {
+	cfg config.Config
+	log *slog.Logger
+
+	webhooks, admin net.Listener // admin is nil if it is off
+	broker          *broker.Broker
+	publisher       *publisher.Publisher
+
+	started  atomic.Bool // from then on the fields above are set for good
+	draining atomic.Bool
+	failed   chan error // a server that ended by itself
+	cleanups []cleanup
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// cleanup is one step of the orderly end.
+type cleanup struct {
+	name string
+	stop func(context.Context) error
+}
+
+// Run runs a relay until ctx ends or it fails, and stops it. started is called
+// once webhooks are being answered; it may be nil.
+func Run(ctx context.Context, cfg config.Config, version string, log *slog.Logger, started func(*Relay)) error {
+	r, err := Start(ctx, cfg, version, log)
+	if err != nil {
+		return err
+	}
+	if started != nil {
+		started(r)
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("shutting down: webhooks in flight are being finished", "timeout", cfg.Webhooks.ShutdownTimeout)
+	case err = <-r.failed:
+	}
+	err = errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
+	log.Info("stopped")
+	return err
+}
+
+// Start brings everything up, in this order: the addresses are taken, so that a
+// port that is not free costs nothing; the broker is opened and the streams are
+// brought in order; only then are webhooks answered. What fails stops what has
+// been started. An external broker that is away is no failure: the relay is
+// unready until it comes.
+func Start(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *Relay, err error) {
+	r := &Relay{cfg: cfg, log: log, failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	metrics := telemetry.NewMetrics(version)
+
+	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
+	if err != nil {
+		return nil, err
+	}
+	r.webhooks, err = listen("RELAY_LISTEN_ADDR", cfg.Webhooks.ListenAddr)
+	if err != nil {
+		return nil, err
+	}
+	r.onStop("webhook listener", closing(r.webhooks))
+	if addr := string(cfg.Admin.Addr); addr != "" {
+		r.admin, err = listen("RELAY_ADMIN_ADDR", addr)
+		if err != nil {
+			return nil, err
+		}
+		r.onStop("admin listener", closing(r.admin))
+		// First to come and last to go, so that probes see both: recovering a large
+		// store takes its time, and so does finishing what is in flight.
+		checks := admin.Checks{Health: r.health, Ready: r.ready}
+		r.serve("admin endpoint", admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin, nil)
+	}
+
+	r.broker, err = broker.Open(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	r.onStop("broker", r.broker.Close)
+	metrics.BrokerConnected(r.broker.Conn().IsConnected)
+
+	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
+	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, maxMessage, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	if err = r.publisher.Start(ctx); err != nil {
+		return nil, err
+	}
+	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
+
+	tokens := r.watchFiles(tlsFiles)
+	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), r.publisher, metrics, log)
+
+	r.serve("webhook endpoint", rc.Server(tlsFiles.Config()), r.webhooks, rc.Close)
+	r.started.Store(true)
+	for _, name := range cfg.Unknown {
+		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
+	}
+	return r, nil
+}
+
+// Addr is the address at which webhooks are taken.
+func (r *Relay) Addr() string { return r.webhooks.Addr().String() }
+
+// AdminAddr is the address of the admin endpoint, or empty if it is off.
+func (r *Relay) AdminAddr() string {
+	if r.admin == nil {
+		return ""
+	}
+	return r.admin.Addr().String()
+}
+
+// BrokerURL is where consumers find the broker, without credentials; empty
+// while an external broker has not been reached yet.
+func (r *Relay) BrokerURL() string { return r.broker.URL() }
+
+// Failed delivers the error of a relay that cannot go on by itself.
+func (r *Relay) Failed() <-chan error { return r.failed }
+
+// Stop ends in order: readiness off, webhooks in flight finished and no new
+// ones taken, publishing and the connection ended, the embedded broker stopped,
+// the admin endpoint last. A webhook that is not stored when most of
+// RELAY_SHUTDOWN_TIMEOUT is over gets 503. Stop may be called more than once.
+func (r *Relay) Stop(ctx context.Context) error {
+	r.stopOnce.Do(func() {
+		r.draining.Store(true)
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout)
+		defer cancel()
+		for _, c := range slices.Backward(r.cleanups) {
+			if err := c.stop(ctx); err != nil {
+				r.stopErr = errors.Join(r.stopErr, fmt.Errorf("stopping the %s: %w", c.name, err))
+			}
+		}
+	})
+	return r.stopErr
+}
+
+func (r *Relay) onStop(name string, stop func(context.Context) error) {
+	r.cleanups = append(r.cleanups, cleanup{name, stop})
+}
+
+// health is nil while the relay can recover by itself.
+func (r *Relay) health() error {
+	if !r.started.Load() || r.draining.Load() {
+		return nil
+	}
+	return r.broker.Health()
+}
+
+// ready is nil if a webhook would be accepted now.
+func (r *Relay) ready() error {
+	switch {
+	case r.draining.Load():
+		return errors.New("the relay is shutting down")
+	case !r.started.Load():
+		return errors.New("the relay is starting")
+	}
+	return errors.Join(r.publisher.Ready(), r.broker.Health())
+}
+
+// serve answers on a listener until Stop. When the time for finishing is over,
+// abort is called, and what is left is cut off.
+func (r *Relay) serve(name string, server *http.Server, l net.Listener, abort func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var err error
+		if server.TLSConfig != nil {
+			err = server.ServeTLS(l, "", "")
+		} else {
+			err = server.Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err)
+		}
+	}()
+	r.onStop(name, func(ctx context.Context) error {
+		defer func() { <-ended }()
+		// A little of the time is left for those who have waited in vain to be told so.
+		early, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout-abortGrace(r.cfg.Webhooks.ShutdownTimeout))
+		defer cancel()
+		err := server.Shutdown(early)
+		if err == nil {
+			return nil
+		}
+		if abort != nil {
+			abort()
+		}
+		if err = server.Shutdown(ctx); err != nil {
+			err = errors.Join(err, server.Close())
+		}
+		return err
+	})
+}
+
+// abortGrace is how much of the time for an orderly end is kept for answering
+// 503 to whoever is still waiting.
+func abortGrace(whole time.Duration) time.Duration { return min(whole/5, 2*time.Second) }
+
+// watchFiles takes up changes of secrets and certificates, and returns the
+// tokens: nil if nobody is asked for one.
+func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
+	ctx, cancel := context.WithCancel(context.Background())
+	var watchers sync.WaitGroup
+	r.onStop("file watchers", func(context.Context) error {
+		cancel()
+		watchers.Wait()
+		return nil
+	})
+	watch := func(what string, files []string, apply func() error) {
+		watchers.Go(func() { reload.Watch(ctx, what, files, apply, r.log) })
+	}
+	if tlsFiles != nil {
+		watch("TLS certificate", tlsFiles.Files(), tlsFiles.Reload)
+	}
+	cfg := r.cfg.Webhooks
+	if len(cfg.Tokens) == 0 {
+		return nil
+	}
+	tokens := receiver.NewTokens(cfg.Tokens)
+	if file := cfg.TokensFile; file != "" {
+		watch("RELAY_WEBHOOK_TOKENS_FILE", []string{file}, func() error {
+			text, err := config.ReadSecretFile(file)
+			if err != nil {
+				return err
+			}
+			var next config.Tokens
+			if err := next.UnmarshalText([]byte(text)); err != nil {
+				return err
+			}
+			tokens.Set(next)
+			return nil
+		})
+	}
+	return tokens
+}
+
+func encoder(cfg config.Config) event.Encoder {
+	e := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix, Mode: event.Structured}
+	if cfg.Event.Mode == config.ModeBinary {
+		e.Mode = event.Binary
+	}
+	return e
+}
+
+// listen takes an address, or says which variable names another.
+func listen(variable, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s cannot be listened on: %w; choose another address, or stop what is using it", variable, addr, err)
+	}
+	return l, nil
+}
+
+// closing closes a listener that may have been closed by its server already.
+func closing(l net.Listener) func(context.Context) error {
+	return func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}

@@ -1,0 +1,65 @@
+// Package reload notices that files have changed.
+//
+// It looks at their content now and then instead of asking the operating system
+// for events: secrets and certificates are often replaced by swapping a symbolic
+// link or a whole mounted folder, which events on the file itself do not tell.
+package reload
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Interval is how often files are looked at.
+const Interval = time.Second
+
+// Watch calls apply after the content of any of the files has changed, until
+// ctx ends. When apply fails, as it does while a certificate is there and its
+// key is not yet, the error is logged and apply is called again after the next
+// change. What is in force stays so meanwhile.
+func Watch(ctx context.Context, what string, files []string, apply func() error, log *slog.Logger) {
+	ticker := time.NewTicker(Interval)
+	defer ticker.Stop()
+	last := fingerprint(files)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := fingerprint(files)
+		if now == last {
+			continue
+		}
+		last = now
+		if err := apply(); err != nil {
+			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", what, "error", err)
+			continue
+		}
+		log.Info("took up a changed file", "what", what)
+	}
+}
+
+// maxFileBytes bounds what is read of a file.
+const maxFileBytes = 1 << 20
+
+// fingerprint is a digest of what the files hold; one that cannot be read
+// counts as empty.
+func fingerprint(files []string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		n, _ := io.Copy(h, io.LimitReader(f, maxFileBytes))
+		f.Close()
+		h.Write([]byte{byte(n), byte(n >> 8), byte(n >> 16), 0xff})
+	}
+	h.Sum(sum[:0])
+	return sum
+}
