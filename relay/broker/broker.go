@@ -30,7 +30,6 @@ func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead 
 type Broker struct {
 	conn     *nats.Conn
 	embedded *embedded // nil with an external broker
-	log      *slog.Logger
 }
 
 // Open connects to the broker that the configuration names, or starts the
@@ -40,12 +39,12 @@ type Broker struct {
 // comes. One that refuses the credentials or whose certificate is not trusted
 // is, since waiting would not mend it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
-	b := &Broker{log: log}
+	b := &Broker{}
 	options, err := clientOptions(cfg.NATS)
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, b.handlers()...)
+	options = append(options, handlers(log)...)
 	if !cfg.UsesEmbedded() {
 		b.conn, err = dial(cfg.NATS, options)
 		return b, err
@@ -70,11 +69,12 @@ func (b *Broker) URL() string {
 	if b.embedded != nil {
 		return b.embedded.url
 	}
-	if url := b.conn.ConnectedUrlRedacted(); url != "" {
-		return config.RedactURLs(url)
-	}
-	return ""
+	return connectedTo(b.conn)
 }
+
+// connectedTo is the server's address. The client's own redaction leaves a user
+// in it, which may be a token.
+func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUrl()) }
 
 // MaxPayload is the largest message that the broker takes, in bytes, headers
 // included; 0 while it has never been connected to.
@@ -107,22 +107,23 @@ func (b *Broker) Close(ctx context.Context) error {
 	return nil
 }
 
-// handlers tell the log what happens to the connection.
-func (b *Broker) handlers() []nats.Option {
+// handlers tell the log what happens to the connection. They may run before
+// the function that connects has returned.
+func handlers(log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			b.log.Debug("connected to the broker", "url", b.URL(), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
+			log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			b.log.Info("connected to the broker again", "url", b.URL(), "server", nc.ConnectedServerName())
+			log.Info("connected to the broker again", "url", connectedTo(nc), "server", nc.ConnectedServerName())
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				b.log.Warn("lost the connection to the broker; webhooks get 503 until it is back", "error", err)
+				log.Warn("lost the connection to the broker; webhooks get 503 until it is back", "error", err)
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			b.log.Warn("the broker reports an error", "error", err)
+			log.Warn("the broker reports an error", "error", err)
 		}),
 	}
 }

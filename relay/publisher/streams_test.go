@@ -1,0 +1,205 @@
+package publisher_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+)
+
+func configOf(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().Config
+}
+
+func TestMissingStreamsAreMade(t *testing.T) {
+	t.Parallel()
+	b := start(t, natstest.Start(t, natstest.Options(t)),
+		"RELAY_STREAM=EVENTS", "RELAY_QUARANTINE_STREAM=BAD", "RELAY_SUBJECT_PREFIX=my.app",
+		"RELAY_STREAM_MAX_AGE=48h", "RELAY_STREAM_MAX_BYTES=1000000", "RELAY_DEDUPE_WINDOW=20m")
+	for name, subject := range map[string]string{"EVENTS": "my.app.task.>", "BAD": "my.app.quarantine.>"} {
+		got := configOf(t, b.js, name)
+		if !slices.Equal(got.Subjects, []string{subject}) || got.MaxAge != 48*time.Hour || got.MaxBytes != 1000000 ||
+			got.Duplicates != 20*time.Minute || got.Storage != jetstream.FileStorage || got.Discard != jetstream.DiscardNew ||
+			got.Retention != jetstream.LimitsPolicy || got.Replicas != 1 || !got.AllowDirect || !got.AllowAtomicPublish {
+			t.Errorf("%s is %+v", name, got)
+		}
+	}
+	if err := b.Ready(); err != nil {
+		t.Errorf("ready: %v", err)
+	}
+}
+
+func TestPolicyForExistingStreams(t *testing.T) {
+	t.Parallel()
+	existing := jetstream.StreamConfig{
+		Name: "APIXO", Subjects: []string{"apixo.>"}, MaxMsgs: 77, Duplicates: 2 * time.Minute,
+		Metadata: map[string]string{"owner": "somebody"},
+	}
+	for _, tt := range []struct {
+		policy string
+		window time.Duration
+	}{{"create", 2 * time.Minute}, {"require", 2 * time.Minute}, {"update", time.Hour}} {
+		s := natstest.Start(t, natstest.Options(t))
+		js := natstest.JetStream(t, s.ClientURL())
+		have := existing
+		if tt.policy != "create" {
+			have.Subjects = []string{"apixo.task.*", "apixo.task.>"}[1:]
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}}); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			have.Subjects = []string{"apixo.task.>", "elsewhere"}
+		}
+		if _, err := js.CreateStream(t.Context(), have); err != nil {
+			t.Fatal(err)
+		}
+		b := start(t, s, "RELAY_STREAM_POLICY="+tt.policy)
+		got := configOf(t, js, "APIXO")
+		if got.Duplicates != tt.window || got.MaxMsgs != 77 || got.Metadata["owner"] != "somebody" {
+			t.Errorf("%s: the stream is %+v", tt.policy, got)
+		}
+		if warned := strings.Contains(b.log.String(), "remembers ids for 2m0s"); warned != (tt.policy != "update") {
+			t.Errorf("%s: warned of the short window: %v; the log is\n%s", tt.policy, warned, b.log)
+		}
+		if err := b.Ready(); err != nil {
+			t.Errorf("%s: ready: %v", tt.policy, err)
+		}
+	}
+}
+
+// A stream with which the promises cannot be kept is an error at the start that
+// says what to do.
+func TestUnfitStreams(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, policy string
+		existing     *jetstream.StreamConfig
+		want         string
+	}{
+		{"missing", "require", nil, "does not exist"},
+		{"other subjects", "create", &jetstream.StreamConfig{Subjects: []string{"apixo.task.success"}}, "leaves apixo.task.> out"},
+		{"no acknowledgements", "create", &jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, NoAck: true}, "no_ack"},
+		{"small messages", "create", &jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, MaxMsgSize: 1000}, "max_msg_size"},
+		{"sealed", "create", &jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, Sealed: true}, "sealed"},
+		{"storage cannot change", "update", &jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, Retention: jetstream.WorkQueuePolicy, MaxConsumers: 1, Sealed: true}, "sealed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := natstest.Start(t, natstest.Options(t))
+			if tt.existing != nil {
+				js := natstest.JetStream(t, s.ClientURL())
+				cfg := *tt.existing
+				cfg.Name, cfg.Sealed = "APIXO", false
+				if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+					t.Fatal(err)
+				}
+				if tt.existing.Sealed {
+					cfg.Sealed = true
+					if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			b := open(t, s, "RELAY_STREAM_POLICY="+tt.policy)
+			err := b.Start(t.Context())
+			b.Stop()
+			var unfit *publisher.UnfitError
+			if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
+				t.Errorf("got %v, want an UnfitError with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestBrokerThatTakesTooLittle(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.MaxPayload = 100_000
+	b := open(t, natstest.Start(t, options))
+	err := b.Start(t.Context())
+	b.Stop()
+	var unfit *publisher.UnfitError
+	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A subject that another stream has already is told with the broker's words.
+func TestSubjectsThatOverlap(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	js := natstest.JetStream(t, s.ClientURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ALL", Subjects: []string{"apixo.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, s)
+	err := b.Start(t.Context())
+	b.Stop()
+	var unfit *publisher.UnfitError
+	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "overlap") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Without JetStream the relay waits: the broker may get it.
+func TestWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.JetStream = false
+	b := open(t, natstest.Start(t, options))
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "JetStream") {
+		t.Errorf("ready: %v", err)
+	}
+	_, err := b.Store(within(t, time.Second), message("task_1"))
+	reasonOf(t, err)
+}
+
+// A broker that was never there is waited for, and its streams are made when it comes.
+func TestBrokerThatComesLater(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	s := natstest.Start(t, options)
+	url, port := s.ClientURL(), portOf(s)
+	natstest.Stop(s)
+
+	b := openAt(t, url)
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	if b.Ready() == nil {
+		t.Error("ready without a broker")
+	}
+	options.Port = port
+	s = natstest.Start(t, options)
+	js := natstest.JetStream(t, s.ClientURL())
+	ctx := within(t, 30*time.Second)
+	advisories, err := js.Conn().SubscribeSync("$JS.EVENT.ADVISORY.STREAM.CREATED.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b.Ready() != nil {
+		// The streams are made one after the other; each tells.
+		if _, err := js.Stream(ctx, "APIXO_QUARANTINE"); err == nil {
+			continue
+		}
+		if _, err := advisories.NextMsgWithContext(ctx); err != nil {
+			t.Fatalf("never ready: %v, %v", b.Ready(), err)
+		}
+	}
+}
