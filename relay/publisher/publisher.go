@@ -77,7 +77,7 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		}
 		reason, again := classify(err)
-		if reason == event.StreamMissing {
+		if reason == event.StreamMissing || errors.Is(err, errWrongStream) {
 			p.checkSoon()
 		}
 		if !again {
@@ -102,20 +102,29 @@ func (p *Publisher) try(ctx context.Context, msg event.Message) (*jetstream.PubA
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	return p.js.PublishMsg(ctx, p.natsMsg(msg), jetstream.WithRetryAttempts(0))
+	ack, err := p.js.PublishMsg(ctx, natsMsg(msg), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return nil, err
+	}
+	// Another stream that takes the subject is not what a 200 means. Asking the
+	// broker to check it would leave a header in every event, on which whoever
+	// forwards events to a stream of his own would stumble.
+	if want := p.streamOf(msg.Subject); ack.Stream != want {
+		return nil, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, msg.Subject, want)
+	}
+	return ack, nil
 }
+
+var errWrongStream = errors.New("the wrong stream acknowledged")
 
 // natsMsg makes a message of its own for each try, since the client writes
 // headers into what it is given.
-func (p *Publisher) natsMsg(msg event.Message) *nats.Msg {
-	header := make(nats.Header, len(msg.Header)+2)
+func natsMsg(msg event.Message) *nats.Msg {
+	header := make(nats.Header, len(msg.Header)+1)
 	for name, values := range msg.Header {
 		header[name] = values
 	}
 	header[jetstream.MsgIDHeader] = []string{msg.ID}
-	// Another stream that takes the subject, by mistake or by design, must not
-	// be what a 200 means.
-	header[jetstream.ExpectedStreamHeader] = []string{p.streamOf(msg.Subject)}
 	return &nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}
 }
 
@@ -169,7 +178,7 @@ func classify(err error) (reason event.Reason, again bool) {
 		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
 		// The sender's next call finds a broker, or another relay.
 		return event.BrokerUnavailable, false
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrInvalidJSAck):
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream):
 		return event.BrokerError, false
 	default:
 		return event.BrokerUnavailable, true // time-outs above all

@@ -264,9 +264,8 @@ func TestAnotherStreamsAcknowledgementDoesNotCount(t *testing.T) {
 	if reason := reasonOf(t, err); reason != event.BrokerError {
 		t.Errorf("refused with %v", err)
 	}
-	other, err := b.js.Stream(t.Context(), "OTHER")
-	if err != nil || other.CachedInfo().State.Msgs != 0 {
-		t.Errorf("the other stream has it (%v)", err)
+	if !strings.Contains(err.Error(), "OTHER") {
+		t.Errorf("the error does not name the stream that took it: %v", err)
 	}
 }
 
