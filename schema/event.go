@@ -80,7 +80,7 @@ func decodeBinary(header map[string][]string, payload []byte) (Event, error) {
 		if !strings.HasPrefix(lower, headerPrefix) || len(values) == 0 {
 			continue
 		}
-		value, err := url.PathUnescape(values[0])
+		value, err := url.PathUnescape(unquote(values[0]))
 		if err != nil || !utf8.ValidString(value) {
 			return Event{}, fmt.Errorf("the header %s is not percent-encoded UTF-8: %s", quote(name), quote(values[0]))
 		}
@@ -89,6 +89,23 @@ func decodeBinary(header map[string][]string, payload []byte) (Event, error) {
 	e, err := fromAttributes(attributes)
 	e.Data = payload
 	return e, err
+}
+
+// unquote undoes the double quotes that producers may put around a value by an
+// older version of the binding (section 3.1.3.2 asks readers to know them).
+func unquote(value string) string {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return value
+	}
+	var b strings.Builder
+	inner := value[1 : len(value)-1]
+	for i := 0; i < len(inner); i++ {
+		if inner[i] == '\\' && i+1 < len(inner) {
+			i++
+		}
+		b.WriteByte(inner[i])
+	}
+	return b.String()
 }
 
 func decodeStructured(payload []byte) (Event, error) {

@@ -298,6 +298,17 @@ func TestDecodeMessage(t *testing.T) {
 	}
 }
 
+// Producers that follow older texts of the binding quote their header values.
+func TestDecodeMessageKnowsQuotedHeaders(t *testing.T) {
+	t.Parallel()
+	e, err := schema.DecodeMessage(map[string][]string{
+		"ce-specversion": {"1.0"}, "ce-id": {`"a \"b\" %C3%A4"`}, "ce-source": {"s"}, "ce-type": {`"y"`},
+	}, nil)
+	if err != nil || e.ID != `a "b" ä` || e.Type != "y" {
+		t.Errorf("read %+v, %v", e, err)
+	}
+}
+
 func TestDecodeMessageRefuses(t *testing.T) {
 	t.Parallel()
 	structured := map[string][]string{"Content-Type": {"application/cloudevents+json"}}
