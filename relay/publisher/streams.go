@@ -6,28 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
-
-const (
-	// recheckGood and recheckBad are how often the streams are looked at: seldom
-	// where all is well, to notice what somebody changes, and often where not.
-	recheckGood = 30 * time.Second
-	recheckBad  = time.Second
-	// checkTimeout bounds one look.
-	checkTimeout = 5 * time.Second
-)
-
-// streamsState is what the last look at the streams said.
-type streamsState struct {
-	err error // nil: they are there and take what the relay sends
-}
 
 // UnfitError says that a stream is not there, or not as the relay needs it, and
 // that waiting will not mend it.
@@ -40,117 +24,6 @@ type UnfitError struct {
 // Error names the stream, the problem and the hint.
 func (e *UnfitError) Error() string {
 	return fmt.Sprintf("the stream %s %s; %s", e.Stream, e.Problem, e.Hint)
-}
-
-// Start brings the streams in order by the policy, and looks after them until
-// Stop. A broker that is away is waited for; an *UnfitError is returned.
-func (p *Publisher) Start(ctx context.Context) error {
-	err := p.checkStreams(ctx)
-	var unfit *UnfitError
-	if errors.As(err, &unfit) {
-		return err
-	}
-	if err != nil {
-		p.log.Warn("the streams cannot be used yet; webhooks get 503 until they can", "error", err)
-	}
-	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
-	connected := p.conn.StatusChanged(nats.CONNECTED)
-	p.done.Go(func() { p.lookAfterStreams(ctx, connected) })
-	return nil
-}
-
-// Stop ends what Start began. Store must not be called any more.
-func (p *Publisher) Stop() {
-	if p.stop != nil {
-		p.stop()
-	}
-	p.done.Wait()
-}
-
-// Ready is nil if a message would be stored now, and else says why not.
-func (p *Publisher) Ready() error {
-	if !p.conn.IsConnected() {
-		return errors.New("there is no connection to the broker")
-	}
-	if state := p.streams.Load(); state == nil {
-		return errors.New("the streams have not been looked at yet")
-	} else if state.err != nil {
-		return state.err
-	}
-	return nil
-}
-
-func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.Status) {
-	defer p.conn.RemoveStatusListener(connected)
-	for {
-		wait := recheckGood
-		if p.streams.Load().err != nil {
-			wait = recheckBad
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		case <-connected:
-		case <-p.recheck:
-			// At once, but never more often than that, however many webhooks fail.
-			select {
-			case <-ctx.Done():
-			case <-time.After(recheckBad / 4):
-			}
-		}
-		timer.Stop()
-		if !p.conn.IsConnected() {
-			continue
-		}
-		before := p.streams.Load().err
-		err := p.checkStreams(ctx)
-		switch {
-		case ctx.Err() != nil:
-		case err != nil && (before == nil || before.Error() != err.Error()):
-			p.log.Error("the streams cannot be used; webhooks get 503 until they can", "error", err)
-		case err == nil && before != nil:
-			p.log.Info("the streams can be used")
-		}
-	}
-}
-
-// checkSoon asks for a look at the streams.
-func (p *Publisher) checkSoon() {
-	select {
-	case p.recheck <- struct{}{}:
-	default: // one is coming already
-	}
-}
-
-// checkStreams makes, changes or only looks at both streams, as the policy says.
-func (p *Publisher) checkStreams(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	first := p.streams.Load() == nil
-	err := func() error {
-		if !p.conn.IsConnected() {
-			return errors.New("there is no connection to the broker yet")
-		}
-		events, err := p.checkStream(ctx, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."))
-		if err != nil {
-			return err
-		}
-		p.metrics.DedupeWindow(events.Duplicates)
-		quarantine, err := p.checkStream(ctx, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."))
-		if err != nil {
-			return err
-		}
-		if first || p.streams.Load().err != nil {
-			p.warn(*events)
-			p.warn(*quarantine)
-		}
-		return nil
-	}()
-	p.streams.Store(&streamsState{err: err})
-	return err
 }
 
 // wanted is the configuration that the relay gives a stream of its own.
@@ -174,8 +47,9 @@ func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamC
 	}
 }
 
-// checkStream returns the configuration that the stream has in the end.
-func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamConfig, error) {
+// checkStream returns the configuration that the stream has in the end. It
+// changes an existing one only if the policy says so and settle is true.
+func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig, settle bool) (*jetstream.StreamConfig, error) {
 	stream, err := p.js.Stream(ctx, want.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
@@ -189,7 +63,7 @@ func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig
 		p.log.Info("made the stream", "stream", want.Name, "subjects", want.Subjects, "replicas", want.Replicas, "window", want.Duplicates)
 	case err != nil:
 		return nil, explain(want.Name, err)
-	case p.cfg.Policy == config.PolicyUpdate:
+	case p.cfg.Policy == config.PolicyUpdate && settle:
 		changed := merged(stream.CachedInfo().Config, want)
 		stream, err = p.js.UpdateStream(ctx, changed)
 		if err != nil {
