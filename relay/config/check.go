@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,17 +30,33 @@ const (
 var (
 	streamName    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
 	subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}$`)
+	urlScheme     = regexp.MustCompile(`^[A-Za-z]+://`)
 	webhookPath   = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 )
 
-// checker collects what is wrong with values that each were readable by themselves.
+// checker collects what is wrong with values that could be read.
 type checker struct {
-	vars map[string]string
-	errs Errors
+	vars   map[string]string
+	unread map[string]bool // what could not be read has been reported already
+	errs   Errors
+}
+
+func newChecker(vars map[string]string, reported Errors) *checker {
+	k := &checker{vars: vars, unread: make(map[string]bool)}
+	for _, err := range reported {
+		k.unread[strings.TrimSuffix(err.Variable, "_FILE")] = true
+	}
+	return k
+}
+
+// read reports whether all of the variables could be read. What depends on one
+// that could not is not told: it may be no mistake of its own.
+func (k *checker) read(variables ...string) bool {
+	return !slices.ContainsFunc(variables, func(variable string) bool { return k.unread[variable] })
 }
 
 func (k *checker) expect(ok bool, variable, problem, hint string) {
-	if !ok {
+	if !ok && !k.unread[variable] {
 		k.errs = append(k.errs, Error{Variable: variable, Value: k.value(variable), Problem: problem, Hint: hint})
 	}
 }
@@ -54,16 +71,16 @@ func (k *checker) value(variable string) string {
 			}
 		}
 	}
-	if variable == "NATS_URL" {
+	if variable == "NATS_URL" && len(list(value)) > 0 {
 		return RedactURLs(value)
 	}
 	return value
 }
 
-// check holds the values against their limits and against each other. It
-// settles the few that have two spellings.
-func (c *Config) check(vars map[string]string) Errors {
-	k := &checker{vars: vars}
+// check holds the values against their limits and against each other, but for
+// those whose error has been reported. It settles the few that have two spellings.
+func (c *Config) check(vars map[string]string, reported Errors) Errors {
+	k := newChecker(vars, reported)
 	c.checkWebhooks(k)
 	c.checkTLS(k)
 	if c.UsesEmbedded() {
@@ -84,7 +101,7 @@ func (c *Config) checkWebhooks(k *checker) {
 	if c.Admin.Addr != "" {
 		k.addr("RELAY_ADMIN_ADDR", string(c.Admin.Addr))
 	}
-	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated {
+	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated && k.read("RELAY_WEBHOOK_TOKENS", "RELAY_ALLOW_UNAUTHENTICATED") {
 		k.expect(c.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
 			"other machines can reach it, and nothing tells APIXO's calls from anybody's",
 			"set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16') or RELAY_TLS_CLIENT_CA_FILE, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
@@ -115,12 +132,14 @@ func (c *Config) checkTLS(k *checker) {
 
 func (c *Config) checkEmbedded(k *checker) {
 	hasCredentials := c.NATS.Token != "" || c.NATS.User != ""
-	if k.addr("RELAY_EMBEDDED_ADDR", c.Embedded.Addr) && !isLoopback(c.Embedded.Addr) && !c.Webhooks.AllowUnauthenticated {
+	if k.addr("RELAY_EMBEDDED_ADDR", c.Embedded.Addr) && !isLoopback(c.Embedded.Addr) && !c.Webhooks.AllowUnauthenticated &&
+		k.read("NATS_TOKEN", "RELAY_ALLOW_UNAUTHENTICATED") {
 		k.expect(hasCredentials, "RELAY_EMBEDDED_ADDR",
 			"other machines can reach it, and the embedded broker would let anybody read and write",
 			"set NATS_TOKEN, or NATS_USER and NATS_PASSWORD, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
 	}
 	k.expect(c.NATS.User == "" || c.NATS.Password != "", "NATS_PASSWORD", "is missing beside NATS_USER", "set both or neither")
+	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set both or neither")
 	for _, v := range []struct{ name, value string }{
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CA", c.NATS.CA}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
 	} {
@@ -130,7 +149,10 @@ func (c *Config) checkEmbedded(k *checker) {
 }
 
 func (c *Config) checkNATS(k *checker) {
-	for _, s := range list(c.NATS.URL) {
+	const urlHint = "write it like nats://host:4222, with commas between several"
+	urls := list(c.NATS.URL)
+	k.expect(len(urls) > 0, "NATS_URL", "names no broker", urlHint)
+	for _, s := range urls {
 		u, err := url.Parse(s)
 		if err == nil && u.Host == "" && !strings.Contains(s, "://") {
 			u, err = url.Parse("nats://" + s) // the client takes a bare host:port too
@@ -143,11 +165,12 @@ func (c *Config) checkNATS(k *checker) {
 				good = false
 			}
 		}
-		k.expect(good, "NATS_URL", "is not a list of broker addresses", "write it like nats://host:4222, with commas between several")
+		k.expect(good, "NATS_URL", "is not a list of broker addresses", urlHint)
 		if !good {
 			break
 		}
 	}
+	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set it, or unset the other")
 	k.expect(c.NATS.Cert == "" || c.NATS.Key != "", "NATS_KEY", "is missing beside NATS_CERT", "set both or neither")
 	k.expect(c.NATS.Key == "" || c.NATS.Cert != "", "NATS_CERT", "is missing beside NATS_KEY", "set both or neither")
 	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
@@ -210,14 +233,16 @@ func isLoopback(addr string) bool {
 func RedactURLs(urls string) string {
 	items := list(urls)
 	for i, s := range items {
-		if at := strings.LastIndexByte(s, '@'); at >= 0 {
-			scheme, _, ok := strings.Cut(s[:at], "://")
-			if ok {
-				scheme += "://"
-			} else {
-				scheme = ""
-			}
-			items[i] = scheme + "***@" + s[at+1:]
+		at := strings.LastIndexByte(s, '@')
+		if at < 0 {
+			continue
+		}
+		scheme := urlScheme.FindString(s)
+		items[i] = scheme + "***" + s[at:]
+		// Without a scheme this may be the rest of a password with commas in it.
+		for j := i - 1; scheme == "" && j >= 0; j-- {
+			scheme = urlScheme.FindString(items[j])
+			items[j] = scheme + "***"
 		}
 	}
 	return strings.Join(items, ",")

@@ -9,7 +9,7 @@ import (
 type Error struct {
 	// Variable is the environment variable, or empty if it is about none.
 	Variable string
-	// Value is what it is set to; it is not shown where Secret is true.
+	// Value is what it is set to; empty where Secret is true.
 	Value  string
 	Secret bool
 	// Problem says what is wrong, Hint what to do, if Problem does not say it.

@@ -20,7 +20,8 @@ import (
 func Load(environ []string) (Config, error) {
 	vars := make(map[string]string, len(environ))
 	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok && value != "" {
+		// An empty name, as Windows has them, would be taken for that of a field without a tag.
+		if name, value, ok := strings.Cut(entry, "="); ok && name != "" && value != "" {
 			vars[name] = value
 		}
 	}
@@ -32,11 +33,7 @@ func Load(environ []string) (Config, error) {
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
 		errs = append(errs, explain(err, known, vars)...)
 	}
-	// What depends on several values is only told once each of them is good by
-	// itself: otherwise one mistake would be reported twice.
-	if len(errs) == 0 {
-		errs = c.check(vars)
-	}
+	errs = append(errs, c.check(vars, errs)...)
 	if len(errs) > 0 {
 		slices.SortStableFunc(errs, func(a, b Error) int { return strings.Compare(a.Variable, b.Variable) })
 		return Config{}, errs
@@ -151,7 +148,10 @@ func explain(err error, known []Variable, vars map[string]string) (errs Errors) 
 			continue
 		}
 		v := known[i]
-		e := Error{Variable: v.Name, Value: vars[v.Name], Secret: v.Secret, Problem: parse.Err.Error()}
+		e := Error{Variable: v.Name, Secret: v.Secret, Problem: parse.Err.Error()}
+		if !v.Secret {
+			e.Value = vars[v.Name]
+		}
 		e.Problem, e.Hint = reword(v.typ, e.Problem)
 		errs = append(errs, e)
 	}

@@ -58,7 +58,14 @@ func (p *Prefixes) UnmarshalText(text []byte) error {
 		if err != nil {
 			return fmt.Errorf("%q is not a network: write it like 10.0.0.0/8 or 2001:db8::/32", s)
 		}
+		if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
 		prefixes = append(prefixes, prefix.Masked())
+	}
+	if len(prefixes) == 0 {
+		// No networks mean any: a list that came out empty must not.
+		return errors.New("no network in it: leave it unset to go without")
 	}
 	*p = prefixes
 	return nil

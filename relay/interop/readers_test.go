@@ -212,7 +212,7 @@ var javaScriptExample = filepath.Join(moduleRoot, "schema", "examples", "javascr
 func requireNode(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
-		t.Fatalf("%v; install Node.js 20 or newer, with npm", err)
+		t.Fatalf("%v; install Node.js 18 or newer, with npm", err)
 	}
 	// npm writes this file last, when all is installed.
 	if _, err := os.Stat(filepath.Join(javaScriptExample, "node_modules", ".package-lock.json")); err != nil {

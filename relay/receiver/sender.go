@@ -65,22 +65,37 @@ func forwardedFor(h http.Header) (chain []netip.Addr) {
 }
 
 // forwarded reads the for parameters of Forwarded (RFC 7239), in the same order.
-// A quoted string that holds a comma is read as two items, neither of which is
-// an address: no loss, since no address holds one.
+//
+// Proxies repeat in it, in quotes, what the client wrote as its Host. A line in
+// which quotes hold a separator or a quote is read as one item that is no
+// address, or clients could write items of their own there. No loss: neither
+// addresses nor names of hosts hold any of these.
 func forwarded(h http.Header) (chain []netip.Addr) {
 	for _, line := range h.Values("Forwarded") {
-		for element := range strings.SplitSeq(line, ",") {
-			var addr netip.Addr
-			for pair := range strings.SplitSeq(element, ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-				if strings.EqualFold(name, "for") {
-					addr = addrOf(strings.Trim(value, `"`))
-				}
-			}
-			chain = append(chain, addr)
+		items, ok := forwardedLine(line)
+		if !ok {
+			items = []netip.Addr{{}}
 		}
+		chain = append(chain, items...)
 	}
 	return chain
+}
+
+func forwardedLine(line string) (chain []netip.Addr, ok bool) {
+	for element := range strings.SplitSeq(line, ",") {
+		var addr netip.Addr
+		for pair := range strings.SplitSeq(element, ";") {
+			if strings.Count(pair, `"`)%2 != 0 || strings.Contains(pair, `\`) {
+				return nil, false
+			}
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if strings.EqualFold(name, "for") {
+				addr = addrOf(strings.Trim(value, `"`))
+			}
+		}
+		chain = append(chain, addr)
+	}
+	return chain, true
 }
 
 // addrOf reads an address with or without a port. What is none becomes the zero

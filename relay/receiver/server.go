@@ -31,6 +31,8 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 		WriteTimeout:      readTimeout + rc.cfg.PublishTimeout + writeGrace,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		// Or the library would answer 'OPTIONS *' with 200 by itself.
+		DisableGeneralOptionsHandler: true,
 		// What the library has to say is about connections, such as failed TLS
 		// handshakes, which anybody can cause.
 		ErrorLog: slog.NewLogLogger(rc.log.Handler(), slog.LevelDebug),

@@ -73,9 +73,5 @@ func (t *TLS) Config() *tls.Config {
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return t.current.Load(), nil
 		},
-		// The library asks for a certificate before it asks for the configuration.
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &t.current.Load().Certificates[0], nil
-		},
 	}
 }

@@ -1,0 +1,111 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// hosts are addresses to listen on, and whether only this machine can reach them.
+var hosts = map[string]bool{
+	"127.0.0.1:8720":          true,
+	"127.8.9.10:0":            true,
+	"[::1]:8720":              true,
+	"localhost:8720":          true,
+	"[::ffff:127.0.0.1]:8720": true,
+
+	":8720":                  false,
+	"0.0.0.0:8720":           false,
+	"[::]:8720":              false,
+	"192.168.1.2:8720":       false,
+	"[2001:db8::1]:8720":     false,
+	"[fe80::1%eth0]:8720":    false,
+	"[::ffff:10.0.0.1]:8720": false,
+	"relay.example:8720":     false,
+	"localhost.example:8720": false,
+	"127.0.0.1.example:8720": false,
+}
+
+// guarded tries every address with settings that tell senders apart and with
+// ones that do not.
+func guarded(t *testing.T, variable string, guards, others map[string][]string, hint string) {
+	t.Helper()
+	for addr, loopback := range hosts {
+		for name, env := range guards {
+			if _, err := config.Load(append([]string{variable + "=" + addr}, env...)); err != nil {
+				t.Errorf("%s with %s: %v", addr, name, err)
+			}
+		}
+		for name, env := range others {
+			env = append([]string{variable + "=" + addr}, env...)
+			if loopback {
+				if _, err := config.Load(env); err != nil {
+					t.Errorf("%s with %s: %v", addr, name, err)
+				}
+				continue
+			}
+			errs := load(t, env...)
+			text := reported(t, errs, variable)
+			if len(errs) != 1 || !strings.HasPrefix(text, variable+`="`+addr+`": other machines can reach it`) || !strings.Contains(text, hint) {
+				t.Errorf("%s with %s: said %v", addr, name, errs)
+			}
+		}
+	}
+}
+
+func TestNobodyElseReachesWebhooksUnasked(t *testing.T) {
+	t.Parallel()
+	const file = "listen_test.go"
+	const tls, key = "RELAY_TLS_CERT_FILE=" + file, "RELAY_TLS_KEY_FILE=" + file
+	guarded(t, "RELAY_LISTEN_ADDR",
+		map[string][]string{
+			"a token":           {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
+			"a token in a file": {"RELAY_WEBHOOK_TOKENS_FILE=" + fileOf(t, "tok-9f3c2a7d51e84b06")},
+			"a client CA":       {tls, key, "RELAY_TLS_CLIENT_CA_FILE=" + file},
+			"permission":        {"RELAY_ALLOW_UNAUTHENTICATED=true"},
+		},
+		map[string][]string{
+			"nothing":       nil,
+			"HTTPS alone":   {tls, key},
+			"an allow-list": {"RELAY_ALLOWED_CIDRS=10.0.0.0/8"},
+			"a proxy":       {"RELAY_TRUSTED_PROXIES=10.0.0.0/8"},
+			"a broker":      {"NATS_URL=nats://host", "NATS_TOKEN=t"},
+			"an empty list": {"RELAY_WEBHOOK_TOKENS="},
+			"refusal":       {"RELAY_ALLOW_UNAUTHENTICATED=false"},
+		}, "set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16') or RELAY_TLS_CLIENT_CA_FILE, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
+}
+
+func TestNobodyElseReachesTheEmbeddedBrokerUnasked(t *testing.T) {
+	t.Parallel()
+	guarded(t, "RELAY_EMBEDDED_ADDR",
+		map[string][]string{
+			"a token":           {"NATS_TOKEN=t"},
+			"a token in a file": {"NATS_TOKEN_FILE=" + fileOf(t, "t")},
+			"a user":            {"NATS_USER=u", "NATS_PASSWORD=p"},
+			"permission":        {"RELAY_ALLOW_UNAUTHENTICATED=true"},
+			"another broker":    {"NATS_URL=nats://host"},
+		},
+		map[string][]string{
+			"nothing":         nil,
+			"a webhook token": {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
+			"refusal":         {"RELAY_ALLOW_UNAUTHENTICATED=false"},
+		}, "set NATS_TOKEN, or NATS_USER and NATS_PASSWORD, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
+}
+
+func TestHasSenderPolicy(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		webhooks config.Webhooks
+		want     bool
+	}{
+		{config.Webhooks{}, false},
+		{config.Webhooks{TLSCertFile: "f", AllowUnauthenticated: true}, false},
+		{config.Webhooks{Tokens: config.Tokens{"t"}}, true},
+		{config.Webhooks{TLSClientCAFile: "f"}, true},
+	} {
+		if got := (config.Config{Webhooks: test.webhooks}).HasSenderPolicy(); got != test.want {
+			t.Errorf("%+v: %v", test.webhooks, got)
+		}
+	}
+}

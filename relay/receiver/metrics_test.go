@@ -1,0 +1,86 @@
+package receiver_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// metric reads one series of a scrape, by its name with its labels.
+func (r *relay) metric(t *testing.T, series string) float64 {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	r.metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(rec.Body.String()) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no %s in\n%s", series, rec.Body)
+	return 0
+}
+
+func (r *relay) wantMetric(t *testing.T, series string, want float64) {
+	t.Helper()
+	if got := r.metric(t, series); got != want {
+		t.Errorf("%s is %v, want %v", series, got, want)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	r := start(t, tokenEnv, "RELAY_MAX_BODY_BYTES=1024")
+	requests := []struct {
+		path, body string
+		changes    []change
+	}{
+		{goodPath, success("task_1"), nil},
+		{goodPath, success("task_2"), nil},
+		{goodPath, success("task_2"), nil}, // a duplicate
+		{goodPath, failed("task_3", "CONTENT_VIOLATION"), nil},
+		{goodPath, failed("task_4", "MADE_UP_BY_A_SENDER"), nil},
+		{goodPath, failed("task_5", ""), nil},
+		{goodPath, failed("task_5", ""), nil}, // a duplicate
+		{goodPath, failed("task_5", ""), nil}, // another
+		{goodPath, "no JSON", nil},
+		{goodPath, "{}", nil},
+		{webhookPath, success("task_6"), nil},
+		{"/nowhere", "", nil},
+		{goodPath, "", []change{method("PUT")}},
+		{goodPath, "", []change{header("Content-Type", "text/plain")}},
+		{goodPath, strings.Repeat(" ", 1025), nil},
+	}
+	for _, req := range requests {
+		r.post(t, req.path, req.body, req.changes...)
+	}
+	r.log.webhook(t, len(requests)) // the last thing that is done about a request
+	r.receiver.Close()
+	r.post(t, goodPath, success("task_7"))
+	r.log.webhook(t, len(requests)+1)
+
+	for outcome, want := range map[string]float64{
+		"published": 5, "duplicate": 3, "conflict": 0, "quarantined": 2, "unauthorized": 1,
+		"rejected": 4, "overloaded": 0, "unavailable": 1,
+	} {
+		r.wantMetric(t, fmt.Sprintf("apixo_relay_webhooks_total{outcome=%q}", outcome), want)
+	}
+	r.wantMetric(t, `apixo_relay_events_total{state="success"}`, 2)
+	r.wantMetric(t, `apixo_relay_events_total{state="failed"}`, 3)
+	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="CONTENT_VIOLATION"}`, 1)
+	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="other"}`, 2)
+	r.wantMetric(t, "apixo_relay_request_duration_seconds_count", float64(len(requests)+1))
+	r.wantMetric(t, "apixo_relay_publish_duration_seconds_count", 10)
+	// Only these two tell their costTime and completeTime.
+	r.wantMetric(t, "apixo_relay_task_cost_seconds_count", 2)
+	r.wantMetric(t, "apixo_relay_task_cost_seconds_sum", 25)
+	r.wantMetric(t, "apixo_relay_callback_lag_seconds_count", 2)
+	r.wantMetric(t, "apixo_relay_in_flight_requests", 0)
+	r.wantMetric(t, "apixo_relay_dedupe_window_seconds", 3600)
+}

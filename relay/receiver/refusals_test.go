@@ -1,0 +1,156 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+)
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		err  error
+		slug string
+	}{
+		{"away", &event.Refusal{Reason: event.BrokerUnavailable, Err: errors.New("cause")}, "broker-unavailable"},
+		{"no stream", &event.Refusal{Reason: event.StreamMissing, Err: errors.New("cause")}, "stream-missing"},
+		{"full", &event.Refusal{Reason: event.StreamFull, Err: errors.New("cause")}, "stream-full"},
+		{"write error", &event.Refusal{Reason: event.BrokerError, Err: errors.New("cause")}, "broker-error"},
+		{"a reason to come", &event.Refusal{Reason: "new", Err: errors.New("cause")}, "broker-unavailable"},
+		{"no refusal", errors.New("cause"), "internal-error"},
+	} {
+		// A webhook, and a body that only the quarantine could take.
+		for _, body := range []string{success("task_1"), "no JSON"} {
+			t.Run(test.name+" "+body[:2], func(t *testing.T) {
+				t.Parallel()
+				r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
+					return event.Receipt{}, test.err
+				}))
+				got := r.post(t, webhookPath, body)
+				if problem := got.wantProblem(t, http.StatusServiceUnavailable, test.slug); problem.Quarantined != nil || strings.Contains(got.body, "cause") {
+					t.Errorf("the answer tells more than it should: %s", got.body)
+				}
+				line := r.log.webhook(t, 1)
+				if cause, _ := line["error"].(string); line["outcome"] != "unavailable" || !strings.Contains(cause, "cause") || line["sequence"] != nil {
+					t.Errorf("logged %v", line)
+				}
+			})
+		}
+	}
+}
+
+func TestBrokerIsAway(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
+	r.broker.Conn().Close()
+	r.post(t, webhookPath, success("task_2")).wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
+	r.post(t, webhookPath, "no JSON").wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
+	r.wantCounts(t, 1, 0)
+}
+
+func TestStreamIsFull(t *testing.T) {
+	t.Parallel()
+	r := start(t, "RELAY_STREAM_MAX_BYTES=2000")
+	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
+	large := strings.Replace(success("task_2"), `"costTime"`, `"more":"`+strings.Repeat("x", 2000)+`","costTime"`, 1)
+	r.post(t, webhookPath, large).wantProblem(t, http.StatusServiceUnavailable, "stream-full")
+	r.post(t, webhookPath, strings.Repeat("no JSON", 300)).wantProblem(t, http.StatusServiceUnavailable, "stream-full")
+	// What was acknowledged is still there.
+	r.wantCounts(t, 1, 0)
+}
+
+func TestStreamIsMissing(t *testing.T) {
+	t.Parallel()
+	var js jetstream.JetStream
+	r := startPrepared(t, func(client jetstream.JetStream) {
+		js = client
+		for name, subjects := range map[string]string{"APIXO": "apixo.task.>", "APIXO_QUARANTINE": "apixo.quarantine.>"} {
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subjects}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}, "RELAY_STREAM_POLICY=require", "RELAY_PUBLISH_TIMEOUT=300ms")
+	if err := js.DeleteStream(t.Context(), "APIXO_QUARANTINE"); err != nil {
+		t.Fatal(err)
+	}
+	r.post(t, webhookPath, "no JSON").wantProblem(t, http.StatusServiceUnavailable, "stream-missing")
+	if n := len(r.stored(t, "APIXO")); n != 0 {
+		t.Errorf("%d messages are stored in the other stream", n)
+	}
+}
+
+// A store that never answers must not take the answer's time with it.
+func TestStoreMustAnswerInsideTheBudget(t *testing.T) {
+	t.Parallel()
+	const whole = 29 * time.Second
+	var deadline time.Time
+	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (event.Receipt, error) {
+		deadline, _ = ctx.Deadline()
+		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+	}), "RELAY_PUBLISH_TIMEOUT="+whole.String())
+	before := time.Now()
+	r.receiver.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, webhookPath, strings.NewReader(success("task_1"))))
+	if !deadline.Before(before.Add(whole)) || deadline.Before(before.Add(whole*9/10)) {
+		t.Errorf("the store has %s, of %s in all", deadline.Sub(before), whole)
+	}
+}
+
+func TestStoreThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	r := startWith(t, storeFunc(untilDone), "RELAY_PUBLISH_TIMEOUT=100ms")
+	r.post(t, webhookPath, success("task_1")).wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
+	r.post(t, webhookPath, "no JSON").wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
+}
+
+// untilDone stores nothing until nobody waits any more.
+func untilDone(ctx context.Context, _ event.Message) (event.Receipt, error) {
+	<-ctx.Done()
+	return event.Receipt{}, &event.Refusal{Reason: event.BrokerUnavailable, Err: ctx.Err()}
+}
+
+// Whoever hung up would only come again.
+func TestSenderHangingUpDoesNotStopStoring(t *testing.T) {
+	t.Parallel()
+	storing, proceed := make(chan context.Context), make(chan struct{})
+	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (event.Receipt, error) {
+		storing <- ctx
+		<-proceed
+		if err := ctx.Err(); err != nil {
+			return event.Receipt{}, err
+		}
+		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+	}))
+	gone := make(chan (<-chan struct{}), 1)
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		gone <- req.Context().Done()
+		r.receiver.ServeHTTP(w, req)
+	}))
+	t.Cleanup(r.Close)
+
+	ctx, hangUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.send(ctx, webhookPath, success("task_1"))
+		ended <- err
+	}()
+	<-storing
+	hangUp()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the sender got %v", err)
+	}
+	<-<-gone
+	close(proceed)
+	if line := r.log.webhook(t, 1); line["outcome"] != "published" {
+		t.Errorf("logged %v", line)
+	}
+}

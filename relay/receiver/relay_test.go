@@ -1,0 +1,170 @@
+package receiver_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// patience bounds every wait for what has to come: it is far longer than any of
+// it takes, and only a test that fails sees its end.
+const patience = 30 * time.Second
+
+// webhookPath is the default of RELAY_WEBHOOK_PATH.
+const webhookPath = "/webhook/apixo"
+
+// relay is a receiver behind a real HTTP server.
+type relay struct {
+	*httptest.Server
+	cfg      config.Config
+	receiver *receiver.Receiver
+	tokens   *receiver.Tokens // nil if the settings name none
+	metrics  *telemetry.Metrics
+	log      *logBuffer
+
+	// Of a relay with a broker:
+	broker *broker.Broker
+	js     jetstream.JetStream // a plain client, over TCP
+}
+
+// settings reads the environment of a test.
+func settings(t *testing.T, env ...string) config.Config {
+	t.Helper()
+	cfg, err := config.Load(append([]string{
+		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_DATA_DIR=" + t.TempDir(),
+	}, env...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// start runs a receiver over an embedded broker of its own.
+func start(t *testing.T, env ...string) *relay {
+	t.Helper()
+	return startPrepared(t, nil, env...)
+}
+
+// startPrepared does so after the test has had the broker for itself.
+func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...string) *relay {
+	t.Helper()
+	cfg := settings(t, env...)
+	log := newLogBuffer(cfg)
+	b, err := broker.Open(t.Context(), cfg, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := nats.Connect(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(js)
+	}
+	metrics := telemetry.NewMetrics("test")
+	p, err := publisher.New(b.Conn(), cfg.Stream, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	r := serve(t, cfg, p, metrics, log)
+	r.broker, r.js = b, js
+	return r
+}
+
+// startWith runs a receiver over a store of the test's own, for what a real
+// broker does not do when it is told to.
+func startWith(t *testing.T, store receiver.Store, env ...string) *relay {
+	t.Helper()
+	cfg := settings(t, env...)
+	return serve(t, cfg, store, telemetry.NewMetrics("test"), newLogBuffer(cfg))
+}
+
+func serve(t *testing.T, cfg config.Config, store receiver.Store, metrics *telemetry.Metrics, log *logBuffer) *relay {
+	t.Helper()
+	r := &relay{cfg: cfg, metrics: metrics, log: log}
+	if len(cfg.Webhooks.Tokens) > 0 {
+		r.tokens = receiver.NewTokens(cfg.Webhooks.Tokens)
+	}
+	encoder := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}
+	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, r.tokens, encoder, store, metrics, log.logger())
+	r.Server = httptest.NewUnstartedServer(nil)
+	r.Config = r.receiver.Server(nil)
+	r.Start()
+	t.Cleanup(r.Close)
+	return r
+}
+
+// stored are the messages of a stream, the oldest first.
+func (r *relay) stored(t *testing.T, stream string) []*jetstream.RawStreamMsg {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s, err := r.js.Stream(ctx, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var msgs []*jetstream.RawStreamMsg
+	for seq := max(1, s.CachedInfo().State.FirstSeq); seq <= s.CachedInfo().State.LastSeq; seq++ {
+		msg, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			t.Fatalf("message %d of %s: %v", seq, stream, err)
+		}
+		msgs = append(msgs, msg)
+	}
+	return msgs
+}
+
+// events are the events in a stream, the oldest first.
+func (r *relay) events(t *testing.T, stream string) []schema.Event {
+	t.Helper()
+	var events []schema.Event
+	for _, msg := range r.stored(t, stream) {
+		e, err := schema.DecodeMessage(msg.Header, msg.Data)
+		if err != nil {
+			t.Fatalf("message %d of %s: %v", msg.Sequence, stream, err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// wantCounts fails the test unless so much is stored.
+func (r *relay) wantCounts(t *testing.T, events, quarantined int) {
+	t.Helper()
+	if n, q := len(r.stored(t, schema.DefaultStream)), len(r.stored(t, schema.DefaultQuarantine)); n != events || q != quarantined {
+		t.Errorf("%d events and %d quarantined webhooks are stored, want %d and %d", n, q, events, quarantined)
+	}
+}
+
+// storeFunc is a store made of a function.
+type storeFunc func(context.Context, event.Message) (event.Receipt, error)
+
+func (f storeFunc) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	return f(ctx, msg)
+}
