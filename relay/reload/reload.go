@@ -17,15 +17,16 @@ import (
 // Interval is how often files are looked at.
 const Interval = time.Second
 
-// Watch calls apply after the content of any of the files has changed, until
-// ctx ends. When apply fails, as it does while a certificate is there and its
+// Watch calls apply once, since the files may have changed after they were read
+// and before they were watched, and then after the content of any of them has
+// changed, until ctx ends. When apply fails, as it does while a certificate is there and its
 // key is not yet, the error is logged and apply is called again after the next
 // change. What is in force stays so meanwhile.
 func Watch(ctx context.Context, what string, files []string, apply func() error, log *slog.Logger) {
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
-	last := fingerprint(files)
-	for {
+	var last [sha256.Size]byte // of nothing that files can hold
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
@@ -40,7 +41,9 @@ func Watch(ctx context.Context, what string, files []string, apply func() error,
 			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", what, "error", err)
 			continue
 		}
-		log.Info("took up a changed file", "what", what)
+		if !first {
+			log.Info("took up a changed file", "what", what)
+		}
 	}
 }
 

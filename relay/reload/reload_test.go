@@ -1,0 +1,121 @@
+package reload_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/apixo-relay/apixo-relay/relay/reload"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// watch watches a file and passes on what it holds at each change; an apply
+// that reads "bad" fails.
+func watch(t *testing.T, file string) (seen <-chan string) {
+	t.Helper()
+	contents := make(chan string, 16)
+	ctx, cancel := context.WithCancel(t.Context())
+	watching, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		close(watching)
+		reload.Watch(ctx, "test", []string{file}, func() error {
+			content, err := os.ReadFile(file)
+			contents <- string(content)
+			if string(content) == "bad" {
+				return errors.New("bad")
+			}
+			return err
+		}, slog.New(slog.DiscardHandler))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	<-watching
+	return contents
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect waits for a content. It may be seen more than once, and the one
+// before it too, since a write is not one step.
+func expect(t *testing.T, seen <-chan string, want string) {
+	t.Helper()
+	timeout := time.After(time.Minute)
+	for {
+		select {
+		case got := <-seen:
+			if got == want {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("%q was never taken up", want)
+		}
+	}
+}
+
+func TestEveryWayOfReplacingAFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, file, "first")
+	seen := watch(t, file)
+
+	write(t, file, "written in place")
+	expect(t, seen, "written in place")
+
+	next := filepath.Join(dir, "next")
+	write(t, next, "renamed over it")
+	if err := os.Rename(next, file); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, seen, "renamed over it")
+
+	// An error keeps it watching.
+	write(t, file, "bad")
+	expect(t, seen, "bad")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "made anew")
+	expect(t, seen, "made anew")
+}
+
+// Kubernetes mounts a secret as a link to a folder, and changes it by swapping
+// another link in between: the file's own name never changes.
+func TestSwappedFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, version := range []string{"v1", "v2"} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, version, "token"), version)
+	}
+	link := func(target, name string) {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("v1", "..data")
+	link(filepath.Join("..data", "token"), "token")
+	seen := watch(t, filepath.Join(dir, "token"))
+	link("v2", "..data_tmp")
+	if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, seen, "v2")
+}
