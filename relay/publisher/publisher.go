@@ -77,9 +77,7 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		}
 		reason, again := classify(err)
-		if reason == event.StreamMissing || errors.Is(err, errWrongStream) {
-			p.checkSoon()
-		}
+		p.checkSoon() // so that readiness tells what senders are told
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: err}
 		}
@@ -88,7 +86,7 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return event.Receipt{}, &event.Refusal{Reason: reason, Err: fmt.Errorf("%w (last try: %w)", context.Cause(ctx), err)}
+			return event.Receipt{}, &event.Refusal{Reason: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
 		case <-timer.C:
 		}
 		backoff = min(2*backoff, maxBackoff)
