@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,7 +148,7 @@ func TestFolderThatCannotBeMadeSaysWhatToDo(t *testing.T) {
 
 func TestServerLinesGoThroughTheLog(t *testing.T) {
 	t.Parallel()
-	var buf bytes.Buffer
+	var buf syncBuffer
 	cfg := load(t)
 	b, err := Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
@@ -244,4 +245,23 @@ func TestConnectSaysWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "NATS_URL") || strings.Contains(err.Error(), "sec-ret") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// syncBuffer is a log to which the client may still write when its connection
+// has been closed.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
