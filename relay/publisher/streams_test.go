@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 )
@@ -185,21 +187,21 @@ func TestBrokerThatComesLater(t *testing.T) {
 	if b.Ready() == nil {
 		t.Error("ready without a broker")
 	}
+	connected := b.broker.Conn().StatusChanged(nats.CONNECTED)
 	options.Port = port
-	s = natstest.Start(t, options)
-	js := natstest.JetStream(t, s.ClientURL())
+	natstest.Start(t, options)
 	ctx := within(t, 30*time.Second)
-	advisories, err := js.Conn().SubscribeSync("$JS.EVENT.ADVISORY.STREAM.CREATED.>")
-	if err != nil {
-		t.Fatal(err)
+	select {
+	case <-connected:
+	case <-ctx.Done():
+		t.Fatal("never connected")
 	}
-	for b.Ready() != nil {
-		// The streams are made one after the other; each tells.
-		if _, err := js.Stream(ctx, "APIXO_QUARANTINE"); err == nil {
-			continue
-		}
-		if _, err := advisories.NextMsgWithContext(ctx); err != nil {
-			t.Fatalf("never ready: %v, %v", b.Ready(), err)
+	// Store tries again while a stream is missing, so it waits for both to be made.
+	rejected := message("digest")
+	rejected.Subject = "apixo.quarantine.rejected"
+	for _, msg := range []event.Message{message("task_1"), rejected} {
+		if _, err := b.Store(ctx, msg); err != nil {
+			t.Errorf("%s: %v", msg.Subject, err)
 		}
 	}
 }
