@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -59,13 +60,16 @@ func status(yes, no string, check func() error) http.HandlerFunc {
 	}
 }
 
-// reasons takes joined errors apart.
+// reasons takes joined errors apart, but for one that has words of its own
+// around them.
 func reasons(err error) (texts []string) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			texts = append(texts, reasons(e)...)
 		}
-		return texts
+		if strings.Join(texts, "\n") == err.Error() {
+			return texts
+		}
 	}
 	return []string{err.Error()}
 }

@@ -232,18 +232,18 @@ func isLoopback(addr string) bool {
 // a user, which may be a token, and a password.
 func RedactURLs(urls string) string {
 	items := list(urls)
-	for i, s := range items {
-		at := strings.LastIndexByte(s, '@')
-		if at < 0 {
+	rest := false // without a scheme, what follows may be the rest of a password with commas in it
+	for i, s := range slices.Backward(items) {
+		scheme := urlScheme.FindString(s)
+		switch at := strings.LastIndexByte(s, '@'); {
+		case rest:
+			items[i] = scheme + "***"
+		case at >= 0:
+			items[i] = scheme + "***" + s[at:]
+		default:
 			continue
 		}
-		scheme := urlScheme.FindString(s)
-		items[i] = scheme + "***" + s[at:]
-		// Without a scheme this may be the rest of a password with commas in it.
-		for j := i - 1; scheme == "" && j >= 0; j-- {
-			scheme = urlScheme.FindString(items[j])
-			items[j] = scheme + "***"
-		}
+		rest = scheme == ""
 	}
 	return strings.Join(items, ",")
 }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,25 +12,22 @@ import (
 // Whatever stands in the environment, Load reads it or says what is wrong: with
 // a variable's name, and never with a secret.
 func FuzzLoad(f *testing.F) {
-	for _, m := range mistakes {
-		f.Add(m.value, m.value)
+	variables := config.Variables()
+	for i, m := range mistakes {
+		f.Add(uint(slices.IndexFunc(variables, func(v config.Variable) bool { return v.Name == m.variable })), m.value, mistakes[len(mistakes)-1-i].value)
 	}
-	f.Add("nats://user:password@host,other@host", "tok-9f3c2a7d51e84b06")
-	f.Add("[::ffff:1.2.3.4%eth0]:99999", "\x00\xff,=")
-	f.Fuzz(func(t *testing.T, one, other string) {
+	f.Add(uint(0), "nats://user:password@host,other@host", "tok-9f3c2a7d51e84b06")
+	f.Add(uint(1), "[::ffff:1.2.3.4%eth0]:99999", "\x00\xff,=")
+	f.Fuzz(func(t *testing.T, which uint, one, other string) {
+		v := variables[which%uint(len(variables))]
+		check(t, v.Name+"="+one)
+		check(t, v.Name+"_FILE="+one)
+		check(t, one, v.Name+"="+one, "NATS_URL="+other, other)
 		var all []string
-		for i, v := range config.Variables() {
-			value := one
-			if i%2 == 1 {
-				value = other
-			}
-			check(t, v.Name+"="+value)
-			check(t, v.Name+"_FILE="+value)
-			all = append(all, v.Name+"="+value)
+		for i, v := range variables {
+			all = append(all, v.Name+"="+[]string{one, other}[i%2])
 		}
 		check(t, all...)
-		check(t, one, other, "NATS_URL="+one, "NATS_TOKEN="+other)
-		config.RedactURLs(one)
 	})
 }
 

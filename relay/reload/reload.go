@@ -19,9 +19,9 @@ const Interval = time.Second
 
 // Watch calls apply once, since the files may have changed after they were read
 // and before they were watched, and then after the content of any of them has
-// changed, until ctx ends. When apply fails, as it does while a certificate is there and its
-// key is not yet, the error is logged and apply is called again after the next
-// change. What is in force stays so meanwhile.
+// changed, until ctx ends. When apply fails, as it does while a certificate is
+// there and its key is not yet, the error is logged and apply is called again
+// after the next change. What is in force stays so meanwhile.
 func Watch(ctx context.Context, what string, files []string, apply func() error, log *slog.Logger) {
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
@@ -55,12 +55,11 @@ const maxFileBytes = 1 << 20
 func fingerprint(files []string) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			continue
+		var n int64
+		if f, err := os.Open(name); err == nil {
+			n, _ = io.Copy(h, io.LimitReader(f, maxFileBytes))
+			f.Close()
 		}
-		n, _ := io.Copy(h, io.LimitReader(f, maxFileBytes))
-		f.Close()
 		h.Write([]byte{byte(n), byte(n >> 8), byte(n >> 16), 0xff})
 	}
 	h.Sum(sum[:0])

@@ -16,22 +16,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// watch watches a file and passes on what it holds at each change; an apply
-// that reads "bad" fails.
-func watch(t *testing.T, file string) (seen <-chan string) {
+// watch watches files and passes on what they hold, one after the other, at
+// each change; an apply that reads "bad" fails.
+func watch(t *testing.T, files ...string) (seen <-chan string) {
 	t.Helper()
-	contents := make(chan string, 16)
+	applied := make(chan string, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	watching, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		close(watching)
-		reload.Watch(ctx, "test", []string{file}, func() error {
-			content, err := os.ReadFile(file)
-			contents <- string(content)
-			if string(content) == "bad" {
-				return errors.New("bad")
+		reload.Watch(ctx, "test", files, func() (err error) {
+			var contents []byte
+			for _, file := range files {
+				content, readErr := os.ReadFile(file)
+				contents, err = append(contents, content...), errors.Join(err, readErr)
 			}
+			if string(contents) == "bad" {
+				err = errors.New("bad")
+			}
+			applied <- string(contents)
 			return err
 		}, slog.New(slog.DiscardHandler))
 	}()
@@ -40,7 +44,7 @@ func watch(t *testing.T, file string) (seen <-chan string) {
 		<-ended
 	})
 	<-watching
-	return contents
+	return applied
 }
 
 func write(t *testing.T, file, content string) {
@@ -118,4 +122,31 @@ func TestSwappedFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, seen, "v2")
+}
+
+// What changed after the files were read and before they were watched is taken
+// up too: nothing tells of it later.
+func TestFilesAreTakenUpAtFirst(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "changed meanwhile")
+	expect(t, watch(t, file), "changed meanwhile")
+}
+
+// Each of several files counts, and so does which of them holds what.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	write(t, cert, "a")
+	seen := watch(t, cert, key)
+	expect(t, seen, "a")
+	if err := os.Rename(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, seen, "a")
+	write(t, cert, "b")
+	expect(t, seen, "ba")
+	write(t, key, "c")
+	expect(t, seen, "bc")
 }
