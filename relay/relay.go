@@ -113,10 +113,11 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	metrics.BrokerConnected(r.broker.Conn().IsConnected)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, maxMessage, metrics, log)
+	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, encoder(cfg), maxMessage, metrics, log)
 	if err != nil {
 		return nil, err
 	}
+	r.broker.OnDenied(r.publisher.Denied)
 	if err = r.publisher.Start(ctx); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +32,7 @@ func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead 
 type Broker struct {
 	conn     *nats.Conn
 	embedded *embedded // nil with an external broker
+	denied   atomic.Pointer[func(subject string)]
 }
 
 // Open connects to the broker that the configuration names, or starts the
@@ -44,7 +47,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, handlers(log)...)
+	options = append(options, b.handlers(log)...)
 	if !cfg.UsesEmbedded() {
 		b.conn, err = dial(cfg.NATS, options)
 		return b, err
@@ -109,7 +112,7 @@ func (b *Broker) Close(ctx context.Context) error {
 
 // handlers tell the log what happens to the connection. They may run before
 // the function that connects has returned.
-func handlers(log *slog.Logger) []nats.Option {
+func (b *Broker) handlers(log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.ConnectHandler(func(nc *nats.Conn) {
 			log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
@@ -119,11 +122,25 @@ func handlers(log *slog.Logger) []nats.Option {
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("lost the connection to the broker; webhooks get 503 until it is back", "error", err)
+				log.Warn("lost the connection to the broker", "error", err)
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if match := deniedPublish.FindStringSubmatch(err.Error()); match != nil && errors.Is(err, nats.ErrPermissionViolation) {
+				if denied := b.denied.Load(); denied != nil {
+					(*denied)(match[1])
+					return
+				}
+			}
 			log.Warn("the broker reports an error", "error", err)
 		}),
 	}
 }
+
+// deniedPublish is how nats-server words that a user may not publish; the word
+// comes apart from the message, which is not replied to.
+var deniedPublish = regexp.MustCompile(`(?i)permissions violation for publish to "([^"]+)"`)
+
+// OnDenied sets what is called when the broker says that this user may not
+// publish to a subject.
+func (b *Broker) OnDenied(denied func(subject string)) { b.denied.Store(&denied) }

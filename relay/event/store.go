@@ -9,6 +9,9 @@ type Receipt struct {
 	Sequence uint64
 	// Duplicate reports that a message of that id was stored already.
 	Duplicate bool
+	// Conflict reports that the one stored tells another outcome of the task, and
+	// that this delivery is kept beside it. It comes with Duplicate.
+	Conflict bool
 }
 
 // Reason is why a store did not give a receipt: a bounded word for programs.
@@ -22,6 +25,8 @@ const (
 	StreamMissing Reason = "stream-missing"
 	// StreamFull: the stream, or the broker's disk or account, is at its limit.
 	StreamFull Reason = "stream-full"
+	// TooLarge: the broker, or the stream, takes no message of that size.
+	TooLarge Reason = "event-too-large"
 	// BrokerError: the broker refused for any other cause, a write error among them.
 	BrokerError Reason = "broker-error"
 )
