@@ -21,6 +21,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/reload"
@@ -35,6 +36,8 @@ type Relay struct {
 	webhooks, admin net.Listener // admin is nil if it is off
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
+	outboxBroker    *broker.Broker // of the outbox; nil without one
+	outbox          *outbox.Outbox // nil without one
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
@@ -101,7 +104,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		r.onStop("admin listener", closing(r.admin))
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
-		checks := admin.Checks{Health: r.health, Ready: r.ready}
+		checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
 		r.serve("admin endpoint", admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin, nil)
 	}
 
@@ -123,8 +126,13 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
+	store, err := r.openOutbox(ctx, metrics)
+	if err != nil {
+		return nil, err
+	}
+
 	tokens := r.watchFiles(tlsFiles)
-	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), r.publisher, metrics, log)
+	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
 	r.serve("webhook endpoint", rc.Server(tlsFiles.Config()), r.webhooks, rc.Close)
 	r.started.Store(true)
@@ -132,6 +140,36 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
 	}
 	return r, nil
+}
+
+// openOutbox puts the outbox before the publisher, if there is to be one.
+func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
+	if !r.cfg.Outbox.Enabled {
+		metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 0, 0, 0 })
+		if broker.OutboxLeftBehind(r.cfg) {
+			r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
+		}
+		return r.publisher, nil
+	}
+	var err error
+	r.outboxBroker, err = broker.OpenOutbox(ctx, r.cfg, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.onStop("outbox's store", r.outboxBroker.Close)
+	r.outbox, err = outbox.Open(ctx, r.outboxBroker.Conn(), r.cfg.Outbox, r.cfg.Stream.Dedupe, r.publisher, encoder(r.cfg), r.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.outbox.Start(ctx); err != nil {
+		return nil, err
+	}
+	r.onStop("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
+	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) {
+		s := r.outbox.State()
+		return s.Messages, s.Bytes, s.Age
+	})
+	return r.outbox, nil
 }
 
 // Addr is the address at which webhooks are taken.
@@ -176,8 +214,11 @@ func (r *Relay) onStop(name string, stop func(context.Context) error) {
 
 // health is nil while the relay can recover by itself.
 func (r *Relay) health() error {
-	if !r.started.Load() || r.draining.Load() {
+	if !r.started.Load() {
 		return nil
+	}
+	if r.outbox != nil {
+		return r.outboxBroker.Health()
 	}
 	return r.broker.Health()
 }
@@ -190,7 +231,18 @@ func (r *Relay) ready() error {
 	case !r.started.Load():
 		return errors.New("the relay is starting")
 	}
+	if r.outbox != nil {
+		return errors.Join(r.outbox.Ready(), r.outboxBroker.Health())
+	}
 	return errors.Join(r.publisher.Ready(), r.broker.Health())
+}
+
+// notes are what readiness tells besides.
+func (r *Relay) notes() []string {
+	if r.outbox == nil || !r.started.Load() {
+		return nil
+	}
+	return r.outbox.Notes()
 }
 
 // serve answers on a listener until Stop. When the time for finishing is over,

@@ -10,10 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -52,15 +55,55 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 		b.conn, err = dial(cfg.NATS, options)
 		return b, err
 	}
-	b.embedded, err = startEmbedded(ctx, cfg, log)
+	serverOptions, err := embeddedOptions(cfg)
 	if err != nil {
 		return nil, err
 	}
-	b.conn, err = nats.Connect("", append(options, nats.InProcessServer(b.embedded.server))...)
+	return started(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions, options, log))
+}
+
+// OpenOutbox starts the server that keeps webhooks while the external broker is
+// away, in a folder below RELAY_DATA_DIR. Only this process reaches it.
+func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
+	b := &Broker{}
+	serverOptions, err := outboxOptions(cfg)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), b.embedded.stop())
+		return nil, err
+	}
+	options, err := clientOptions(config.NATS{}) // without the external broker's credentials
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, b.handlers(log.With("from", "outbox"))...)
+	return started(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions, options, log))
+}
+
+// started is a broker, or the error with which its start has ended.
+func started(b *Broker, err error) (*Broker, error) {
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// start runs a server in this process and connects to it.
+func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options, options []nats.Option, log *slog.Logger) (err error) {
+	b.embedded, err = startEmbedded(ctx, folder, serverOptions, log)
+	if err != nil {
+		return err
+	}
+	b.conn, err = nats.Connect("", append(options, nats.InProcessServer(b.embedded.server))...)
+	if err != nil {
+		return errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), b.embedded.stop())
+	}
+	return nil
+}
+
+// OutboxLeftBehind reports whether there is an outbox of an earlier run in the
+// data folder.
+func OutboxLeftBehind(cfg config.Config) bool {
+	_, err := os.Stat(filepath.Join(cfg.Embedded.DataDir, outboxFolder))
+	return err == nil
 }
 
 // Conn is the connection. It reconnects for ever, and publishing fails at once

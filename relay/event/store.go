@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Receipt is a store's word that it has a message, and will have it after a crash.
 type Receipt struct {
@@ -14,6 +17,13 @@ type Receipt struct {
 	Conflict bool
 }
 
+// Sending is a message on its way to a store.
+type Sending interface {
+	// Receipt waits for it, at the latest until the deadline of ctx. Its error is a
+	// *Refusal. It must be called once.
+	Receipt(ctx context.Context) (Receipt, error)
+}
+
 // Reason is why a store did not give a receipt: a bounded word for programs.
 type Reason string
 
@@ -25,6 +35,8 @@ const (
 	StreamMissing Reason = "stream-missing"
 	// StreamFull: the stream, or the broker's disk or account, is at its limit.
 	StreamFull Reason = "stream-full"
+	// OutboxFull: the broker is away, and the outbox is at its limit.
+	OutboxFull Reason = "outbox-full"
 	// TooLarge: the broker, or the stream, takes no message of that size.
 	TooLarge Reason = "event-too-large"
 	// BrokerError: the broker refused for any other cause, a write error among them.

@@ -81,8 +81,8 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 	return p.Send(msg).Receipt(ctx)
 }
 
-// Sending is a message on its way to the broker.
-type Sending struct {
+// sending is a message on its way to the broker.
+type sending struct {
 	p      *Publisher
 	msg    event.Message
 	start  time.Time
@@ -93,14 +93,13 @@ type Sending struct {
 
 // Send hands a message to the broker and does not wait. Messages that are sent
 // one after the other are stored in this order, unless one of them is refused.
-// Receipt must be called for each.
-func (p *Publisher) Send(msg event.Message) *Sending {
-	s := &Sending{p: p, msg: msg, start: time.Now()}
+func (p *Publisher) Send(msg event.Message) event.Sending {
+	s := &sending{p: p, msg: msg, start: time.Now()}
 	s.send()
 	return s
 }
 
-func (s *Sending) send() {
+func (s *sending) send() {
 	// What is sent while disconnected would wait out its time.
 	if !s.p.conn.IsConnected() {
 		s.err = nats.ErrDisconnected
@@ -111,7 +110,7 @@ func (s *Sending) send() {
 }
 
 // Receipt is what Store returns for a message that has been sent.
-func (s *Sending) Receipt(ctx context.Context) (event.Receipt, error) {
+func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 	p := s.p
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		ack, err := s.wait(ctx)
@@ -134,7 +133,7 @@ func (s *Sending) Receipt(ctx context.Context) (event.Receipt, error) {
 }
 
 // wait returns the broker's word on one try.
-func (s *Sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
+func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
