@@ -36,12 +36,12 @@ type Relay struct {
 	webhooks, admin net.Listener // admin is nil if it is off
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
-	outboxBroker    *broker.Broker // of the outbox; nil without one
+	local           *broker.Broker // whose store is in this process, if any is
 	outbox          *outbox.Outbox // nil without one
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
-	failed   chan error // a server that ended by itself
+	failed   chan error // a server that ended by itself, or a broken store
 	cleanups []cleanup
 	stopOnce sync.Once
 	stopErr  error
@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 // been started. An external broker that is away is no failure: the relay is
 // unready until it comes.
 func Start(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *Relay, err error) {
-	r := &Relay{cfg: cfg, log: log, failed: make(chan error, 2)}
+	r := &Relay{cfg: cfg, log: log, failed: make(chan error, 3)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
@@ -126,7 +126,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
-	store, err := r.openOutbox(ctx, metrics)
+	store, err := r.openStore(ctx, metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -135,41 +135,12 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
 	r.serve("webhook endpoint", rc.Server(tlsFiles.Config()), r.webhooks, rc.Close)
+	r.watchHealth(rc.Close)
 	r.started.Store(true)
 	for _, name := range cfg.Unknown {
 		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
 	}
 	return r, nil
-}
-
-// openOutbox puts the outbox before the publisher, if there is to be one.
-func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
-	if !r.cfg.Outbox.Enabled {
-		metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 0, 0, 0 })
-		if broker.OutboxLeftBehind(r.cfg) {
-			r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
-		}
-		return r.publisher, nil
-	}
-	var err error
-	r.outboxBroker, err = broker.OpenOutbox(ctx, r.cfg, r.log)
-	if err != nil {
-		return nil, err
-	}
-	r.onStop("outbox's store", r.outboxBroker.Close)
-	r.outbox, err = outbox.Open(ctx, r.outboxBroker.Conn(), r.cfg.Outbox, r.cfg.Stream.Dedupe, r.publisher, encoder(r.cfg), r.log)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.outbox.Start(ctx); err != nil {
-		return nil, err
-	}
-	r.onStop("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
-	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) {
-		s := r.outbox.State()
-		return s.Messages, s.Bytes, s.Age
-	})
-	return r.outbox, nil
 }
 
 // Addr is the address at which webhooks are taken.
@@ -217,10 +188,7 @@ func (r *Relay) health() error {
 	if !r.started.Load() {
 		return nil
 	}
-	if r.outbox != nil {
-		return r.outboxBroker.Health()
-	}
-	return r.broker.Health()
+	return r.local.Health()
 }
 
 // ready is nil if a webhook would be accepted now.
@@ -232,9 +200,9 @@ func (r *Relay) ready() error {
 		return errors.New("the relay is starting")
 	}
 	if r.outbox != nil {
-		return errors.Join(r.outbox.Ready(), r.outboxBroker.Health())
+		return errors.Join(r.outbox.Ready(), r.local.Health())
 	}
-	return errors.Join(r.publisher.Ready(), r.broker.Health())
+	return errors.Join(r.publisher.Ready(), r.local.Room(), r.local.Health())
 }
 
 // notes are what readiness tells besides.

@@ -63,7 +63,9 @@ func status(yes, no string, check func() error, notes func() []string) http.Hand
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(r) // whoever has hung up needs no answer
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(r) // whoever has hung up needs no answer
 	}
 }
 

@@ -136,6 +136,23 @@ func (b *Broker) Health() error {
 	return b.embedded.health()
 }
 
+// minFreeBytes is what is left on the disk of an embedded store: a write that
+// fails for want of space freezes the store until the process ends.
+const minFreeBytes = 4 << 20
+
+// Room is nil while the disk of an embedded store has room for more.
+func (b *Broker) Room() error {
+	if b.embedded == nil {
+		return nil
+	}
+	folder := b.embedded.server.StoreDir()
+	free, err := freeBytes(folder)
+	if err != nil || free >= minFreeBytes {
+		return nil // where it cannot be told, a write tells
+	}
+	return fmt.Errorf("the disk is full: %d bytes are free at %s, and the last %d are not used; make room there", free, folder, minFreeBytes)
+}
+
 // Close ends the connection, after what was sent has left, and then the
 // embedded server. It is bounded by ctx, and by 5 s.
 func (b *Broker) Close(ctx context.Context) error {

@@ -55,6 +55,7 @@ type Outbox struct {
 	entries jetstream.Consumer
 	cfg     config.Outbox
 	broker  Broker
+	room    func() error
 	encoder event.Encoder
 	log     *slog.Logger
 
@@ -66,12 +67,15 @@ type Outbox struct {
 
 // Open makes or finds the outbox over a connection to a server of its own.
 // What it holds of an earlier run is forwarded once Start is called.
-func Open(ctx context.Context, conn *nats.Conn, cfg config.Outbox, window time.Duration, broker Broker, encoder event.Encoder, log *slog.Logger) (*Outbox, error) {
+//
+// The window is how long ids are remembered, and room is nil while there is
+// space for more on the disk.
+func Open(ctx context.Context, conn *nats.Conn, cfg config.Outbox, window time.Duration, room func() error, broker Broker, encoder event.Encoder, log *slog.Logger) (*Outbox, error) {
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
 	}
-	o := &Outbox{js: js, cfg: cfg, broker: broker, encoder: encoder, log: log, kept: make(chan struct{}, 1)}
+	o := &Outbox{js: js, cfg: cfg, broker: broker, room: room, encoder: encoder, log: log, kept: make(chan struct{}, 1)}
 	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        Stream,
 		Description: "Webhooks on their way to a broker that was away.",
@@ -151,6 +155,9 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 
 // put stores an entry under an id.
 func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
+	if err := o.room(); err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
+	}
 	ack, err := o.js.PublishMsg(ctx, entryOf(d), jetstream.WithMsgID(id), jetstream.WithExpectStream(Stream))
 	if err != nil {
 		return event.Receipt{}, refusal(err, direct)
@@ -235,6 +242,9 @@ func (o *Outbox) Ready() error {
 	away := o.broker.Ready()
 	if away == nil {
 		return nil
+	}
+	if err := o.room(); err != nil {
+		return errors.Join(away, err)
 	}
 	// Full is what refuses the largest of webhooks: that much may be left over.
 	if s := o.State(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.cfg.CapacityBytes)*99 {

@@ -76,7 +76,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Outbox, err = outbox.Open(t.Context(), local.Conn(), cfg.Outbox, cfg.Stream.Dedupe, p, encoder, log)
+	r.Outbox, err = outbox.Open(t.Context(), local.Conn(), cfg.Outbox, cfg.Stream.Dedupe, local.Room, p, encoder, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // DeniedError says that the broker's permissions keep a subject from this user.
@@ -27,6 +28,7 @@ type denials struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
 	denied  map[string]bool // and not allowed again since, as far as is known
+	any     atomic.Bool     // there is something in denied
 }
 
 // of is closed when the next message to a subject is denied.
@@ -50,6 +52,7 @@ func (d *denials) add(subject string) {
 	defer d.mu.Unlock()
 	if c := d.waiting[subject]; c != nil {
 		d.denied[subject] = true
+		d.any.Store(true)
 		delete(d.waiting, subject)
 		close(c)
 	}
@@ -57,9 +60,13 @@ func (d *denials) add(subject string) {
 
 // lift forgets that a subject was denied.
 func (d *denials) lift(subject string) {
+	if !d.any.Load() {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.denied, subject)
+	d.any.Store(len(d.denied) > 0)
 }
 
 // forget forgets all: permissions belong to a connection, and it is a new one.
@@ -67,6 +74,7 @@ func (d *denials) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.denied)
+	d.any.Store(false)
 }
 
 // events are the denied subjects of messages, and not of questions.

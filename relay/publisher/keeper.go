@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -63,6 +64,10 @@ func (p *Publisher) Ready() error {
 	}
 	if err := p.streams.Load().err; err != nil {
 		return err
+	}
+	// What has become of it is known only when the next message comes.
+	if full := p.full.Load(); full != nil && time.Since(*full) < recheckGood {
+		return fmt.Errorf("the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
 	}
 	if denied := p.denials.events(); len(denied) > 0 {
 		return &DeniedError{strings.Join(denied, ", ")}

@@ -49,6 +49,7 @@ type Publisher struct {
 
 	streams atomic.Pointer[streamsState]
 	denials denials
+	full    atomic.Pointer[time.Time] // when a message was refused for that; nil since one was stored
 	stored  *outcomes
 	recheck chan struct{}
 	stop    context.CancelFunc
@@ -120,6 +121,10 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		}
 		p.checkSoon() // so that readiness tells what senders are told
 		reason, again := p.classify(s.msg.Subject, err)
+		if reason == event.StreamFull {
+			now := time.Now()
+			p.full.Store(&now)
+		}
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: err}
 		}
@@ -140,6 +145,7 @@ func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
 	select {
 	case ack := <-s.ack.Ok():
 		s.p.denials.lift(s.msg.Subject)
+		s.p.full.Store(nil)
 		// Another stream that takes the subject is not what a 200 means. Asking the
 		// broker to check it would leave a header in every event, on which whoever
 		// forwards events to a stream of his own would stumble.

@@ -16,7 +16,7 @@ import (
 const (
 	codeClusterNotAvailable    jetstream.ErrorCode = 10008 // no quorum in the meta group
 	codeClusterNotLeader       jetstream.ErrorCode = 10009
-	codeInsufficientResources  jetstream.ErrorCode = 10023
+	codeInsufficientResources  jetstream.ErrorCode = 10023 // the server's own limit, by default three quarters of its disk
 	codeMemoryExceeded         jetstream.ErrorCode = 10028
 	codeStorageExceeded        jetstream.ErrorCode = 10047
 	codeMessageTooLarge        jetstream.ErrorCode = 10054
@@ -34,9 +34,9 @@ func (p *Publisher) classify(subject string, err error) (reason event.Reason, ag
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
 		case codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests,
-			codeClusterNotLeader, codeClusterNotAvailable, codeInsufficientResources:
+			codeClusterNotLeader, codeClusterNotAvailable:
 			return event.BrokerUnavailable, true
-		case codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
+		case codeInsufficientResources, codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
 			return event.StreamFull, false
 		case codeMessageTooLarge:
 			return event.TooLarge, false
