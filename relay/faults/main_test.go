@@ -174,7 +174,7 @@ func (b *bench) settle(s *rig.Sender, url string, o rig.Outcome) {
 	b.Helper()
 	b.Log(o)
 	if missing := b.stored(url).Missing(o.Accepted); len(missing) > 0 {
-		b.Errorf("%d webhooks got 200 and are not stored: %.10q", len(missing), missing)
+		b.Errorf("%d webhooks got 200 and are not stored: %q", len(missing), few(missing))
 	}
 	late := 0
 	for _, id := range o.Open {
@@ -185,10 +185,10 @@ func (b *bench) settle(s *rig.Sender, url string, o rig.Outcome) {
 	b.Logf("%d of those without a 200 had been stored", late)
 	stored := b.stored(url)
 	if missing := stored.Missing(append(o.Open, o.Accepted...)); len(missing) > 0 {
-		b.Errorf("%d webhooks are not stored in the end: %.10q", len(missing), missing)
+		b.Errorf("%d webhooks are not stored in the end: %q", len(missing), few(missing))
 	}
 	if twice := stored.Twice(); len(twice) > 0 {
-		b.Errorf("%d webhooks are stored twice: %.10q", len(twice), twice)
+		b.Errorf("%d webhooks are stored twice: %q", len(twice), few(twice))
 	}
 	if extra := len(stored) - len(o.Open) - len(o.Accepted); extra > 0 {
 		b.Logf("the stream has %d more", extra)
@@ -218,3 +218,6 @@ func mentions(texts ...string) func(string) bool {
 }
 
 func taskID(i int) string { return fmt.Sprintf("task_%d", i) }
+
+// few are the first of many ids, for an error's text.
+func few(ids []string) []string { return ids[:min(len(ids), 10)] }

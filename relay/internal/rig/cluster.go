@@ -16,8 +16,8 @@ type Cluster struct {
 	Servers []*Server
 }
 
-// NewCluster makes n servers and starts them, and returns when they have agreed
-// on a leader. The configuration is each server's, and includes [JetStream].
+// NewCluster makes n servers, which [Cluster.Start] starts. The configuration is
+// each server's, and includes [JetStream].
 func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, error) {
 	c := &Cluster{}
 	var routes, listen []string
@@ -40,13 +40,15 @@ func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, e
 			return nil, err
 		}
 	}
-	return c, c.start(ctx)
+	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context) error {
-	errs := make([]error, len(c.Servers))
+// Start starts some of the cluster's servers, or all of them, and returns when
+// each knows of a leader of the cluster.
+func (c *Cluster) Start(ctx context.Context, servers ...*Server) error {
+	errs := make([]error, len(servers))
 	var wg sync.WaitGroup
-	for i, s := range c.Servers {
+	for i, s := range servers {
 		wg.Go(func() {
 			errs[i] = s.Start(ctx)
 			if errs[i] == nil {
