@@ -44,6 +44,8 @@ var rooms = []room{
 	{"/relay/config", nil, []string{"net/http", "github.com/nats-io/", "os/signal"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
+	{"/relay/faults", nil, nil},
+	{"/relay/internal/rig", nil, []string{"testing"}},
 	{"/relay/internal/natstest", nil, nil},
 }
 

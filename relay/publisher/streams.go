@@ -149,13 +149,21 @@ func (p *Publisher) warn(got jetstream.StreamConfig) {
 	}
 }
 
+// codeNoPeers is the error of a cluster too few of whose servers are there at
+// the moment. The server calls it the client's error (400), and yet it passes.
+const codeNoPeers jetstream.ErrorCode = 10005
+
 // refusedConfig explains why the broker did not make or change a stream.
 func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) || api.Code >= 500 {
 		return explain(want.Name, err)
 	}
-	return &UnfitError{want.Name, fmt.Sprintf("cannot be %s: the broker says %q", map[string]string{"make": "made", "change": "changed"}[verb], api.Description),
+	done := map[string]string{"make": "made", "change": "changed"}[verb]
+	if api.ErrorCode == codeNoPeers {
+		return fmt.Errorf("the stream %s cannot be %s yet: the broker says %q; %d servers of its cluster have to be there for that (RELAY_STREAM_REPLICAS)", want.Name, done, api.Description, want.Replicas)
+	}
+	return &UnfitError{want.Name, fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
 		fmt.Sprintf("it was to have the subject %s, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects[0], want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes)}
 }
 

@@ -1,0 +1,94 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stored is what a stream holds: the sequences of each event's id, which is the
+// id inside the event, whatever message id the broker was given.
+type Stored map[string][]uint64
+
+// Audit reads a whole stream as any client of the broker could.
+func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Stored, error) {
+	conn, err := nats.Connect(url, options...)
+	if err != nil {
+		return nil, fmt.Errorf("the audit finds no broker at %s: %w", url, err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, err)
+	}
+	stored := make(Stored)
+	if s.CachedInfo().State.Msgs == 0 {
+		return stored, nil
+	}
+	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("the audit came to %d ids in the stream %s: %w", len(stored), stream, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		id, err := eventID(msg)
+		if err != nil {
+			return nil, fmt.Errorf("message %d of %s is no event: %w", meta.Sequence.Stream, stream, err)
+		}
+		stored[id] = append(stored[id], meta.Sequence.Stream)
+		if meta.NumPending == 0 {
+			return stored, nil
+		}
+	}
+}
+
+// eventID is the CloudEvent's id, in either mode.
+func eventID(msg jetstream.Msg) (string, error) {
+	if id := msg.Headers().Get("ce-id"); id != "" {
+		return id, nil
+	}
+	var event struct{ ID string }
+	err := json.Unmarshal(msg.Data(), &event)
+	return event.ID, err
+}
+
+// Missing are those of the ids that are not stored.
+func (s Stored) Missing(ids []string) (missing []string) {
+	for _, id := range ids {
+		if len(s[id]) == 0 {
+			missing = append(missing, id)
+		}
+	}
+	return missing
+}
+
+// Twice are the ids that are stored more than once.
+func (s Stored) Twice() (twice []string) {
+	for id, sequences := range s {
+		if len(sequences) > 1 {
+			twice = append(twice, id)
+		}
+	}
+	slices.Sort(twice)
+	return twice
+}

@@ -1,0 +1,111 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Cluster is several servers that store together.
+type Cluster struct {
+	Servers []*Server
+}
+
+// NewCluster makes n servers, which [Cluster.Start] starts. The configuration is
+// each server's, and includes [JetStream].
+func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, error) {
+	c := &Cluster{}
+	var routes, listen []string
+	for i := range n {
+		s, err := r.newServer(ctx, fmt.Sprintf("nats-%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		port, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.Servers = append(c.Servers, s)
+		listen = append(listen, loopback(port))
+		routes = append(routes, "nats://"+loopback(port))
+	}
+	for i, s := range c.Servers {
+		s.fixed += fmt.Sprintf("cluster { name: rig, listen: %q, routes: [%s] }\n", listen[i], strings.Join(routes, ", "))
+		if err := s.write(config); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// Start starts some of the cluster's servers, or all of them, and returns when
+// each knows of a leader of the cluster.
+func (c *Cluster) Start(ctx context.Context, servers ...*Server) error {
+	errs := make([]error, len(servers))
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		wg.Go(func() {
+			errs[i] = s.Start(ctx)
+			if errs[i] == nil {
+				errs[i] = s.AwaitText(ctx, "metadata leader")
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// URL is that of all servers, comma-separated.
+func (c *Cluster) URL() string {
+	urls := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		urls[i] = s.URL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// leaderPause is between two looks at who leads a stream: an election is told
+// to nobody who was not there before it.
+const leaderPause = 50 * time.Millisecond
+
+// Leader waits until a stream has a leader, and returns it and the others.
+func (c *Cluster) Leader(ctx context.Context, js jetstream.JetStream, stream string) (leader *Server, others []*Server, err error) {
+	for {
+		name, err := leaderOf(ctx, js, stream)
+		for _, s := range c.Servers {
+			if s.name == name {
+				leader = s
+			} else {
+				others = append(others, s)
+			}
+		}
+		if leader != nil {
+			return leader, others, nil
+		}
+		others = nil
+		select {
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("the stream %s has no leader: %w", stream, errors.Join(context.Cause(ctx), err))
+		case <-time.After(leaderPause):
+		}
+	}
+}
+
+func leaderOf(ctx context.Context, js jetstream.JetStream, stream string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return "", err
+	}
+	cluster := s.CachedInfo().Cluster
+	if cluster == nil {
+		return "", fmt.Errorf("%s is in no cluster", stream)
+	}
+	return cluster.Leader, nil
+}

@@ -1,0 +1,125 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// loadWorkers is how many webhooks of a load can wait at once: enough for a
+	// relay that takes seconds while brokers elect.
+	loadWorkers = 32
+	// refusedPause is after a webhook that was not accepted: those who have been
+	// sent away do not come back at once, and all of them are counted afterwards.
+	refusedPause = 50 * time.Millisecond
+)
+
+// Load is fresh webhooks, many at once, until it is stopped.
+type Load struct {
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+
+	mu      sync.Mutex
+	outcome Outcome
+	change  chan struct{} // closed, and made anew, with every answer
+}
+
+// Outcome is what became of a load's webhooks.
+type Outcome struct {
+	// Accepted are the ids that got 200, Open the others: refused, or without
+	// any answer.
+	Accepted, Open []string
+	// Problems counts the refusals by their name, and what had no answer under
+	// the name "none".
+	Problems map[string]int
+	// Duplicates is how many of those accepted were called duplicates: a first
+	// try of the relay had been stored, but not acknowledged.
+	Duplicates int
+	// Slowest is the longest time to an answer.
+	Slowest time.Duration
+}
+
+// String is for a test's log.
+func (o Outcome) String() string {
+	return fmt.Sprintf("%d accepted (%d as duplicates), %d not %v, slowest %s", len(o.Accepted), o.Duplicates, len(o.Open), o.Problems, o.Slowest.Round(time.Millisecond))
+}
+
+// StartLoad sends webhooks whose ids start with a prefix, until [Load.Stop] or
+// the end of ctx. Each of its 32 workers pauses between two of them; without a
+// pause there are as many on the way at any moment.
+func (s *Sender) StartLoad(ctx context.Context, prefix string, pause time.Duration) *Load {
+	ctx, cancel := context.WithCancel(ctx)
+	l := &Load{stop: cancel, change: make(chan struct{}), outcome: Outcome{Problems: make(map[string]int)}}
+	for worker := range loadWorkers {
+		l.workers.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				id := fmt.Sprintf("%s_%d_%d", prefix, worker, i)
+				// What is on its way when the load is stopped is waited for.
+				answer, err := s.Post(context.WithoutCancel(ctx), id, "success")
+				l.record(id, answer, err)
+				wait := pause
+				if answer.Status != http.StatusOK {
+					wait = max(pause, refusedPause)
+				}
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *Load) record(id string, a Answer, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := &l.outcome
+	switch {
+	case err != nil:
+		o.Open = append(o.Open, id)
+		o.Problems["none"]++
+	case a.Status == http.StatusOK:
+		o.Accepted = append(o.Accepted, id)
+		if a.Duplicate {
+			o.Duplicates++
+		}
+	default:
+		o.Open = append(o.Open, id)
+		o.Problems[a.Problem()]++
+	}
+	o.Slowest = max(o.Slowest, a.Took)
+	close(l.change)
+	l.change = make(chan struct{})
+}
+
+// AwaitAccepted waits until n more webhooks have got 200.
+func (l *Load) AwaitAccepted(ctx context.Context, n int) error {
+	want := -1
+	for {
+		l.mu.Lock()
+		got, change := len(l.outcome.Accepted), l.change
+		l.mu.Unlock()
+		if want < 0 {
+			want = got + n
+		}
+		if got >= want {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d webhooks were accepted: %w", n-(want-got), n, context.Cause(ctx))
+		}
+	}
+}
+
+// Stop sends no more, and returns when the last answer is there.
+func (l *Load) Stop() Outcome {
+	l.stop()
+	l.workers.Wait()
+	return l.outcome
+}

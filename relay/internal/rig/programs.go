@@ -1,0 +1,56 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+const (
+	relayPackage  = "github.com/apixo-relay/apixo-relay/cmd/apixo-relay"
+	serverPackage = "github.com/nats-io/nats-server/v2" // at the version in go.mod
+)
+
+// Programs are the executables that rigs run.
+type Programs struct {
+	dir           string
+	relay, server string
+}
+
+// Build makes the programs, from a folder inside this module. If the program
+// that calls it has the race detector, the relay has it too; the broker, which
+// is not what is looked at, never has.
+func Build(ctx context.Context) (_ *Programs, err error) {
+	dir, err := os.MkdirTemp("", "rig-programs-")
+	if err != nil {
+		return nil, fmt.Errorf("no folder for programs: %w", err)
+	}
+	p := &Programs{dir: dir, relay: filepath.Join(dir, "apixo-relay"), server: filepath.Join(dir, "nats-server")}
+	defer func() {
+		if err != nil {
+			_ = p.Remove()
+		}
+	}()
+	var flags []string
+	if raceDetector {
+		flags = append(flags, "-race")
+	}
+	if err := build(ctx, p.relay, relayPackage, flags...); err != nil {
+		return nil, err
+	}
+	return p, build(ctx, p.server, serverPackage)
+}
+
+// Remove deletes the programs.
+func (p *Programs) Remove() error { return os.RemoveAll(p.dir) }
+
+func build(ctx context.Context, file, pkg string, flags ...string) error {
+	args := append([]string{"build", "-buildvcs=false", "-o", file}, flags...)
+	out, err := exec.CommandContext(ctx, "go", append(args, pkg)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s cannot be built: %w\n%s", pkg, err, out)
+	}
+	return nil
+}

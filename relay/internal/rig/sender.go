@@ -1,0 +1,88 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// senderTimeout is how long APIXO waits for an answer.
+const senderTimeout = 30 * time.Second
+
+// Sender posts webhooks as APIXO does, each over a real connection.
+type Sender struct {
+	url    string
+	client *http.Client
+}
+
+// NewSender makes a sender to a callback URL, whose connections end with the rig.
+func (r *Rig) NewSender(url string) *Sender {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	r.onClose(closer(func() error { transport.CloseIdleConnections(); return nil }))
+	return &Sender{url: url, client: &http.Client{Transport: transport, Timeout: senderTimeout}}
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// Answer is what a webhook was answered with.
+type Answer struct {
+	Status int
+	Took   time.Duration
+
+	// Of a 200.
+	TaskID    string
+	Stream    string
+	Sequence  uint64
+	Duplicate bool
+	// Of any other.
+	Type, Detail string
+}
+
+// Problem is the name of the problem that was answered, such as "stream-full".
+func (a Answer) Problem() string {
+	_, name, _ := strings.Cut(a.Type, "#")
+	return name
+}
+
+// Post sends a webhook and waits for its answer. An error means that there was
+// none.
+func (s *Sender) Post(ctx context.Context, taskID, state string) (Answer, error) {
+	return s.PostBody(ctx, Webhook(taskID, state, 0))
+}
+
+// PostBody is [Sender.Post] for a body of one's own.
+func (s *Sender) PostBody(ctx context.Context, body string) (a Answer, err error) {
+	start := time.Now()
+	defer func() { a.Took = time.Since(start) }()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return a, fmt.Errorf("no answer: %w", err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+		return a, fmt.Errorf("the answer %s cannot be read: %w", resp.Status, err)
+	}
+	a.Status = resp.StatusCode
+	return a, nil
+}
+
+// Webhook is the body of a task's webhook. The padding is that many bytes in a
+// member of its own.
+func Webhook(taskID, state string, padding int) string {
+	result := `"resultJson":"{\"resultUrls\":[\"https://cdn.apixo.ai/output/a.jpg\"]}"`
+	if state != "success" {
+		result = `"failCode":"INVALID_INPUT","failMsg":"no"`
+	}
+	return fmt.Sprintf(`{"code":200,"message":"success","data":{"taskId":%q,"state":%q,%s,"padding":%q}}`,
+		taskID, state, result, strings.Repeat("x", padding))
+}
