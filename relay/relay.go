@@ -113,14 +113,11 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return nil, err
 	}
 	r.onStop("broker", r.broker.Close)
-	metrics.BrokerConnected(r.broker.Conn().IsConnected)
+	metrics.BrokerConnected(func() bool { return r.broker.Conn().IsConnected() })
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, encoder(cfg), maxMessage, metrics, log)
-	if err != nil {
-		return nil, err
-	}
-	r.broker.OnDenied(r.publisher.Denied)
+	r.publisher = publisher.New(cfg.Stream, encoder(cfg), maxMessage, metrics, log)
+	r.broker.Follow(r.publisher)
 	if err = r.publisher.Start(ctx); err != nil {
 		return nil, err
 	}

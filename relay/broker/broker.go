@@ -12,8 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -33,9 +32,27 @@ func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead 
 
 // Broker is a connection, and the server behind it if that is this process's own.
 type Broker struct {
-	conn     *nats.Conn
 	embedded *embedded // nil with an external broker
-	denied   atomic.Pointer[func(subject string)]
+	url      string    // of an external broker
+	options  []nats.Option
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	conn     *nats.Conn
+	follower Follower
+	closing  bool
+}
+
+// Follower learns what becomes of the connection. Its methods must not call the
+// broker's.
+type Follower interface {
+	// Connected: there is a connection, or it is back. It may be another one.
+	Connected(conn *nats.Conn)
+	// Disconnected: the connection is lost.
+	Disconnected()
+	// Denied: the broker does not let this user publish to a subject. It says so
+	// apart from the message, to which nobody replies.
+	Denied(subject string)
 }
 
 // Open connects to the broker that the configuration names, or starts the
@@ -45,27 +62,25 @@ type Broker struct {
 // comes. One that refuses the credentials or whose certificate is not trusted
 // is, since waiting would not mend it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
-	b := &Broker{}
 	options, err := clientOptions(cfg.NATS)
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, b.handlers(log)...)
+	b := &Broker{url: cfg.NATS.URL, log: log}
+	b.options = append(options, b.handlers()...)
 	if !cfg.UsesEmbedded() {
-		b.conn, err = dial(cfg.NATS, options)
-		return b, err
+		return opened(b, b.dial())
 	}
 	serverOptions, err := embeddedOptions(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return started(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions, options, log))
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
 // OpenOutbox starts the server that keeps webhooks while the external broker is
 // away, in a folder below RELAY_DATA_DIR. Only this process reaches it.
 func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
-	b := &Broker{}
 	serverOptions, err := outboxOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -74,12 +89,13 @@ func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Brok
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, b.handlers(log.With("from", "outbox"))...)
-	return started(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions, options, log))
+	b := &Broker{log: log.With("from", "outbox")}
+	b.options = append(options, b.handlers()...)
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
-// started is a broker, or the error with which its start has ended.
-func started(b *Broker, err error) (*Broker, error) {
+// opened is a broker, or the error with which its start has ended.
+func opened(b *Broker, err error) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -87,15 +103,17 @@ func started(b *Broker, err error) (*Broker, error) {
 }
 
 // start runs a server in this process and connects to it.
-func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options, options []nats.Option, log *slog.Logger) (err error) {
-	b.embedded, err = startEmbedded(ctx, folder, serverOptions, log)
+func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options) error {
+	e, err := startEmbedded(ctx, folder, serverOptions, b.log)
 	if err != nil {
 		return err
 	}
-	b.conn, err = nats.Connect("", append(options, nats.InProcessServer(b.embedded.server))...)
+	b.options = append(b.options, nats.InProcessServer(e.server))
+	conn, err := nats.Connect("", b.options...)
 	if err != nil {
-		return errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), b.embedded.stop())
+		return errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), e.stop())
 	}
+	b.embedded, b.conn = e, conn
 	return nil
 }
 
@@ -106,25 +124,36 @@ func OutboxLeftBehind(cfg config.Config) bool {
 	return err == nil
 }
 
-// Conn is the connection. It reconnects for ever, and publishing fails at once
-// while it is not connected.
-func (b *Broker) Conn() *nats.Conn { return b.conn }
+// Conn is the connection as it is now. It reconnects for ever, and publishing
+// fails at once while it is not connected.
+func (b *Broker) Conn() *nats.Conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.conn
+}
+
+// Follow tells a follower what becomes of the connection from now on, and
+// whether there is one. It is called once at the most.
+func (b *Broker) Follow(f Follower) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.follower = f
+	if b.conn.IsConnected() {
+		f.Connected(b.conn)
+	}
+}
 
 // URL is where consumers find the broker, without credentials.
 func (b *Broker) URL() string {
 	if b.embedded != nil {
 		return b.embedded.url
 	}
-	return connectedTo(b.conn)
+	return connectedTo(b.Conn())
 }
 
 // connectedTo is the server's address. The client's own redaction leaves a user
 // in it, which may be a token.
 func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUrl()) }
-
-// MaxPayload is the largest message that the broker takes, in bytes, headers
-// included; 0 while it has never been connected to.
-func (b *Broker) MaxPayload() int64 { return b.conn.MaxPayload() }
 
 // Health is nil while the broker can recover by itself. An error means that
 // only a restart of this process helps: the embedded store stays frozen after a
@@ -158,49 +187,18 @@ func (b *Broker) Room() error {
 func (b *Broker) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if b.conn.IsConnected() {
+	b.mu.Lock()
+	b.closing = true
+	conn := b.conn
+	b.mu.Unlock()
+	if conn.IsConnected() {
 		// A flush that fails loses nothing: whoever waits for an acknowledgement
 		// has not got one.
-		_ = b.conn.FlushWithContext(ctx)
+		_ = conn.FlushWithContext(ctx)
 	}
-	b.conn.Close()
+	conn.Close()
 	if b.embedded != nil {
 		return b.embedded.stop()
 	}
 	return nil
 }
-
-// handlers tell the log what happens to the connection. They may run before
-// the function that connects has returned.
-func (b *Broker) handlers(log *slog.Logger) []nats.Option {
-	return []nats.Option{
-		nats.ConnectHandler(func(nc *nats.Conn) {
-			log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("connected to the broker again", "url", connectedTo(nc), "server", nc.ConnectedServerName())
-		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("lost the connection to the broker", "error", err)
-			}
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if match := deniedPublish.FindStringSubmatch(err.Error()); match != nil && errors.Is(err, nats.ErrPermissionViolation) {
-				if denied := b.denied.Load(); denied != nil {
-					(*denied)(match[1])
-					return
-				}
-			}
-			log.Warn("the broker reports an error", "error", err)
-		}),
-	}
-}
-
-// deniedPublish is how nats-server words that a user may not publish; the word
-// comes apart from the message, which is not replied to.
-var deniedPublish = regexp.MustCompile(`(?i)permissions violation for publish to "([^"]+)"`)
-
-// OnDenied sets what is called when the broker says that this user may not
-// publish to a subject.
-func (b *Broker) OnDenied(denied func(subject string)) { b.denied.Store(&denied) }

@@ -71,19 +71,19 @@ func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 }
 
 // dial connects to an external broker, or starts to wait for it.
-func dial(cfg config.NATS, options []nats.Option) (*nats.Conn, error) {
-	conn, err := nats.Connect(cfg.URL, options...)
+func (b *Broker) dial() (err error) {
+	b.conn, err = nats.Connect(b.url, b.options...)
 	if err == nil {
-		return conn, nil
+		return nil
 	}
 	if refused(err) {
-		return nil, fmt.Errorf("the broker at %s does not let the relay in: %w; look at NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN and their companions", config.RedactURLs(cfg.URL), err)
+		return fmt.Errorf("the broker at %s does not let the relay in: %w; look at NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN and their companions", config.RedactURLs(b.url), err)
 	}
-	conn, err = nats.Connect(cfg.URL, append(options, nats.RetryOnFailedConnect(true))...)
+	b.conn, err = nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
 	if err != nil {
-		return nil, fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(cfg.URL), err)
+		return fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(b.url), err)
 	}
-	return conn, nil
+	return nil
 }
 
 // refused tells errors that waiting would not mend from a broker that is away.

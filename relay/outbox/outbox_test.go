@@ -65,10 +65,8 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := publisher.New(r.external.Conn(), cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
+	r.external.Follow(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

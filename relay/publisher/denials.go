@@ -101,6 +101,3 @@ func (d *denials) asking(ctx context.Context, subject string) (context.Context, 
 		d.lift(subject)
 	}
 }
-
-// Denied takes the broker's word that this user may not publish to a subject.
-func (p *Publisher) Denied(subject string) { p.denials.add(subject) }

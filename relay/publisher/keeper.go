@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -43,8 +42,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 		p.log.Warn("the streams cannot be used yet", "error", err)
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
-	connected := p.conn.StatusChanged(nats.CONNECTED)
-	p.done.Go(func() { p.lookAfterStreams(ctx, connected) })
+	p.done.Go(func() { p.lookAfterStreams(ctx) })
 	return nil
 }
 
@@ -54,20 +52,23 @@ func (p *Publisher) Stop() {
 		p.stop()
 	}
 	p.done.Wait()
-	p.js.CleanupPublisher()
+	if l := p.link.Load(); l != nil {
+		l.js.CleanupPublisher()
+	}
 }
 
 // Ready is nil if a message would be stored now, and else says why not.
 func (p *Publisher) Ready() error {
-	if !p.conn.IsConnected() {
-		return errors.New("there is no connection to the broker")
+	if _, ok := p.connection(); !ok {
+		return errNotConnected
 	}
 	if err := p.streams.Load().err; err != nil {
 		return err
 	}
-	// What has become of it is known only when the next message comes.
+	// The limit may be the account's or the server's, of which nothing is known
+	// until the next message comes.
 	if full := p.full.Load(); full != nil && time.Since(*full) < recheckGood {
-		return fmt.Errorf("the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
+		return fmt.Errorf("the stream is full: the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
 	}
 	if denied := p.denials.events(); len(denied) > 0 {
 		return &DeniedError{strings.Join(denied, ", ")}
@@ -75,18 +76,22 @@ func (p *Publisher) Ready() error {
 	return nil
 }
 
-// isUnfit reports whether a stream is unusable until somebody changes it.
-func (p *Publisher) isUnfit(stream string) bool {
+// unfit is what makes a stream unusable until somebody changes it, or nil.
+func (p *Publisher) unfit(stream string) *UnfitError {
 	var unfit *UnfitError
-	return errors.As(p.streams.Load().err, &unfit) && unfit.Stream == stream
+	if errors.As(p.streams.Load().err, &unfit) && unfit.Stream == stream {
+		return unfit
+	}
+	return nil
 }
 
-func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.Status) {
-	defer p.conn.RemoveStatusListener(connected)
+var errNotConnected = errors.New("there is no connection to the broker")
+
+func (p *Publisher) lookAfterStreams(ctx context.Context) {
 	var looked time.Time
 	for {
 		wait := recheckGood
-		if p.streams.Load().err != nil {
+		if p.streams.Load().err != nil || p.full.Load() != nil {
 			wait = recheckBad
 		}
 		timer := time.NewTimer(wait)
@@ -95,14 +100,13 @@ func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.St
 			timer.Stop()
 			return
 		case <-timer.C:
-		case <-connected:
-			p.denials.forget()
+		case <-p.arrived:
 		case <-p.recheck:
 			// At once, but never more often than that, however many webhooks fail.
 			sleep(ctx, recheckBad/4-time.Since(looked))
 		}
 		timer.Stop()
-		if !p.conn.IsConnected() {
+		if _, ok := p.connection(); !ok {
 			continue
 		}
 		before := p.streams.Load().err
@@ -137,10 +141,11 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	settle := before.err != nil
 	now := streamsState{events: before.events, unreadable: before.unreadable}
 	now.err = func() error {
-		if !p.conn.IsConnected() {
-			return errors.New("there is no connection to the broker yet")
+		l, ok := p.connection()
+		if !ok {
+			return errNotConnected
 		}
-		events, err := p.checkStream(ctx, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."), settle)
+		events, err := p.checkStream(ctx, l, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."), settle)
 		var denied *DeniedError
 		if errors.As(err, &denied) && now.events == nil {
 			now.unreadable = err // without a look at the stream nothing in it is found
@@ -150,9 +155,12 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		}
 		now.events, now.unreadable = events, p.readable(ctx, events)
 		p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
-		quarantine, err := p.checkStream(ctx, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."), settle)
+		quarantine, err := p.checkStream(ctx, l, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."), settle)
 		if err != nil {
 			return err
+		}
+		if hasRoom(events) && hasRoom(quarantine) {
+			p.full.Store(nil)
 		}
 		if settle {
 			p.warn(events.CachedInfo().Config)

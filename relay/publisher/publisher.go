@@ -39,36 +39,34 @@ const (
 // Publisher stores messages in the relay's two streams. It may be used by many
 // goroutines.
 type Publisher struct {
-	conn    *nats.Conn
-	js      jetstream.JetStream
 	cfg     config.Stream
 	encoder event.Encoder
 	maxSize int64 // of a message, in bytes
 	metrics *telemetry.Metrics
 	log     *slog.Logger
 
+	link    atomic.Pointer[link]
+	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
 	streams atomic.Pointer[streamsState]
 	denials denials
 	full    atomic.Pointer[time.Time] // when a message was refused for that; nil since one was stored
 	stored  *outcomes
+	arrived chan struct{} // a connection
 	recheck chan struct{}
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// New makes a publisher over a connection. The encoder is that of the messages
-// that it will be given, and maxMessage the size of the largest, in bytes.
-func New(conn *nats.Conn, cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) (*Publisher, error) {
-	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(attemptTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
-	if err != nil {
-		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
-	}
+// New makes a publisher, which follows a broker's connection. The encoder is
+// that of the messages that it will be given, and maxMessage the size of the
+// largest, in bytes.
+func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) *Publisher {
 	p := &Publisher{
-		conn: conn, js: js, cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
-		stored: newOutcomes(), recheck: make(chan struct{}, 1),
+		cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
+		stored: newOutcomes(), arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
-	return p, nil
+	return p
 }
 
 // Store publishes a message and waits until the broker has acknowledged that it
@@ -102,12 +100,13 @@ func (p *Publisher) Send(msg event.Message) event.Sending {
 
 func (s *sending) send() {
 	// What is sent while disconnected would wait out its time.
-	if !s.p.conn.IsConnected() {
+	l, ok := s.p.connection()
+	if !ok {
 		s.err = nats.ErrDisconnected
 		return
 	}
 	s.denied = s.p.denials.of(s.msg.Subject)
-	s.ack, s.err = s.p.js.PublishMsgAsync(natsMsg(s.msg), jetstream.WithRetryAttempts(0))
+	s.ack, s.err = l.js.PublishMsgAsync(natsMsg(s.msg), jetstream.WithRetryAttempts(0))
 }
 
 // Receipt is what Store returns for a message that has been sent.
@@ -122,8 +121,7 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		p.checkSoon() // so that readiness tells what senders are told
 		reason, again := p.classify(s.msg.Subject, err)
 		if reason == event.StreamFull {
-			now := time.Now()
-			p.full.Store(&now)
+			p.full.Store(new(time.Now()))
 		}
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: err}

@@ -55,11 +55,8 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
-	b.Publisher, err = publisher.New(b.broker.Conn(), cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.broker.OnDenied(b.Denied)
+	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
+	b.broker.Follow(b.Publisher)
 	return b
 }
 

@@ -55,14 +55,18 @@ func (p *Publisher) classify(subject string, err error) (reason event.Reason, ag
 		return event.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
-		if p.isUnfit(p.streamOf(subject)) {
+		switch unfit := p.unfit(p.streamOf(subject)); {
+		case unfit == nil:
+			return event.BrokerUnavailable, true
+		case unfit.Missing:
 			return event.StreamMissing, false
+		default:
+			return event.BrokerError, false
 		}
-		return event.BrokerUnavailable, true
 	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
 		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
-		// The sender's next call finds a broker, or another relay.
-		return event.BrokerUnavailable, false
+		// If not soon, the sender's next call finds a broker, or another relay.
+		return event.BrokerUnavailable, p.isBackSoon()
 	case errors.Is(err, nats.ErrMaxPayload):
 		return event.TooLarge, false
 	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream):

@@ -19,6 +19,8 @@ type UnfitError struct {
 	Stream string
 	// Problem says what is wrong, Hint what to do.
 	Problem, Hint string
+	// Missing: there is no such stream, or it leaves the relay's subjects out.
+	Missing bool
 }
 
 // Error names the stream, the problem and the hint.
@@ -49,14 +51,17 @@ func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamC
 
 // checkStream returns the stream as it is in the end. It changes an existing one
 // only if the policy says so and settle is true.
-func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig, settle bool) (jetstream.Stream, error) {
-	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.Stream(ctx, want.Name) })
+func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.StreamConfig, settle bool) (jetstream.Stream, error) {
+	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
-		return nil, &UnfitError{want.Name, "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
-			"make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create"}
+		return nil, &UnfitError{
+			Stream: want.Name, Missing: true,
+			Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
+			Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
+		}
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.CreateStream(ctx, want) })
+		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
 			return nil, refusedConfig("make", want, err)
 		}
@@ -65,12 +70,12 @@ func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig
 		return nil, explain(want.Name, err)
 	case p.cfg.Policy == config.PolicyUpdate && settle:
 		changed := merged(stream.CachedInfo().Config, want)
-		stream, err = p.ask(ctx, "UPDATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.UpdateStream(ctx, changed) })
+		stream, err = p.ask(ctx, "UPDATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.UpdateStream(ctx, changed) })
 		if err != nil {
 			return nil, refusedConfig("change", want, err)
 		}
 	}
-	return stream, p.fits(stream.CachedInfo().Config, want)
+	return stream, p.fits(stream.CachedInfo().Config, want, l.conn.MaxPayload())
 }
 
 // ask puts a question about a stream to the broker, or returns a [DeniedError].
@@ -100,14 +105,20 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	return have
 }
 
-// fits tells what about a stream makes it impossible to keep the relay's promises.
-func (p *Publisher) fits(got, want jetstream.StreamConfig) error {
-	unfit := func(problem, hint string) error { return &UnfitError{got.Name, problem, hint} }
+// fits tells what about a stream, on a broker that takes messages of at most
+// maxPayload bytes, makes it impossible to keep the relay's promises.
+func (p *Publisher) fits(got, want jetstream.StreamConfig, maxPayload int64) error {
+	unfit := func(problem, hint string) error {
+		return &UnfitError{Stream: got.Name, Problem: problem, Hint: hint}
+	}
 	covered := slices.ContainsFunc(got.Subjects, func(filter string) bool { return subjectMatches(filter, want.Subjects[0]) })
 	switch {
 	case !covered:
-		return unfit(fmt.Sprintf("takes the subjects %q, which leaves %s out", got.Subjects, want.Subjects[0]),
-			"add that subject to it, or choose another RELAY_STREAM, RELAY_QUARANTINE_STREAM or RELAY_SUBJECT_PREFIX")
+		return &UnfitError{
+			Stream: got.Name, Missing: true,
+			Problem: fmt.Sprintf("takes the subjects %q, which leaves %s out", got.Subjects, want.Subjects[0]),
+			Hint:    "add that subject to it, or choose another RELAY_STREAM, RELAY_QUARANTINE_STREAM or RELAY_SUBJECT_PREFIX",
+		}
 	case got.Sealed:
 		return unfit("is sealed and takes no messages any more", "choose another stream name")
 	case got.NoAck:
@@ -115,10 +126,9 @@ func (p *Publisher) fits(got, want jetstream.StreamConfig) error {
 	case got.MaxMsgSize > 0 && int64(got.MaxMsgSize) < p.maxSize:
 		return unfit(fmt.Sprintf("takes messages of at most %d bytes, and an event can have %d", got.MaxMsgSize, p.maxSize),
 			"raise its max_msg_size or lower RELAY_MAX_BODY_BYTES")
-	}
-	if limit := p.conn.MaxPayload(); limit < p.maxSize {
-		return &UnfitError{got.Name, fmt.Sprintf("is on a broker that takes messages of at most %d bytes, and an event can have %d", limit, p.maxSize),
-			"raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES"}
+	case maxPayload < p.maxSize:
+		return unfit(fmt.Sprintf("is on a broker that takes messages of at most %d bytes, and an event can have %d", maxPayload, p.maxSize),
+			"raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES")
 	}
 	return nil
 }
@@ -153,6 +163,13 @@ func (p *Publisher) warn(got jetstream.StreamConfig) {
 // the moment. The server calls it the client's error (400), and yet it passes.
 const codeNoPeers jetstream.ErrorCode = 10005
 
+// hasRoom reports whether a stream with a limit is clearly below it.
+func hasRoom(stream jetstream.Stream) bool {
+	info := stream.CachedInfo()
+	limit := info.Config.MaxBytes
+	return limit > 0 && info.State.Bytes < uint64(limit)/10*9
+}
+
 // refusedConfig explains why the broker did not make or change a stream.
 func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
@@ -163,8 +180,11 @@ func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 	if api.ErrorCode == codeNoPeers {
 		return fmt.Errorf("the stream %s cannot be %s yet: the broker says %q; %d servers of its cluster have to be there for that (RELAY_STREAM_REPLICAS)", want.Name, done, api.Description, want.Replicas)
 	}
-	return &UnfitError{want.Name, fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
-		fmt.Sprintf("it was to have the subject %s, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects[0], want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes)}
+	return &UnfitError{
+		Stream:  want.Name,
+		Problem: fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
+		Hint:    fmt.Sprintf("it was to have the subject %s, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects[0], want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes),
+	}
 }
 
 // explain words an error of the broker that may pass.

@@ -84,10 +84,8 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 		prepare(js)
 	}
 	metrics := telemetry.NewMetrics("test")
-	p, err := publisher.New(b.Conn(), cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publisher.New(cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
+	b.Follow(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

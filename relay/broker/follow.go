@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"errors"
+	"regexp"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// handlers tell the log and the follower what happens to the connection. They
+// may run before the function that connects has returned.
+func (b *Broker) handlers() []nats.Option {
+	return []nats.Option{
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			b.log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
+			b.tell(func(f Follower) { f.Connected(nc) })
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.log.Info("connected to the broker again", "url", connectedTo(nc), "server", nc.ConnectedServerName())
+			b.tell(func(f Follower) { f.Connected(nc) })
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				b.log.Warn("lost the connection to the broker", "error", err)
+			}
+			b.tell(Follower.Disconnected)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			match := deniedPublish.FindStringSubmatch(err.Error())
+			if match == nil || !errors.Is(err, nats.ErrPermissionViolation) {
+				b.log.Warn("the broker reports an error", "error", err)
+				return
+			}
+			b.tell(func(f Follower) { f.Denied(match[1]) })
+		}),
+		nats.ClosedHandler(b.closed),
+	}
+}
+
+// deniedPublish is how nats-server words that a user may not publish.
+var deniedPublish = regexp.MustCompile(`(?i)permissions violation for publish to "([^"]+)"`)
+
+func (b *Broker) tell(what func(Follower)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.follower != nil {
+		what(b.follower)
+	}
+}
+
+// closed makes a new connection if the client has given up on the old one. It
+// does so for ever on some words of the broker, among them that a message was
+// larger than a limit that had been lowered meanwhile.
+func (b *Broker) closed(nc *nats.Conn) {
+	for {
+		b.mu.Lock()
+		closing := b.closing || b.conn != nc // what never became the connection is its maker's
+		b.mu.Unlock()
+		if closing {
+			return
+		}
+		b.log.Warn("the broker has ended the connection; a new one is made", "error", nc.LastError())
+		conn, err := nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
+		if err == nil {
+			b.renew(conn)
+			return
+		}
+		b.log.Error("the broker cannot be connected to", "error", err)
+		time.Sleep(reconnectWait)
+	}
+}
+
+// renew makes a connection the broker's.
+func (b *Broker) renew(conn *nats.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
+		conn.Close()
+		return
+	}
+	b.conn = conn
+	if b.follower != nil && conn.IsConnected() {
+		b.follower.Connected(conn)
+	}
+}

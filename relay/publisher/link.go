@@ -1,0 +1,55 @@
+package publisher
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// lostPatience is how long webhooks wait for a connection that was lost: other
+// servers of a cluster, or one that restarts, are often there within that. After
+// it they are refused at once until there is one.
+const lostPatience = 3 * time.Second
+
+// link is a connection, and JetStream over it.
+type link struct {
+	conn *nats.Conn
+	js   jetstream.JetStream
+}
+
+// connection is the one to the broker, if there is one now.
+func (p *Publisher) connection() (*link, bool) {
+	l := p.link.Load()
+	return l, l != nil && l.conn.IsConnected()
+}
+
+// isBackSoon reports whether the connection may soon be there again.
+func (p *Publisher) isBackSoon() bool {
+	lost := p.lost.Load()
+	return p.link.Load() != nil && (lost == nil || time.Since(*lost) < lostPatience)
+}
+
+// Connected is part of broker.Follower.
+func (p *Publisher) Connected(conn *nats.Conn) {
+	if l := p.link.Load(); l == nil || l.conn != conn {
+		js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(attemptTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
+		if err != nil {
+			p.log.Error("JetStream cannot be used", "error", err) // only for options that it does not take
+			return
+		}
+		p.link.Store(&link{conn, js})
+	}
+	p.lost.Store(nil)
+	p.denials.forget() // permissions belong to a connection
+	select {
+	case p.arrived <- struct{}{}:
+	default: // it is known that there is one
+	}
+}
+
+// Disconnected is part of broker.Follower.
+func (p *Publisher) Disconnected() { p.lost.CompareAndSwap(nil, new(time.Now())) }
+
+// Denied is part of broker.Follower.
+func (p *Publisher) Denied(subject string) { p.denials.add(subject) }
