@@ -25,6 +25,9 @@ const (
 	// maxBodyBytes keeps an event, which can be twice as large as its body, within
 	// the 64 MiB that a NATS server can be configured to take.
 	maxBodyBytes = 31 << 20
+
+	// maxSourceBytes bounds what the source adds to the size of every event.
+	maxSourceBytes = 1024
 )
 
 var (
@@ -92,6 +95,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 
 	source, err := url.Parse(c.Event.Source)
 	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
+	k.expect(len(c.Event.Source) <= maxSourceBytes, "RELAY_CE_SOURCE", "is too long", fmt.Sprintf("each event carries it with it: choose at most %d characters", maxSourceBytes))
 	return k.errs
 }
 

@@ -85,6 +85,8 @@ var mistakes = []mistake{
 	{"RELAY_CE_SOURCE", "https://a b", "is not a URI reference", "write it like https://api.apixo.ai"},
 	{"RELAY_CE_SOURCE", ":", "is not a URI reference", "write it like https://api.apixo.ai"},
 	{"RELAY_CE_MODE", "batch", "must be one of", "structured, binary"},
+	{"RELAY_CE_SOURCE", "https://a/" + strings.Repeat("b", 1015), "is too long", "at most 1024 characters"},
+	{"RELAY_CALLBACK_ATTRIBUTES", "a,b,c,d,e,f,g,h,i,j,k", "11 attributes are too many", "choose at most 10"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "model,Tenant", `"Tenant" cannot be a CloudEvents attribute`, "lower-case letters and digits"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "task_id", `"task_id" cannot be a CloudEvents attribute`, "lower-case letters and digits"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "id", `"id" already has a meaning`, "choose another name"},
