@@ -8,17 +8,30 @@ import (
 )
 
 const (
-	// readHeaderTimeout and readTimeout bound how long a sender may take for its
-	// headers and for its whole request: a webhook has a few hundred bytes.
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
+	// maxReadHeaderTimeout and maxReadTimeout bound how long a sender may take for
+	// its headers and for its whole request: a webhook has a few hundred bytes.
+	maxReadHeaderTimeout = 5 * time.Second
+	maxReadTimeout       = 10 * time.Second
+	// minReadTimeout is what a sender has in any case: less would cut off good
+	// ones whenever their network or this machine is busy.
+	minReadTimeout = time.Second
 	// idleTimeout is how long a connection without a request is kept.
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes bounds the headers of one request (the library adds 4 KiB).
 	maxHeaderBytes = 16 << 10
 	// writeGrace is what an answer may take beyond the budget for its webhook.
 	writeGrace = 5 * time.Second
+	// stallTimeout is how long a sender in HTTP/2 may take none of what is written
+	// to it. The library's timeouts for answers do not end such connections, since
+	// all that they do is write.
+	stallTimeout = 10 * time.Second
 )
+
+// readTimeout leaves half of the budget of a webhook for storing it, however
+// slowly its body comes.
+func (rc *Receiver) readTimeout() time.Duration {
+	return min(maxReadTimeout, max(minReadTimeout, rc.cfg.PublishTimeout/2))
+}
 
 // Server makes the HTTP server of the webhook endpoint, with timeouts for
 // header, body, answer and idling. A nil tlsConfig means plain HTTP.
@@ -26,11 +39,12 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 	return &http.Server{
 		Handler:           rc,
 		TLSConfig:         tlsConfig,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + rc.cfg.PublishTimeout + writeGrace,
+		ReadHeaderTimeout: min(maxReadHeaderTimeout, rc.readTimeout()),
+		ReadTimeout:       rc.readTimeout(),
+		WriteTimeout:      rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
 		// Or the library would answer 'OPTIONS *' with 200 by itself.
 		DisableGeneralOptionsHandler: true,
 		// What the library has to say is about connections, such as failed TLS
