@@ -2,7 +2,6 @@ package receiver_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/apixo-relay/apixo-relay/relay/event"
 )
 
 // dialRaw opens a connection on which nothing takes longer than the test's patience.
@@ -83,9 +80,7 @@ func TestAnswersThatDoNotWaitForTheBody(t *testing.T) {
 // A connection on which nothing is left over is kept, whatever the answer.
 func TestConnectionIsKept(t *testing.T) {
 	t.Parallel()
-	r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
-	}), tokenEnv)
+	r := startWith(t, storeFunc(always), tokenEnv)
 	conn := r.dialRaw(t)
 	answers := bufio.NewReader(conn)
 	for i, test := range []struct {

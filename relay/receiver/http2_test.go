@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 )
@@ -76,32 +77,35 @@ func postFields(path string, more ...string) []byte {
 	return fields(append([]string{":method", "POST", ":scheme", "https", ":authority", "h", ":path", path}, more...)...)
 }
 
-// reset waits until the server resets a stream or closes the connection.
-func (c http2Conn) reset(stream uint32) error {
+// ended waits until the server has answered on a stream, or has reset it, and
+// tells which. An error means that it has closed the connection instead.
+func (c http2Conn) ended(stream uint32) (reset bool, err error) {
 	head := make([]byte, 9)
 	for {
 		if _, err := io.ReadFull(c, head); err != nil {
-			return err
+			return false, err
 		}
 		if _, err := io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint32(head)>>8)); err != nil {
-			return err
+			return false, err
 		}
-		if head[3] == frameReset && binary.BigEndian.Uint32(head[5:]) == stream {
-			return nil
+		kind, flags := head[3], head[4]
+		switch {
+		case binary.BigEndian.Uint32(head[5:]) != stream:
+		case kind == frameReset:
+			return true, nil
+		case (kind == frameHeaders || kind == frameData) && flags&endStream != 0:
+			return false, nil
 		}
 	}
 }
 
-// secureServer serves a receiver over TLS by a server that the test may change,
-// and tells when connections end.
-func secureServer(t *testing.T, ca *authority, env []string, change func(*http.Server)) (addr string, ended <-chan struct{}, r *relay) {
+// serveTLS serves the relay's receiver by a second server, over TLS, which the
+// test may change, and tells when connections end.
+func (r *relay) serveTLS(t *testing.T, change func(*http.Server)) (ca *authority, addr string, ended <-chan struct{}) {
 	t.Helper()
-	f := newFiles(t)
+	ca, f := newAuthority(t), newFiles(t)
 	f.issue(t, ca, 1)
-	r = startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
-	}), append(env, "RELAY_TLS_CERT_FILE="+f.cert, "RELAY_TLS_KEY_FILE="+f.key)...)
-	loaded, err := receiver.LoadTLS(r.cfg.Webhooks)
+	loaded, err := receiver.LoadTLS(config.Webhooks{TLSCertFile: f.cert, TLSKeyFile: f.key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +113,7 @@ func secureServer(t *testing.T, ca *authority, env []string, change func(*http.S
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := make(chan struct{}, 16)
+	closed := make(chan struct{}, 1024)
 	server := r.receiver.Server(loaded.Config())
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
@@ -128,15 +132,20 @@ func secureServer(t *testing.T, ca *authority, env []string, change func(*http.S
 			t.Error(err)
 		}
 	})
-	return listener.Addr().String(), closed, r
+	return ca, listener.Addr().String(), closed
+}
+
+// always stores everything at the same place.
+func always(context.Context, event.Message) (event.Receipt, error) {
+	return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
 }
 
 // Whoever asks over and over and never takes an answer must not be able to keep
 // the connection, and with it all that waits to be written to it.
 func TestHTTP2SenderThatNeverReads(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	addr, ended, _ := secureServer(t, ca, []string{tokenEnv}, func(server *http.Server) {
+	r := startWith(t, storeFunc(always), tokenEnv)
+	ca, addr, ended := r.serveTLS(t, func(server *http.Server) {
 		if server.HTTP2 == nil || server.HTTP2.WriteByteTimeout <= 0 || server.HTTP2.WriteByteTimeout > server.WriteTimeout {
 			t.Fatal("a sender may leave what is written to it for ever")
 		}
@@ -160,12 +169,12 @@ func TestHTTP2SenderThatNeverReads(t *testing.T) {
 // Whoever says that it takes nothing is not waited for either.
 func TestHTTP2SenderWithoutWindow(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	addr, _, r := secureServer(t, ca, []string{tokenEnv}, func(server *http.Server) { server.WriteTimeout = time.Second })
+	r := startWith(t, storeFunc(always), tokenEnv)
+	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = time.Second })
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, frame(frameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0})) // an initial window of nothing
 	c.write(t, frame(frameHeaders, endStream|endHeaders, 1, postFields(webhookPath)))
-	if err := c.reset(1); err != nil {
+	if _, err := c.ended(1); err != nil {
 		t.Fatal(err)
 	}
 	if line := r.log.webhook(t, 1); line["problem"] != "unauthorized" {
@@ -176,11 +185,11 @@ func TestHTTP2SenderWithoutWindow(t *testing.T) {
 // Slow streams end, and the others on the connection go on.
 func TestHTTP2SlowBody(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	addr, _, r := secureServer(t, ca, []string{tokenEnv, "RELAY_PUBLISH_TIMEOUT=2s"}, func(*http.Server) {})
+	r := startWith(t, storeFunc(always), tokenEnv, "RELAY_PUBLISH_TIMEOUT=2s")
+	ca, addr, _ := r.serveTLS(t, func(*http.Server) {})
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, frame(frameHeaders, endHeaders, 1, postFields(goodPath, "content-length", "1000")), frame(frameData, 0, 1, []byte("{")))
-	if err := c.reset(1); err != nil {
+	if _, err := c.ended(1); err != nil {
 		t.Fatal(err)
 	}
 	if line := r.log.webhook(t, 1); line["problem"] != "body-too-slow" {
@@ -196,8 +205,8 @@ func TestHTTP2SlowBody(t *testing.T) {
 // A block of headers that never ends keeps a connection no longer than an idle one.
 func TestHTTP2SlowHeaders(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	addr, ended, r := secureServer(t, ca, []string{tokenEnv}, func(server *http.Server) { server.IdleTimeout = time.Second })
+	r := startWith(t, storeFunc(always), tokenEnv)
+	ca, addr, ended := r.serveTLS(t, func(server *http.Server) { server.IdleTimeout = time.Second })
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, frame(frameHeaders, 0, 1, postFields(goodPath)), frame(frameContinuation, 0, 1, fields("x", "y")))
 	select {
