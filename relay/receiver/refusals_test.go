@@ -143,7 +143,11 @@ func TestSenderHangingUpDoesNotStopStoring(t *testing.T) {
 		_, err := r.send(ctx, webhookPath, success("task_1"))
 		ended <- err
 	}()
-	<-storing
+	select {
+	case <-storing:
+	case err := <-ended:
+		t.Fatalf("answered without coming to the store: %v", err)
+	}
 	hangUp()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the sender got %v", err)
