@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,8 +28,16 @@ const (
 // http2Conn is a connection on which a test writes the frames itself.
 type http2Conn struct{ *tls.Conn }
 
-// dialHTTP2 connects, says hello, and takes little ahead of being asked to read.
+// dialHTTP2 connects and says hello.
 func dialHTTP2(t *testing.T, addr string, trusted *authority) http2Conn {
+	t.Helper()
+	c := helloTLS(t, addr, trusted)
+	c.write(t, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(frameSettings, 0, 0, nil))
+	return c
+}
+
+// helloTLS only agrees to speak HTTP/2, and takes little ahead of being asked to read.
+func helloTLS(t *testing.T, addr string, trusted *authority) http2Conn {
 	t.Helper()
 	tcp, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -38,9 +47,7 @@ func dialHTTP2(t *testing.T, addr string, trusted *authority) http2Conn {
 	if err := errors.Join(tcp.(*net.TCPConn).SetReadBuffer(4<<10), tcp.SetDeadline(time.Now().Add(patience))); err != nil {
 		t.Fatal(err)
 	}
-	c := http2Conn{tls.Client(tcp, &tls.Config{RootCAs: trusted.pool(), ServerName: "127.0.0.1", NextProtos: []string{"h2"}})}
-	c.write(t, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(frameSettings, 0, 0, nil))
-	return c
+	return http2Conn{tls.Client(tcp, &tls.Config{RootCAs: trusted.pool(), ServerName: "127.0.0.1", NextProtos: []string{"h2"}})}
 }
 
 func (c http2Conn) write(t *testing.T, parts ...[]byte) {
@@ -216,5 +223,24 @@ func TestHTTP2SlowHeaders(t *testing.T) {
 	}
 	if n := r.log.count(); n != 0 {
 		t.Errorf("%d webhooks are logged", n)
+	}
+}
+
+// The library tells of a greeting that is not HTTP/2's, and repeats it.
+func TestHTTP2GreetingIsNotLogged(t *testing.T) {
+	t.Parallel()
+	const token = "tok-9f3c2a7d51e8" // short enough to be in it
+	r := startWith(t, storeFunc(always), "RELAY_WEBHOOK_PATH=/", "RELAY_WEBHOOK_TOKENS="+token)
+	ca, addr, ended := r.serveTLS(t, func(*http.Server) {})
+	c := helloTLS(t, addr, ca)
+	c.write(t, []byte("POST /"+token+" HTTP/1.1\r\nHost: h\r\n\r\n"))
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("the connection is kept")
+	}
+	wantNoToken(t, "the log", r.log.text(), token)
+	if !strings.Contains(r.log.text(), "error reading preface from client 127.0.0.1") {
+		t.Errorf("what went wrong is not logged:\n%s", r.log.text())
 	}
 }

@@ -79,7 +79,7 @@ func TestStreamIsMissing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-	}, "RELAY_STREAM_POLICY=require", "RELAY_PUBLISH_TIMEOUT=300ms")
+	}, "RELAY_STREAM_POLICY=require", "RELAY_PUBLISH_TIMEOUT=1500ms")
 	if err := js.DeleteStream(t.Context(), "APIXO_QUARANTINE"); err != nil {
 		t.Fatal(err)
 	}

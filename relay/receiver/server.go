@@ -2,8 +2,10 @@ package receiver
 
 import (
 	"crypto/tls"
+	"log"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -47,8 +49,22 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
 		// Or the library would answer 'OPTIONS *' with 200 by itself.
 		DisableGeneralOptionsHandler: true,
-		// What the library has to say is about connections, such as failed TLS
-		// handshakes, which anybody can cause.
-		ErrorLog: slog.NewLogLogger(rc.log.Handler(), slog.LevelDebug),
+		ErrorLog:                     log.New(libraryLog{rc.log}, "", 0),
 	}
+}
+
+// libraryLog takes what the library has to say. That is about connections, such
+// as failed TLS handshakes, which anybody can cause: at the level debug it goes.
+//
+// What the library repeats of a connection it puts in quotes, and that may be
+// the line of a request with its token: the text ends there.
+type libraryLog struct{ log *slog.Logger }
+
+func (l libraryLog) Write(line []byte) (int, error) {
+	text, _, repeats := strings.Cut(strings.TrimSpace(string(line)), `"`)
+	if repeats {
+		text += "(not shown)"
+	}
+	l.log.Debug(text)
+	return len(line), nil
 }
