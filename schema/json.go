@@ -19,7 +19,7 @@ const MaxDepth = 64
 // understands in the same way. It returns an [Error] of kind ErrNotJSON.
 func checkSyntax(body []byte) error {
 	switch {
-	case len(bytes.TrimSpace(body)) == 0:
+	case len(trimSpace(body)) == 0:
 		return notJSON(CodeEmpty, "there is nothing in it")
 	case !utf8.Valid(body):
 		return notJSON(CodeInvalidUTF8, "the byte at offset %d is not UTF-8", invalidUTF8(body))
@@ -36,6 +36,10 @@ func checkSyntax(body []byte) error {
 	}
 	return nil
 }
+
+// trimSpace takes off what JSON knows as white space, which is less than what
+// Unicode does.
+func trimSpace(text []byte) []byte { return bytes.Trim(text, " \t\r\n") }
 
 func syntaxError(err error, size int) error {
 	var syntax *jsontext.SyntacticError

@@ -78,7 +78,7 @@ func unwrap(v jsontext.Value) (jsontext.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner = bytes.TrimSpace(inner)
+	inner = trimSpace(inner)
 	if len(inner) == 0 || string(inner) == "null" {
 		return nil, nil
 	}

@@ -109,6 +109,11 @@ func TestParseWebhookRefuses(t *testing.T) {
 	}{
 		{"nothing", "", schema.ErrNotJSON, schema.CodeEmpty},
 		{"white space", " \r\n\t", schema.ErrNotJSON, schema.CodeEmpty},
+		{"white space of Unicode's", "\u00a0\u2003", schema.ErrNotJSON, schema.CodeSyntax},
+		{"a form feed and a text", "\f" + data(good), schema.ErrNotJSON, schema.CodeSyntax},
+		{"a no-break space behind a text", data(good) + "\u00a0", schema.ErrNotJSON, schema.CodeTrailingData},
+		{"a no-break space before a text in resultJson", data(good + `,"resultJson":"\u00a0{}"`), schema.ErrNotResult, schema.CodeResultJSON},
+		{"a form feed behind a text in resultJson", data(good + `,"resultJson":"null\f"`), schema.ErrNotResult, schema.CodeResultJSON},
 		{"a word", "hello", schema.ErrNotJSON, schema.CodeSyntax},
 		{"a form", "taskId=t&state=success", schema.ErrNotJSON, schema.CodeSyntax},
 		{"cut off", `{"data":{"taskId":"t","sta`, schema.ErrNotJSON, schema.CodeSyntax},

@@ -26,7 +26,7 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	if err := checkSyntax(body); err != nil {
 		return Webhook{}, err
 	}
-	envelope := jsontext.Value(bytes.TrimSpace(body))
+	envelope := jsontext.Value(trimSpace(body))
 	if envelope.Kind() != jsontext.KindBeginObject {
 		return Webhook{}, notResult(CodeMemberType, "it is %s, an object was expected", kindName(envelope))
 	}

@@ -28,6 +28,9 @@ const (
 
 	// minOutboxBytes is less than anybody wants, and enough to try it with.
 	minOutboxBytes = 64 << 10
+
+	// maxSourceBytes bounds what the source adds to the size of every event.
+	maxSourceBytes = 1024
 )
 
 var (
@@ -100,6 +103,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 
 	source, err := url.Parse(c.Event.Source)
 	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
+	k.expect(len(c.Event.Source) <= maxSourceBytes, "RELAY_CE_SOURCE", "is too long", fmt.Sprintf("each event carries it with it: choose at most %d characters", maxSourceBytes))
 	return k.errs
 }
 
@@ -119,6 +123,9 @@ func (c *Config) checkWebhooks(k *checker) {
 	}
 	k.expect(webhookPath.MatchString(w.Path) && path.Clean(w.Path) == w.Path, "RELAY_WEBHOOK_PATH",
 		"is not a plain absolute path", "write it like /webhook/apixo: letters, digits and . _ ~ - between single slashes")
+	everybody := func(p netip.Prefix) bool { return p.Bits() == 0 }
+	k.expect(len(w.AllowedCIDRs) == 0 || !slices.ContainsFunc(w.TrustedProxies, everybody), "RELAY_TRUSTED_PROXIES",
+		"trusts everybody, so that any sender can claim an address that RELAY_ALLOWED_CIDRS lets in", "name the networks of your proxies, and of nobody else")
 	k.expect(w.MaxBodyBytes >= 1024 && w.MaxBodyBytes <= maxBodyBytes, "RELAY_MAX_BODY_BYTES",
 		"is out of range", fmt.Sprintf("choose from 1024 to %d bytes", maxBodyBytes))
 	k.expect(w.MaxInFlight >= 1, "RELAY_MAX_IN_FLIGHT", "lets no webhook in", "choose 1 or more")

@@ -55,7 +55,7 @@ type Webhooks struct {
 	// AllowedCIDRs are the addresses that may send; none means any.
 	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
 	// TrustedProxies are the peers whose forwarding headers are believed.
-	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers are believed; from anyone else those headers are ignored"`
+	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers are believed; from anyone else those headers are ignored. Senders must not be in them, or they could claim any address"`
 	// TLSCertFile, TLSKeyFile and TLSClientCAFile are PEM files.
 	TLSCertFile     string `env:"RELAY_TLS_CERT_FILE" doc:"PEM certificate chain; with it the relay speaks HTTPS itself. A changed file is taken up without a restart"`
 	TLSKeyFile      string `env:"RELAY_TLS_KEY_FILE" doc:"PEM private key of the certificate"`
@@ -144,7 +144,7 @@ type Event struct {
 	// Mode is the content mode of the NATS protocol binding.
 	Mode CEMode `env:"RELAY_CE_MODE" envDefault:"structured" doc:"structured: the message is the whole CloudEvent as JSON; binary: the message is the data, the attributes are headers"`
 	// Attributes are query parameters of the callback URL that are kept.
-	Attributes Attributes `env:"RELAY_CALLBACK_ATTRIBUTES" envDefault:"model" doc:"comma-separated query parameters of the callback URL that become CloudEvents extension attributes: a webhook does not say which model it is about, the URL can"`
+	Attributes Attributes `env:"RELAY_CALLBACK_ATTRIBUTES" envDefault:"model" doc:"comma-separated query parameters of the callback URL that become CloudEvents extension attributes: a webhook does not say which model it is about, the URL can. At most 10"`
 }
 
 // UsesEmbedded reports whether the broker is the one inside the relay.

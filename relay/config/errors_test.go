@@ -89,6 +89,8 @@ var mistakes = []mistake{
 	{"RELAY_CE_SOURCE", "https://a b", "is not a URI reference", "write it like https://api.apixo.ai"},
 	{"RELAY_CE_SOURCE", ":", "is not a URI reference", "write it like https://api.apixo.ai"},
 	{"RELAY_CE_MODE", "batch", "must be one of", "structured, binary"},
+	{"RELAY_CE_SOURCE", "https://a/" + strings.Repeat("b", 1015), "is too long", "at most 1024 characters"},
+	{"RELAY_CALLBACK_ATTRIBUTES", "a,b,c,d,e,f,g,h,i,j,k", "11 attributes are too many", "choose at most 10"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "model,Tenant", `"Tenant" cannot be a CloudEvents attribute`, "lower-case letters and digits"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "task_id", `"task_id" cannot be a CloudEvents attribute`, "lower-case letters and digits"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "id", `"id" already has a meaning`, "choose another name"},
@@ -204,6 +206,8 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		{"NKey that is not there", []string{external, "NATS_NKEY=/nowhere/1"}, map[string]string{"NATS_NKEY": "cannot be opened"}},
 		{"even number of replicas", []string{external, "RELAY_STREAM_REPLICAS=2"}, map[string]string{"RELAY_STREAM_REPLICAS": "choose 1, 3 or 5"}},
 		{"window and age", []string{"RELAY_STREAM_MAX_AGE=30m"}, map[string]string{"RELAY_DEDUPE_WINDOW": `="1h": is longer than RELAY_STREAM_MAX_AGE (30m0s)`}},
+		{"everybody is a proxy", []string{"RELAY_ALLOWED_CIDRS=10.0.0.0/8", "RELAY_TRUSTED_PROXIES=192.0.2.1,0.0.0.0/0"}, map[string]string{"RELAY_TRUSTED_PROXIES": "trusts everybody"}},
+		{"everybody is a proxy in IPv6", []string{"RELAY_ALLOWED_CIDRS=10.0.0.0/8", "RELAY_TRUSTED_PROXIES=::/0"}, map[string]string{"RELAY_TRUSTED_PROXIES": "trusts everybody"}},
 		{"one name for both streams", []string{"RELAY_STREAM=S", "RELAY_QUARANTINE_STREAM=S"}, map[string]string{"RELAY_QUARANTINE_STREAM": "is RELAY_STREAM too"}},
 
 		// What follows from a mistake is not told besides it.

@@ -96,6 +96,10 @@ var reservedAttributes = map[string]bool{
 	"traceparent": true, "tracestate": true,
 }
 
+// maxAttributes bounds, with the bound on a value, what attributes add to the
+// size of an event, for which the broker's max_payload has to leave room.
+const maxAttributes = 10
+
 // UnmarshalText reads comma-separated attribute names.
 func (a *Attributes) UnmarshalText(text []byte) error {
 	var names Attributes
@@ -107,6 +111,9 @@ func (a *Attributes) UnmarshalText(text []byte) error {
 			return fmt.Errorf("%q already has a meaning in every event: choose another name", name)
 		}
 		names = append(names, name)
+	}
+	if len(names) > maxAttributes {
+		return fmt.Errorf("%d attributes are too many: each event carries them with it; choose at most %d", len(names), maxAttributes)
 	}
 	*a = names
 	return nil

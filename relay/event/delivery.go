@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Delivery is a webhook as it came: everything of which its message is made.
@@ -21,4 +23,14 @@ type Delivery struct {
 func (d Delivery) Digest() string {
 	sum := sha256.Sum256(d.Body)
 	return hex.EncodeToString(sum[:])
+}
+
+// Outcome is what the webhook tells of its task. It returns a *schema.Error if
+// it is no task's result.
+func (d Delivery) Outcome() (schema.Outcome, error) {
+	w, err := schema.ParseWebhook(d.Body)
+	if err != nil {
+		return schema.Outcome{}, err
+	}
+	return schema.OutcomeOf(w.EventData)
 }

@@ -79,7 +79,10 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	}
 	ce.DataEncoded = w.EventData
 	msg, err := e.message(ce, schema.TaskSubject(e.Prefix, w.Task.State))
-	msg.Delivery, msg.Webhook = d, &w
+	// While the message is being stored nothing holds the result besides it.
+	t := w.Task
+	t.ResultURLs, t.ResultJSON, t.FailMsg = nil, nil, ""
+	msg.Delivery, msg.Task = d, &t
 	return msg, err
 }
 

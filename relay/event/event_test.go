@@ -188,7 +188,7 @@ func TestConflictKeepsTheBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got.Data) != body || got.Type != schema.TypeWebhookConflict || got.Subject != "task_1" || got.ID != msg.ID ||
-			msg.ID != first.Delivery.Digest() || msg.Subject != "apixo.quarantine.conflict" || msg.Webhook != nil ||
+			msg.ID != first.Delivery.Digest() || msg.Subject != "apixo.quarantine.conflict" || msg.Task != nil ||
 			got.Extensions["reason"] != "conflict" || got.Extensions["detail"] != "state not as before" || got.Extensions["model"] != "m" {
 			t.Errorf("read back %+v of %+v", got, msg)
 		}

@@ -24,10 +24,10 @@ type Message struct {
 	// Data is the payload.
 	Data []byte
 
-	// Delivery is what the message was made of, and Webhook what that told; nil if
-	// it is no task's result. Neither is sent.
+	// Delivery is what the message was made of, and Task what that told, without
+	// the result itself; nil if it is no task's. Neither is sent.
 	Delivery Delivery
-	Webhook  *schema.Webhook
+	Task     *schema.Task
 }
 
 // structured encodes an event as JSON. Readers know the mode by the content

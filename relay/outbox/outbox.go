@@ -21,7 +21,6 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -137,13 +136,13 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 	defer cancel()
 	receipt, err := o.put(ctx, msg.ID, msg.Delivery, direct)
-	if err != nil || !receipt.Duplicate || msg.Webhook == nil {
+	if err != nil || !receipt.Duplicate || msg.Task == nil {
 		return receipt, err
 	}
 	// What is there may tell another outcome. If it has been forwarded meanwhile,
 	// the broker has to judge.
 	first, err := o.read(ctx, receipt.Sequence)
-	if err == nil && !contradicts(msg, first) {
+	if err == nil && !contradicts(msg.Delivery, first) {
 		return receipt, nil
 	}
 	if _, err := o.put(ctx, msg.ID+":"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
@@ -183,18 +182,14 @@ func (o *Outbox) read(ctx context.Context, sequence uint64) (event.Delivery, err
 	return deliveryOf(msg.Header, msg.Data), nil
 }
 
-// contradicts reports whether a result of a task tells another outcome than an
-// earlier delivery of it.
-func contradicts(msg event.Message, first event.Delivery) bool {
-	earlier, err := schema.ParseWebhook(first.Body)
+// contradicts reports whether a delivery tells another outcome of its task than
+// an earlier one.
+func contradicts(d, earlier event.Delivery) bool {
+	one, err := earlier.Outcome()
 	if err != nil {
 		return true
 	}
-	one, err := schema.OutcomeOf(earlier.EventData)
-	if err != nil {
-		return true
-	}
-	other, err := schema.OutcomeOf(msg.Webhook.EventData)
+	other, err := d.Outcome()
 	return err != nil || one != other
 }
 

@@ -33,11 +33,11 @@ const (
 // come again.
 //
 // A repeat that is equal to the byte, as APIXO's are, is known by a hash while
-// the event is among the last few thousand that this relay has stored or looked
-// at. Of others the stored event is read: once for all that repeat it.
+// its task is among the last few thousand that this relay has stored. Of others
+// the stored event is read, once for all that repeat it.
 func (p *Publisher) contradiction(ctx context.Context, msg event.Message, sequence uint64) (string, error) {
 	first, known := p.stored.find(sequence, msg.ID)
-	if known && first.data == p.stored.hash(msg.Webhook.EventData) {
+	if known && first.body == p.stored.hash(msg.Delivery.Body) {
 		return "", nil
 	}
 	for backoff := minBackoff; !known || !first.hasOutcome; backoff = min(2*backoff, maxBackoff) {
@@ -61,13 +61,15 @@ func (p *Publisher) contradiction(ctx context.Context, msg event.Message, sequen
 	if !first.isTask {
 		return "there is no result of a task in " + where, nil
 	}
-	mine, err := schema.OutcomeOf(msg.Webhook.EventData)
+	mine, err := msg.Delivery.Outcome()
 	if err != nil {
 		return "", &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
 	if members := mine.Differences(first.outcome); len(members) > 0 {
 		return "it differs in " + strings.Join(members, ", ") + " from " + where, nil
 	}
+	first.body = p.stored.hash(msg.Delivery.Body)
+	p.stored.put(first)
 	return "", nil
 }
 
@@ -109,7 +111,6 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 	}
 	// Whatever cannot be read back is not what the relay would have stored.
 	if e, err := schema.DecodeMessage(msg.Header, msg.Data); err == nil {
-		first.data = p.stored.hash(e.Data)
 		first.outcome, err = schema.OutcomeOf(e.Data)
 		first.isTask = err == nil
 	}
@@ -161,7 +162,7 @@ func (p *Publisher) readable(ctx context.Context, stream jetstream.Stream) error
 type slot struct {
 	sequence uint64
 	id       uint64 // hash of the task's id: a stream that is made anew counts from 1 again
-	data     uint64 // hash of the event's data
+	body     uint64 // hash of the last body that told the same as the event
 	outcome  schema.Outcome
 	// hasOutcome: the event was read. gone: it is not there any more. isTask: it
 	// has an outcome.
@@ -184,8 +185,8 @@ func newOutcomes() *outcomes {
 func (o *outcomes) hash(b []byte) uint64 { return maphash.Bytes(o.seed, b) }
 
 // remember notes what this relay has stored itself.
-func (o *outcomes) remember(sequence uint64, id string, data []byte) {
-	o.put(slot{sequence: sequence, id: o.hash([]byte(id)), data: o.hash(data)})
+func (o *outcomes) remember(sequence uint64, id string, body []byte) {
+	o.put(slot{sequence: sequence, id: o.hash([]byte(id)), body: o.hash(body)})
 }
 
 func (o *outcomes) put(s slot) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -34,6 +35,9 @@ const (
 	// maxPending is how many messages may wait for their acknowledgement: more
 	// than whoever hands them over lets through at once.
 	maxPending = 1 << 20
+	// maxBytesOut is how much may be with the broker and not yet stored: half of
+	// what nats-server queues for a stream before it drops messages (128 MiB).
+	maxBytesOut = 64 << 20
 )
 
 // Publisher stores messages in the relay's two streams. It may be used by many
@@ -51,10 +55,12 @@ type Publisher struct {
 	denials denials
 	full    atomic.Pointer[time.Time] // when a message was refused for that; nil since one was stored
 	stored  *outcomes
-	arrived chan struct{} // a connection
-	recheck chan struct{}
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	// bytesOut are the bytes that are with the broker and not yet stored.
+	bytesOut *semaphore.Weighted
+	arrived  chan struct{} // a connection
+	recheck  chan struct{}
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
 
 // New makes a publisher, which follows a broker's connection. The encoder is
@@ -63,7 +69,8 @@ type Publisher struct {
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) *Publisher {
 	p := &Publisher{
 		cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
-		stored: newOutcomes(), arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+		stored: newOutcomes(), bytesOut: semaphore.NewWeighted(maxBytesOut),
+		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
 	return p
@@ -73,10 +80,15 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 // is stored, within the deadline of ctx. Its error is a *event.Refusal.
 //
 // It tries again while that can help. A try that timed out may have been stored
-// all the same: the next one is then answered as a duplicate. A duplicate that
-// tells another outcome than the event that is stored is kept in the
+// all the same: the next one finds it, and it counts as stored now. A duplicate
+// that tells another outcome than the event that is stored is kept in the
 // quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	size := min(int64(len(msg.Data)), maxBytesOut)
+	if err := p.bytesOut.Acquire(ctx, size); err != nil {
+		return event.Receipt{}, outOfTime(event.BrokerUnavailable, errors.New("the broker is busy with those before it"))
+	}
+	defer p.bytesOut.Release(size)
 	return p.Send(msg).Receipt(ctx)
 }
 
@@ -112,24 +124,32 @@ func (s *sending) send() {
 // Receipt is what Store returns for a message that has been sent.
 func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 	p := s.p
+	var cause error     // of the last try that ended by itself
+	var unanswered bool // a try may have been stored all the same
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		ack, err := s.wait(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
-			return p.acknowledged(ctx, s.msg, ack)
+			receipt, err := p.acknowledged(ctx, s.msg, ack)
+			receipt.Duplicate = receipt.Duplicate && (receipt.Conflict || !unanswered)
+			return receipt, err
+		}
+		if ctx.Err() == nil || cause == nil {
+			cause = err
 		}
 		p.checkSoon() // so that readiness tells what senders are told
-		reason, again := p.classify(s.msg.Subject, err)
+		reason, again := p.classify(s.msg.Subject, cause)
 		if reason == event.StreamFull {
 			p.full.Store(new(time.Now()))
 		}
 		if !again {
-			return event.Receipt{}, &event.Refusal{Reason: reason, Err: err}
+			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
 		}
+		unanswered = unanswered || s.err == nil && !isAnswer(err)
 		// Many webhooks that fail together should not come back together.
 		if !sleep(ctx, backoff/2+rand.N(backoff)) {
-			reason, _ = p.classify(s.msg.Subject, err) // more may be known by now
-			return event.Receipt{}, outOfTime(reason, err)
+			reason, _ = p.classify(s.msg.Subject, cause) // more may be known by now
+			return event.Receipt{}, outOfTime(reason, cause)
 		}
 		s.send()
 	}
@@ -177,10 +197,10 @@ func natsMsg(msg event.Message) *nats.Msg {
 func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *jetstream.PubAck) (event.Receipt, error) {
 	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}
 	switch {
-	case msg.Webhook == nil:
+	case msg.Task == nil:
 		return receipt, nil
 	case !ack.Duplicate:
-		p.stored.remember(ack.Sequence, msg.ID, msg.Webhook.EventData)
+		p.stored.remember(ack.Sequence, msg.ID, msg.Delivery.Body)
 		return receipt, nil
 	}
 	detail, err := p.contradiction(ctx, msg, ack.Sequence)
@@ -191,7 +211,7 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *je
 	if err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
-	if _, err = p.Store(ctx, conflict); err != nil {
+	if _, err = p.Send(conflict).Receipt(ctx); err != nil {
 		return event.Receipt{}, err
 	}
 	receipt.Conflict = true

@@ -76,6 +76,14 @@ func (p *Publisher) classify(subject string, err error) (reason event.Reason, ag
 	}
 }
 
+// isAnswer reports whether an error is the broker's word that it has not stored
+// the message.
+func isAnswer(err error) bool {
+	var api *jetstream.APIError
+	var denied *DeniedError
+	return errors.As(err, &api) || errors.As(err, &denied) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
 // outOfTime is the refusal when no further try fits.
 func outOfTime(reason event.Reason, err error) *event.Refusal {
 	return &event.Refusal{Reason: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}

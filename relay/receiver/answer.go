@@ -33,8 +33,8 @@ var (
 	addressNotAllowed = kind{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil}
 	unsupportedType   = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Rejected, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
 	bodyTooLarge      = kind{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil}
-	bodyTooSlow       = kind{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, http.Header{"Connection": {"close"}}}
-	bodyIncomplete    = kind{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, http.Header{"Connection": {"close"}}}
+	bodyTooSlow       = kind{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil}
+	bodyIncomplete    = kind{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, nil}
 	notJSON           = kind{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil}
 	notResult         = kind{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil}
 	overloaded        = kind{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter}

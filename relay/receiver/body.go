@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,24 +32,55 @@ func checkContent(h http.Header) (answer, bool) {
 	return answer{}, true
 }
 
+// firstRead is the memory that a body gets before anything of it has come. Most
+// webhooks fit into it, and a Content-Length that is not kept costs no more.
+const firstRead = 4 << 10
+
 // readBody reads the whole body, up to the limit.
-func readBody(r *http.Request, limit int64) ([]byte, answer, bool) {
+func (rc *Receiver) readBody(r *http.Request) ([]byte, answer, bool) {
+	limit := rc.cfg.MaxBodyBytes
 	tooLarge := func() ([]byte, answer, bool) {
 		return nil, problem(bodyTooLarge, fmt.Sprintf("at most %d bytes are taken; RELAY_MAX_BODY_BYTES sets the limit", limit)), false
 	}
 	if r.ContentLength > limit {
 		return tooLarge()
 	}
-	var buf bytes.Buffer
-	buf.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
-	_, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1))
+	body, err := readUpTo(r.Body, r.ContentLength, limit)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, problem(bodyTooSlow, fmt.Sprintf("the whole request must come within %s", readTimeout)), false
+		return nil, problem(bodyTooSlow, fmt.Sprintf("the whole request must come within %s", rc.readTimeout())), false
 	case err != nil:
 		return nil, problem(bodyIncomplete, "the connection ended, or the chunks were malformed, in the middle of the body"), false
-	case int64(buf.Len()) > limit:
+	case int64(len(body)) > limit:
 		return tooLarge()
 	}
-	return buf.Bytes(), answer{}, true
+	return body, answer{}, true
+}
+
+// readUpTo reads to the end, or to one byte more than the limit. Memory follows
+// what has come, by doubling, so that a sender never makes the relay hold more
+// than twice what it has sent, and a whole body holds no more than its size. A
+// declared size below zero is not known; another must be within the limit.
+func readUpTo(r io.Reader, declared, limit int64) ([]byte, error) {
+	most := limit + 1
+	if declared >= 0 {
+		most = declared + 1 // the last byte is room for finding the end
+	}
+	buf := make([]byte, 0, min(most, firstRead))
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, err
+		case int64(len(buf)) == most:
+			return buf, nil
+		case len(buf) == cap(buf):
+			larger := make([]byte, len(buf), min(most, 2*int64(cap(buf))))
+			copy(larger, buf)
+			buf = larger
+		}
+	}
 }

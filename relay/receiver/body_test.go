@@ -7,9 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
 )
 
 func TestBodyLimit(t *testing.T) {
@@ -47,6 +50,37 @@ func TestBodyLimit(t *testing.T) {
 				r.wantCounts(t, 0, 0)
 			})
 		}
+	}
+}
+
+// The largest body with the largest attributes still makes a message that the
+// broker was told to expect.
+func TestLargestEventIsStored(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	var names []string
+	query := url.Values{
+		"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "tracestate": {strings.Repeat(`"`, 512)},
+	}
+	for i := range 10 {
+		name := strings.Repeat(string(rune('a'+i)), 20)
+		names = append(names, name)
+		query.Set(name, strings.Repeat(`"`, event.MaxAttributeBytes)) // doubled in JSON, three times as long in a header
+	}
+	id := strings.Repeat("i", 128)
+	head, tail := `{"data":{"taskId":"`+id+`","state":"success","resultJson":{"resultUrls":["`, `"]}}}`
+	body := head + strings.Repeat("u", limit-len(head)-len(tail)) + tail // comes twice in its event
+	for _, mode := range []string{"structured", "binary"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, fmt.Sprintf("RELAY_MAX_BODY_BYTES=%d", limit), "RELAY_CE_MODE="+mode,
+				"RELAY_CALLBACK_ATTRIBUTES="+strings.Join(names, ","), "RELAY_CE_SOURCE=https://a/"+strings.Repeat("%22", 338))
+			r.post(t, webhookPath+"?"+query.Encode(), body).wantStored(t, receipt{id, "APIXO", 1, false})
+			if e := r.events(t, "APIXO")[0]; len(e.Data) < 2*limit-1024 || len(e.Extensions) != len(names)+2 {
+				t.Errorf("the event has %d bytes and %d attributes", len(e.Data), len(e.Extensions))
+			}
+			r.post(t, webhookPath+"?"+query.Encode(), body[:limit-1]).wantProblem(t, http.StatusBadRequest, "not-json")
+		})
 	}
 }
 

@@ -34,7 +34,7 @@ func TestRepeatsAtOnceAreStoredOnce(t *testing.T) {
 	r := start(t)
 	replies := make([]<-chan reply, posts)
 	for i := range replies {
-		replies[i] = r.postLater(t, success("task_1"))
+		replies[i] = r.postLater(t, webhookPath, success("task_1"))
 	}
 	first := 0
 	for _, replies := range replies {
@@ -56,6 +56,7 @@ func TestRepeatsAtOnceAreStoredOnce(t *testing.T) {
 	r.wantMetric(t, `apixo_relay_webhooks_total{outcome="published"}`, 1)
 	r.wantMetric(t, `apixo_relay_webhooks_total{outcome="duplicate"}`, posts-1)
 	r.wantMetric(t, `apixo_relay_events_total{state="success"}`, 1)
+	r.wantMetric(t, "apixo_relay_in_flight_requests", 0)
 }
 
 func TestManyAtOnceAreAllStored(t *testing.T) {
@@ -64,7 +65,7 @@ func TestManyAtOnceAreAllStored(t *testing.T) {
 	r := start(t)
 	replies := make([]<-chan reply, posts)
 	for i := range replies {
-		replies[i] = r.postLater(t, success(fmt.Sprintf("task_%d", i)))
+		replies[i] = r.postLater(t, webhookPath, success(fmt.Sprintf("task_%d", i)))
 	}
 	told := make(map[uint64]string)
 	for _, replies := range replies {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 )
@@ -12,13 +13,10 @@ import (
 // it is told to.
 type gate struct{ entered, proceed chan struct{} }
 
-func newGate() gate { return gate{make(chan struct{}), make(chan struct{})} }
+func newGate() gate { return gate{make(chan struct{}, 16), make(chan struct{})} }
 
 func (g gate) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	select {
-	case g.entered <- struct{}{}:
-	case <-ctx.Done():
-	}
+	g.entered <- struct{}{}
 	select {
 	case <-g.proceed:
 		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
@@ -27,13 +25,40 @@ func (g gate) Store(ctx context.Context, msg event.Message) (event.Receipt, erro
 	}
 }
 
-// postLater posts a webhook and delivers its answer.
-func (r *relay) postLater(t *testing.T, body string) <-chan reply {
+// gateBudget is the budget of webhooks in front of a gate: what is let in by
+// mistake is answered soon, and not only when the test's patience is at its end.
+const gateBudget = "RELAY_PUBLISH_TIMEOUT=10s"
+
+// hold waits until the webhook whose answer is to come is held in the store.
+func (g gate) hold(t *testing.T, replies <-chan reply) {
+	t.Helper()
+	select {
+	case <-g.entered:
+	case got := <-replies:
+		t.Fatalf("answered %d without coming to the store: %s", got.status, got.body)
+	case <-time.After(patience):
+		t.Fatal("neither stored nor answered")
+	}
+}
+
+// release lets one webhook through.
+func (g gate) release(t *testing.T) {
+	t.Helper()
+	select {
+	case g.proceed <- struct{}{}:
+	case <-time.After(patience):
+		t.Fatal("nothing is held in the store any more")
+	}
+}
+
+// postLater posts a webhook and delivers its answer; one of status 0 is none,
+// and tells why.
+func (r *relay) postLater(t *testing.T, path, body string) <-chan reply {
 	replies := make(chan reply, 1)
 	go func() {
-		got, err := r.send(t.Context(), webhookPath, body)
+		got, err := r.send(t.Context(), path, body)
 		if err != nil {
-			t.Error(err)
+			got = reply{body: err.Error()}
 		}
 		replies <- got
 	}()
@@ -43,11 +68,11 @@ func (r *relay) postLater(t *testing.T, body string) <-chan reply {
 func TestTooManyAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	r := startWith(t, g, "RELAY_MAX_IN_FLIGHT=2")
-	first := r.postLater(t, success("task_1"))
-	<-g.entered
-	second := r.postLater(t, "no JSON")
-	<-g.entered
+	r := startWith(t, g, "RELAY_MAX_IN_FLIGHT=2", gateBudget)
+	first := r.postLater(t, webhookPath, success("task_1"))
+	g.hold(t, first)
+	second := r.postLater(t, webhookPath, "no JSON")
+	g.hold(t, second)
 	r.wantMetric(t, "apixo_relay_in_flight_requests", 2)
 
 	// Both are still in the store, so this is answered without it.
@@ -58,14 +83,14 @@ func TestTooManyAtOnce(t *testing.T) {
 	r.post(t, "/nowhere", "").wantProblem(t, http.StatusNotFound, "not-found")
 	r.post(t, webhookPath, "", method("GET")).wantProblem(t, http.StatusMethodNotAllowed, "method-not-allowed")
 
-	g.proceed <- struct{}{}
-	g.proceed <- struct{}{}
+	g.release(t)
+	g.release(t)
 	(<-first).wantStored(t, receipt{"task_1", "APIXO", 1, false})
 	(<-second).wantProblem(t, http.StatusBadRequest, "not-json")
 
-	third := r.postLater(t, success("task_3"))
-	<-g.entered
-	g.proceed <- struct{}{}
+	third := r.postLater(t, webhookPath, success("task_3"))
+	g.hold(t, third)
+	g.release(t)
 	(<-third).wantStored(t, receipt{"task_3", "APIXO", 1, false})
 	r.wantMetric(t, "apixo_relay_in_flight_requests", 0)
 }
@@ -74,30 +99,23 @@ func TestTooManyAtOnce(t *testing.T) {
 func TestUnauthenticatedTakeNoPlace(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	r := startWith(t, g, tokenEnv, "RELAY_MAX_IN_FLIGHT=1")
-	replies := make(chan reply, 1)
-	go func() {
-		got, err := r.send(t.Context(), goodPath, success("task_1"))
-		if err != nil {
-			t.Error(err)
-		}
-		replies <- got
-	}()
-	<-g.entered
+	r := startWith(t, g, tokenEnv, "RELAY_MAX_IN_FLIGHT=1", gateBudget)
+	replies := r.postLater(t, goodPath, success("task_1"))
+	g.hold(t, replies)
 	r.post(t, webhookPath, success("task_2")).wantProblem(t, http.StatusUnauthorized, "unauthorized")
 	r.post(t, goodPath, success("task_2")).wantProblem(t, http.StatusServiceUnavailable, "overloaded")
-	g.proceed <- struct{}{}
+	g.release(t)
 	(<-replies).wantStored(t, receipt{"task_1", "APIXO", 1, false})
 }
 
 func TestCloseAnswersWhoStillWaits(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	r := startWith(t, g)
-	webhook := r.postLater(t, success("task_1"))
-	<-g.entered
-	other := r.postLater(t, "no JSON")
-	<-g.entered
+	r := startWith(t, g, gateBudget)
+	webhook := r.postLater(t, webhookPath, success("task_1"))
+	g.hold(t, webhook)
+	other := r.postLater(t, webhookPath, "no JSON")
+	g.hold(t, other)
 	r.receiver.Close()
 	for _, replies := range []<-chan reply{webhook, other} {
 		(<-replies).wantProblem(t, http.StatusServiceUnavailable, "draining")

@@ -19,6 +19,7 @@ type logLine struct {
 	start         time.Time
 	sender        netip.Addr
 	size          int
+	bodyRead      bool // whole; not told, but for whoever answers to know
 	taskID, state string
 	reason        string // why the body was rejected
 	dropped       []string

@@ -59,6 +59,11 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	line := logLine{start: start}
 	a := rc.receiveSafely(r, &line)
+	if r.ProtoMajor == 1 && r.ContentLength != 0 && !line.bodyRead {
+		// Or the library would read what is left of the body before it answers, for
+		// as long as that takes to come. In HTTP/2 no body is in another's way.
+		w.Header().Set("Connection", "close")
+	}
 	a.write(w)
 	took := time.Since(start)
 	rc.metrics.Webhook(a.outcome, took)
@@ -95,17 +100,17 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")
 	}
 
-	inFlight := rc.inFlight.Add(1)
-	defer func() { rc.metrics.InFlight(rc.inFlight.Add(-1)) }()
-	rc.metrics.InFlight(inFlight)
-	if inFlight > int64(rc.cfg.MaxInFlight) {
+	rc.metrics.InFlight(+1)
+	defer rc.metrics.InFlight(-1)
+	defer rc.inFlight.Add(-1)
+	if rc.inFlight.Add(1) > int64(rc.cfg.MaxInFlight) {
 		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
 	}
 	if a, ok := checkContent(r.Header); !ok {
 		return a
 	}
-	body, a, ok := readBody(r, rc.cfg.MaxBodyBytes)
-	line.size = len(body)
+	body, a, ok := rc.readBody(r)
+	line.size, line.bodyRead = len(body), ok
 	if !ok {
 		return a
 	}
@@ -127,7 +132,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 	if rejection != nil {
 		line.reason = rejection.Code
 	} else {
-		line.taskID, line.state = msg.ID, string(msg.Webhook.Task.State)
+		line.taskID, line.state = msg.ID, string(msg.Task.State)
 	}
 	receipt, err := rc.store.Store(ctx, msg)
 	if err != nil {
@@ -138,7 +143,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 		return rejected(rejection, receipt)
 	}
 	if !receipt.Duplicate {
-		t := msg.Webhook.Task
+		t := msg.Task
 		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
 	}
 	return stored(msg.ID, receipt)

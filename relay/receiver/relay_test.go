@@ -110,6 +110,9 @@ func serve(t *testing.T, cfg config.Config, store receiver.Store, metrics *telem
 		r.tokens = receiver.NewTokens(cfg.Webhooks.Tokens)
 	}
 	encoder := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}
+	if cfg.Event.Mode == config.ModeBinary {
+		encoder.Mode = event.Binary
+	}
 	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, r.tokens, encoder, store, metrics, log.logger())
 	r.Server = httptest.NewUnstartedServer(nil)
 	r.Config = r.receiver.Server(nil)

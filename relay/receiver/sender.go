@@ -84,14 +84,19 @@ func forwarded(h http.Header) (chain []netip.Addr) {
 func forwardedLine(line string) (chain []netip.Addr, ok bool) {
 	for element := range strings.SplitSeq(line, ",") {
 		var addr netip.Addr
+		named := 0
 		for pair := range strings.SplitSeq(element, ";") {
 			if strings.Count(pair, `"`)%2 != 0 || strings.Contains(pair, `\`) {
 				return nil, false
 			}
 			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
 			if strings.EqualFold(name, "for") {
+				named++
 				addr = addrOf(strings.Trim(value, `"`))
 			}
+		}
+		if named > 1 {
+			addr = netip.Addr{} // not clear which is meant (RFC 7239, section 4, allows one)
 		}
 		chain = append(chain, addr)
 	}
@@ -104,7 +109,12 @@ func addrOf(s string) netip.Addr {
 	if addrPort, err := netip.ParseAddrPort(s); err == nil {
 		return addrPort.Addr().Unmap().WithZone("")
 	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		if s, ok = strings.CutSuffix(inner, "]"); !ok {
+			return netip.Addr{}
+		}
+	}
+	addr, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -55,6 +55,8 @@ func TestSenders(t *testing.T) {
 		{"XFF is no address", proxy, forwardedFor("unknown"), []string{""}},
 		{"XFF ends in no address", proxy, forwardedFor(client + ", example.com"), []string{""}},
 		{"XFF begins with no address", proxy, forwardedFor("example.com, " + client), []string{client}},
+		{"XFF with one bracket", proxy, forwardedFor("[" + client6), []string{""}},
+		{"XFF with the other bracket", proxy, forwardedFor(client6 + "]"), []string{""}},
 		{"XFF with a network", proxy, forwardedFor(client + "/8"), []string{""}},
 
 		{"Forwarded", proxy, forwarded("for=" + client), []string{client}},
@@ -73,6 +75,7 @@ func TestSenders(t *testing.T) {
 		{"Forwarded after an open quote", proxy, forwarded(`for=192.0.2.1;host="x, for=` + client), []string{""}},
 		{"Forwarded after a line with an open quote", proxy, forwarded(`for=192.0.2.1;host="x`, "for="+client), []string{client}},
 		{"Forwarded with a comma in quotes", proxy, forwarded(`for="192.0.2.1,for=192.0.2.2"`), []string{""}},
+		{"Forwarded with for twice", proxy, forwarded("for=192.0.2.1;for=" + client), []string{""}},
 		{"Forwarded as unknown", proxy, forwarded("for=unknown"), []string{""}},
 		{"Forwarded obfuscated", proxy, forwarded("for=_hidden"), []string{""}},
 		{"Forwarded without for", proxy, forwarded("by=10.0.0.1;proto=https"), []string{""}},

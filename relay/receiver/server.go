@@ -2,23 +2,38 @@ package receiver
 
 import (
 	"crypto/tls"
+	"log"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
 const (
-	// readHeaderTimeout and readTimeout bound how long a sender may take for its
-	// headers and for its whole request: a webhook has a few hundred bytes.
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
+	// maxReadHeaderTimeout and maxReadTimeout bound how long a sender may take for
+	// its headers and for its whole request: a webhook has a few hundred bytes.
+	maxReadHeaderTimeout = 5 * time.Second
+	maxReadTimeout       = 10 * time.Second
+	// minReadTimeout is what a sender has in any case: less would cut off good
+	// ones whenever their network or this machine is busy.
+	minReadTimeout = time.Second
 	// idleTimeout is how long a connection without a request is kept.
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes bounds the headers of one request (the library adds 4 KiB).
 	maxHeaderBytes = 16 << 10
 	// writeGrace is what an answer may take beyond the budget for its webhook.
 	writeGrace = 5 * time.Second
+	// stallTimeout is how long a sender in HTTP/2 may take none of what is written
+	// to it. The library's timeouts for answers do not end such connections, since
+	// all that they do is write.
+	stallTimeout = 10 * time.Second
 )
+
+// readTimeout leaves half of the budget of a webhook for storing it, however
+// slowly its body comes.
+func (rc *Receiver) readTimeout() time.Duration {
+	return min(maxReadTimeout, max(minReadTimeout, rc.cfg.PublishTimeout/2))
+}
 
 // Server makes the HTTP server of the webhook endpoint, with timeouts for
 // header, body, answer and idling. A nil tlsConfig means plain HTTP.
@@ -26,15 +41,30 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 	return &http.Server{
 		Handler:           rc,
 		TLSConfig:         tlsConfig,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + rc.cfg.PublishTimeout + writeGrace,
+		ReadHeaderTimeout: min(maxReadHeaderTimeout, rc.readTimeout()),
+		ReadTimeout:       rc.readTimeout(),
+		WriteTimeout:      rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
 		// Or the library would answer 'OPTIONS *' with 200 by itself.
 		DisableGeneralOptionsHandler: true,
-		// What the library has to say is about connections, such as failed TLS
-		// handshakes, which anybody can cause.
-		ErrorLog: slog.NewLogLogger(rc.log.Handler(), slog.LevelDebug),
+		ErrorLog:                     log.New(libraryLog{rc.log}, "", 0),
 	}
+}
+
+// libraryLog takes what the library has to say. That is about connections, such
+// as failed TLS handshakes, which anybody can cause: at the level debug it goes.
+//
+// What the library repeats of a connection it puts in quotes, and that may be
+// the line of a request with its token: the text ends there.
+type libraryLog struct{ log *slog.Logger }
+
+func (l libraryLog) Write(line []byte) (int, error) {
+	text, _, repeats := strings.Cut(strings.TrimSpace(string(line)), `"`)
+	if repeats {
+		text += "(not shown)"
+	}
+	l.log.Debug(text)
+	return len(line), nil
 }

@@ -2,7 +2,6 @@ package receiver_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -12,16 +11,13 @@ import (
 	"testing"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 )
 
 // secure serves a receiver over TLS and returns what can be loaded anew.
 func secure(t *testing.T, env ...string) (*receiver.TLS, string, *relay) {
 	t.Helper()
-	r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
-	}), env...)
+	r := startWith(t, storeFunc(always), env...)
 	loaded, err := receiver.LoadTLS(r.cfg.Webhooks)
 	if err != nil {
 		t.Fatal(err)

@@ -140,8 +140,9 @@ func (m *Metrics) Stored(state, failCode string, completed, now time.Time, cost 
 // Acknowledged records how long the broker took to store a message.
 func (m *Metrics) Acknowledged(took time.Duration) { m.publishDuration.Observe(took.Seconds()) }
 
-// InFlight records how many webhooks are being worked on.
-func (m *Metrics) InFlight(n int64) { m.inFlight.Set(float64(n)) }
+// InFlight changes the number of webhooks that are being worked on. It takes
+// changes, since those that many goroutines make add up in any order.
+func (m *Metrics) InFlight(change int) { m.inFlight.Add(float64(change)) }
 
 // DedupeWindow records the stream's duplicate window.
 func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()) }

@@ -1,0 +1,90 @@
+package receiver_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+)
+
+// The README tells how much memory webhooks in flight can take. Nearly all of
+// that time they wait for the broker, so what one holds meanwhile is what counts:
+// its message, and whatever is still reachable of what that was made from.
+//
+// This test must not be parallel, since it measures the whole process.
+func TestMemoryOfWebhooksInFlight(t *testing.T) {
+	const (
+		webhooks = 64
+		size     = 256 << 10
+		most     = 7 * size / 2 // bytes that one may hold
+	)
+	entered, proceed := make(chan struct{}, webhooks), make(chan struct{})
+	r := startWith(t, storeFunc(func(ctx context.Context, msg event.Message) (event.Receipt, error) {
+		entered <- struct{}{}
+		select {
+		case <-proceed:
+		case <-ctx.Done():
+		}
+		runtime.KeepAlive(msg) // as who has to send it again would
+		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+	}))
+	head, tail := `{"data":{"taskId":"task_1","state":"success","resultJson":"{\"resultUrls\":[\"`, `\"]}"}}`
+	// The addresses come twice in the event: no body makes a larger one.
+	body := head + strings.Repeat("u", size-len(head)-len(tail)) + tail
+
+	before := heap()
+	var replies []<-chan reply
+	for range webhooks {
+		replies = append(replies, r.postLater(t, webhookPath, body))
+	}
+	for range webhooks {
+		gate{entered: entered}.hold(t, nil)
+	}
+	held := (heap() - before) / webhooks
+	close(proceed)
+	t.Logf("a webhook of %d bytes holds %d, %.1f times as much", size, held, float64(held)/size)
+	if held > most {
+		t.Errorf("a webhook of %d bytes holds %d while it is being stored, want %d at most", size, held, most)
+	}
+	for _, replies := range replies {
+		if got := <-replies; got.status != http.StatusOK {
+			t.Error(fmt.Sprint(got))
+		}
+	}
+}
+
+// heap is how many bytes are reachable.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools are emptied by the second
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// A Content-Length that is not kept costs next to nothing.
+func TestMemoryOfBodiesThatDoNotCome(t *testing.T) {
+	const (
+		senders = 64
+		most    = 64 << 10 // bytes for one, buffers of its connection included
+	)
+	r := startWith(t, storeFunc(always), "RELAY_MAX_BODY_BYTES=1048576")
+	before := heap()
+	for range senders {
+		conn := r.dialRaw(t)
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1048576\r\n\r\n", webhookPath); err != nil {
+			t.Fatal(err)
+		}
+		var answer [25]byte // HTTP/1.1 100 Continue
+		if _, err := conn.Read(answer[:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := (heap() - before) / senders; held > most {
+		t.Errorf("a sender of nothing holds %d bytes, want %d at most", held, most)
+	}
+}
