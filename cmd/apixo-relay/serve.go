@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,6 +47,11 @@ Settings, all of them environment variables:
 			if err != nil {
 				return usageError{err}
 			}
+			// The garbage collector would let the memory grow to twice of what is in
+			// use, or to what GOMEMLIMIT says. The program's own pages do not count.
+			if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+				debug.SetMemoryLimit(cfg.MemoryBound() - programPages)
+			}
 			format := logFormat(cfg.Log.Format, w.stderr)
 			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
 			return relay.Run(c.Context(), cfg, version(), log, func(r *relay.Relay) {
@@ -53,6 +60,9 @@ Settings, all of them environment variables:
 		},
 	}
 }
+
+// programPages is how much of the program itself is in memory at the most, in bytes.
+const programPages = 40 << 20
 
 // settings lists all variables with their defaults, for the help text.
 func settings() string {

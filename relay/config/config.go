@@ -63,7 +63,7 @@ type Webhooks struct {
 	// MaxBodyBytes bounds a request body.
 	MaxBodyBytes int64 `env:"RELAY_MAX_BODY_BYTES" envDefault:"262144" doc:"larger bodies get 413. An event can be twice as large as its webhook, so this is checked at start against the broker's max_payload"`
 	// MaxInFlight bounds the webhooks that are worked on at once.
-	MaxInFlight int `env:"RELAY_MAX_IN_FLIGHT" envDefault:"1024" doc:"more webhooks at once get 503 with Retry-After. This times RELAY_MAX_BODY_BYTES bounds the memory that bodies can take"`
+	MaxInFlight int `env:"RELAY_MAX_IN_FLIGHT" envDefault:"1024" doc:"more webhooks at once get 503 with Retry-After. With RELAY_MAX_BODY_BYTES it bounds the memory that webhooks take"`
 	// PublishTimeout is the whole budget for one webhook.
 	PublishTimeout time.Duration `env:"RELAY_PUBLISH_TIMEOUT" envDefault:"20s" doc:"the whole budget for one webhook, from its headers to the answer; must stay under the 30s after which APIXO gives up on an answer"`
 	// ShutdownTimeout bounds the orderly end.
@@ -149,6 +149,14 @@ type Event struct {
 
 // UsesEmbedded reports whether the broker is the one inside the relay.
 func (c Config) UsesEmbedded() bool { return c.NATS.URL == "" }
+
+// MemoryBound is how much memory, in bytes, the relay can need at these limits:
+// the program and the queues of an embedded broker, and for each webhook in
+// flight its body and its message, which can be twice as large.
+func (c Config) MemoryBound() int64 {
+	const program, perWebhook = 200 << 20, 32 << 10
+	return program + int64(c.Webhooks.MaxInFlight)*(3*c.Webhooks.MaxBodyBytes+perWebhook)
+}
 
 // HasSenderPolicy reports whether anything but the address tells senders apart.
 func (c Config) HasSenderPolicy() bool {

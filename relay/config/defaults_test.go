@@ -99,6 +99,14 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// The README tells how much it is by default.
+func TestMemoryBound(t *testing.T) {
+	t.Parallel()
+	if got := defaults.MemoryBound(); got != 1000<<20 {
+		t.Errorf("%d bytes, the README says 1000 MiB", got)
+	}
+}
+
 // Manifests and Compose files often pass on variables that are not set.
 func TestEmptyIsUnset(t *testing.T) {
 	t.Parallel()
