@@ -21,17 +21,22 @@ func (b *bench) makeStreams(js jetstream.JetStream, replicas int) {
 
 func (b *bench) makeStream(js jetstream.JetStream, name, subject string, replicas int) {
 	b.Helper()
-	const noPeers = 10005 // servers that have just found each other count later
 	for {
 		_, err := js.CreateStream(b.ctx, jetstream.StreamConfig{
 			Name: name, Subjects: []string{subject}, Duplicates: time.Hour, Replicas: replicas, Discard: jetstream.DiscardNew,
 		})
-		var api *jetstream.APIError
-		if !errors.As(err, &api) || api.ErrorCode != noPeers || b.ctx.Err() != nil {
+		// Servers that have just found each other count a moment later.
+		if !noPeers(err) || b.ctx.Err() != nil {
 			b.must(err)
 			return
 		}
 	}
+}
+
+// noPeers tells the error of a cluster that has too few servers for a stream.
+func noPeers(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == 10005
 }
 
 // The relay makes a stream that was deleted under it anew, and the webhook that
