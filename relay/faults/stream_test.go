@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -21,16 +22,20 @@ func (b *bench) makeStreams(js jetstream.JetStream, replicas int) {
 
 func (b *bench) makeStream(js jetstream.JetStream, name, subject string, replicas int) {
 	b.Helper()
-	for {
-		_, err := js.CreateStream(b.ctx, jetstream.StreamConfig{
+	create := func() error {
+		ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
+		defer cancel()
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: name, Subjects: []string{subject}, Duplicates: time.Hour, Replicas: replicas, Discard: jetstream.DiscardNew,
 		})
-		// Servers that have just found each other count a moment later.
-		if !noPeers(err) || b.ctx.Err() != nil {
-			b.must(err)
-			return
-		}
+		return err
 	}
+	err := create()
+	// Servers that have just found each other count, and listen, a moment later.
+	for (noPeers(err) || errors.Is(err, context.DeadlineExceeded)) && b.ctx.Err() == nil {
+		err = create()
+	}
+	b.must(err)
 }
 
 // noPeers tells the error of a cluster that has too few servers for a stream.
