@@ -21,6 +21,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/reload"
@@ -35,10 +36,12 @@ type Relay struct {
 	webhooks, admin net.Listener // admin is nil if it is off
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
+	local           *broker.Broker // whose store is in this process, if any is
+	outbox          *outbox.Outbox // nil without one
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
-	failed   chan error // a server that ended by itself
+	failed   chan error // a server that ended by itself, or a broken store
 	cleanups []cleanup
 	stopOnce sync.Once
 	stopErr  error
@@ -76,7 +79,7 @@ func Run(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 // been started. An external broker that is away is no failure: the relay is
 // unready until it comes.
 func Start(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *Relay, err error) {
-	r := &Relay{cfg: cfg, log: log, failed: make(chan error, 2)}
+	r := &Relay{cfg: cfg, log: log, failed: make(chan error, 3)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Stop(context.WithoutCancel(ctx)))
@@ -101,7 +104,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		r.onStop("admin listener", closing(r.admin))
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
-		checks := admin.Checks{Health: r.health, Ready: r.ready}
+		checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
 		r.serve("admin endpoint", admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin, nil)
 	}
 
@@ -113,19 +116,26 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	metrics.BrokerConnected(r.broker.Conn().IsConnected)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, maxMessage, metrics, log)
+	r.publisher, err = publisher.New(r.broker.Conn(), cfg.Stream, encoder(cfg), maxMessage, metrics, log)
 	if err != nil {
 		return nil, err
 	}
+	r.broker.OnDenied(r.publisher.Denied)
 	if err = r.publisher.Start(ctx); err != nil {
 		return nil, err
 	}
 	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
+	store, err := r.openStore(ctx, metrics)
+	if err != nil {
+		return nil, err
+	}
+
 	tokens := r.watchFiles(tlsFiles)
-	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), r.publisher, metrics, log)
+	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
 	r.serve("webhook endpoint", rc.Server(tlsFiles.Config()), r.webhooks, rc.Close)
+	r.watchHealth(rc.Close)
 	r.started.Store(true)
 	for _, name := range cfg.Unknown {
 		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
@@ -175,10 +185,10 @@ func (r *Relay) onStop(name string, stop func(context.Context) error) {
 
 // health is nil while the relay can recover by itself.
 func (r *Relay) health() error {
-	if !r.started.Load() || r.draining.Load() {
+	if !r.started.Load() {
 		return nil
 	}
-	return r.broker.Health()
+	return r.local.Health()
 }
 
 // ready is nil if a webhook would be accepted now.
@@ -189,7 +199,18 @@ func (r *Relay) ready() error {
 	case !r.started.Load():
 		return errors.New("the relay is starting")
 	}
-	return errors.Join(r.publisher.Ready(), r.broker.Health())
+	if r.outbox != nil {
+		return errors.Join(r.outbox.Ready(), r.local.Health())
+	}
+	return errors.Join(r.publisher.Ready(), r.local.Room(), r.local.Health())
+}
+
+// notes are what readiness tells besides.
+func (r *Relay) notes() []string {
+	if r.outbox == nil || !r.started.Load() {
+		return nil
+	}
+	return r.outbox.Notes()
 }
 
 // serve answers on a listener until Stop. When the time for finishing is over,

@@ -29,11 +29,12 @@ var rooms = []room{
 	// Consumers, which import the contract and nothing else of the relay.
 	{"/schema/examples/go", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{"/relay", "/relay/ops/send", "/relay/ops/tail", "/relay/broker", "/relay/config", "/relay/telemetry", "/schema"}, nil},
-	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/event", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry"},
+	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/tail", []string{"/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", nil, []string{"github.com/nats-io/", "os/signal", "flag"}},
 	{"/relay/receiver", []string{"/relay/config", "/relay/event", "/relay/telemetry", "/schema"}, []string{"github.com/nats-io/"}},
+	{"/relay/outbox", []string{"/relay/config", "/relay/event", "/schema"}, []string{"net/http"}},
 	{"/relay/publisher", []string{"/relay/config", "/relay/event", "/relay/telemetry", "/schema"}, []string{"net/http"}},
 	{"/relay/admin", nil, []string{"github.com/nats-io/"}},
 	{"/relay/broker", []string{"/relay/config"}, []string{"net/http", "github.com/cloudevents/"}},

@@ -17,13 +17,16 @@ type Checks struct {
 	Health func() error
 	// Ready: would a webhook be accepted now?
 	Ready func() error
+	// Notes are sentences that readiness tells besides, if it is not nil: what is
+	// wrong although a webhook would be accepted.
+	Notes func() []string
 }
 
 // Handler serves /healthz, /readyz and /metrics.
 func Handler(checks Checks, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", status("ok", "unhealthy", checks.Health))
-	mux.HandleFunc("GET /readyz", status("ready", "not ready", checks.Ready))
+	mux.HandleFunc("GET /healthz", status("ok", "unhealthy", checks.Health, nil))
+	mux.HandleFunc("GET /readyz", status("ready", "not ready", checks.Ready, checks.Notes))
 	mux.Handle("GET /metrics", metrics)
 	return mux
 }
@@ -45,18 +48,24 @@ func Server(handler http.Handler, log *slog.Logger) *http.Server {
 type report struct {
 	Status  string   `json:"status"`
 	Reasons []string `json:"reasons,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
 }
 
-func status(yes, no string, check func() error) http.HandlerFunc {
+func status(yes, no string, check func() error, notes func() []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		r, code := report{Status: yes}, http.StatusOK
 		if err := check(); err != nil {
 			r, code = report{Status: no, Reasons: reasons(err)}, http.StatusServiceUnavailable
 		}
+		if notes != nil {
+			r.Notes = notes()
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(r) // whoever has hung up needs no answer
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(r) // whoever has hung up needs no answer
 	}
 }
 

@@ -28,6 +28,7 @@ func TestHandler(t *testing.T) {
 		{"healthy", admin.Checks{Health: good, Ready: bad}, "GET", "/healthz", 200, `{"status":"ok"}`},
 		{"unhealthy", admin.Checks{Health: bad, Ready: good}, "GET", "/healthz", 503, `{"status":"unhealthy","reasons":["no broker","no stream"]}`},
 		{"ready", admin.Checks{Health: bad, Ready: good}, "GET", "/readyz", 200, `{"status":"ready"}`},
+		{"ready, with a note", admin.Checks{Ready: good, Notes: func() []string { return []string{"but slow"} }}, "GET", "/readyz", 200, `{"status":"ready","notes":["but slow"]}`},
 		{"not ready", admin.Checks{Health: good, Ready: bad}, "GET", "/readyz", 503, `{"status":"not ready","reasons":["no broker","no stream"]}`},
 		{"errors in errors", admin.Checks{Health: good, Ready: func() error { return errors.Join(bad(), errors.New("no time")) }}, "GET", "/readyz", 503, `{"status":"not ready","reasons":["no broker","no stream","no time"]}`},
 		{"errors with words around them", admin.Checks{Health: good, Ready: func() error { return fmt.Errorf("store: %w (last try: %w)", errors.New("away"), errors.New("late")) }}, "GET", "/readyz", 503, `{"status":"not ready","reasons":["store: away (last try: late)"]}`},

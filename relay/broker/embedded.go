@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,12 +27,10 @@ type embedded struct {
 	url    string
 }
 
-func startEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *embedded, err error) {
-	options, err := serverOptions(cfg)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := lockFolder(cfg.Embedded.DataDir)
+// startEmbedded runs a server whose store is in the folder, or in a folder of
+// that, and locks the folder against other relays meanwhile.
+func startEmbedded(ctx context.Context, folder string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
+	lock, err := lockFolder(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -40,10 +39,12 @@ func startEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (_ 
 			err = errors.Join(err, lock.Unlock())
 		}
 	}()
-	// The server would find the port taken too, but only after it has recovered
-	// the store.
-	if err := probe(cfg.Embedded.Addr); err != nil {
-		return nil, err
+	if !options.DontListen {
+		// The server would find the port taken too, but only after it has recovered
+		// the store.
+		if err := probe(net.JoinHostPort(options.Host, strconv.Itoa(max(0, options.Port)))); err != nil {
+			return nil, err
+		}
 	}
 	s, err := server.NewServer(options)
 	if err != nil {
@@ -65,10 +66,19 @@ func startEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (_ 
 		s.WaitForShutdown()
 		return nil, err
 	}
-	return &embedded{server: s, lock: lock, url: s.ClientURL()}, nil
+	e := &embedded{server: s, lock: lock}
+	if !options.DontListen {
+		e.url = s.ClientURL()
+	}
+	return e, nil
 }
 
-func serverOptions(cfg config.Config) (*server.Options, error) {
+// embeddedOptions are those of the broker that takes the place of an external one.
+func embeddedOptions(cfg config.Config) (*server.Options, error) {
+	options, err := localOptions(cfg, cfg.Embedded.DataDir)
+	if err != nil {
+		return nil, err
+	}
 	host, portText, err := net.SplitHostPort(cfg.Embedded.Addr)
 	if err != nil {
 		return nil, err
@@ -83,24 +93,44 @@ func serverOptions(cfg config.Config) (*server.Options, error) {
 	if host == "" {
 		host = server.DEFAULT_HOST
 	}
+	options.Host, options.Port = host, port
+	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
+	options.Username, options.Password, options.Authorization = cfg.NATS.User, cfg.NATS.Password, cfg.NATS.Token
+	return options, nil
+}
+
+// outboxOptions are those of the server behind the outbox, which nobody outside
+// this process reaches.
+func outboxOptions(cfg config.Config) (*server.Options, error) {
+	// A folder of its own, since the same data folder may hold the store of the
+	// time before there was an external broker.
+	options, err := localOptions(cfg, filepath.Join(cfg.Embedded.DataDir, outboxFolder))
+	if err != nil {
+		return nil, err
+	}
+	options.DontListen = true
+	options.SyncAlways = true
+	// The stream has its limit; the server's own would be three quarters of the
+	// disk as it is now.
+	options.JetStreamMaxStore = math.MaxInt64 / 2
+	return options, nil
+}
+
+const outboxFolder = "outbox"
+
+func localOptions(cfg config.Config, dir string) (*server.Options, error) {
 	// An empty StoreDir would mean the temporary folder.
-	dir, err := filepath.Abs(cfg.Embedded.DataDir)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be made absolute: %w", cfg.Embedded.DataDir, err)
 	}
 	maxPayload := max(int64(server.MAX_PAYLOAD_SIZE), MaxMessageBytes(cfg.Webhooks.MaxBodyBytes))
 	return &server.Options{
-		ServerName:    "apixo-relay",
-		Host:          host,
-		Port:          port,
-		JetStream:     true,
-		StoreDir:      dir,
-		SyncAlways:    cfg.Embedded.Sync == config.SyncAlways,
-		MaxPayload:    int32(maxPayload),
-		MaxPending:    max(server.MAX_PENDING_SIZE, 4*maxPayload),
-		Username:      cfg.NATS.User,
-		Password:      cfg.NATS.Password,
-		Authorization: cfg.NATS.Token,
+		ServerName: "apixo-relay",
+		JetStream:  true,
+		StoreDir:   dir,
+		MaxPayload: int32(maxPayload),
+		MaxPending: max(server.MAX_PENDING_SIZE, 4*maxPayload),
 
 		NoSigs:                 true, // signals are this process's, not the server's
 		DisableJetStreamBanner: true,

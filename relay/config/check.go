@@ -25,6 +25,9 @@ const (
 	// maxBodyBytes keeps an event, which can be twice as large as its body, within
 	// the 64 MiB that a NATS server can be configured to take.
 	maxBodyBytes = 31 << 20
+
+	// minOutboxBytes is less than anybody wants, and enough to try it with.
+	minOutboxBytes = 64 << 10
 )
 
 var (
@@ -88,6 +91,11 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	} else {
 		c.checkNATS(k)
 	}
+	if k.read("RELAY_OUTBOX", "NATS_URL") {
+		k.expect(!c.Outbox.Enabled || !c.UsesEmbedded(), "RELAY_OUTBOX", "needs an external broker, and NATS_URL names none",
+			"set NATS_URL, or leave RELAY_OUTBOX unset: the embedded broker is never away")
+	}
+	k.expect(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
 
 	source, err := url.Parse(c.Event.Source)

@@ -27,6 +27,8 @@ type Config struct {
 	NATS NATS
 	// Embedded is the broker inside the relay, used when NATS.URL is empty.
 	Embedded Embedded
+	// Outbox keeps webhooks while an external broker is away.
+	Outbox Outbox
 	// Stream is where events are stored.
 	Stream Stream
 	// Event is how a webhook becomes a CloudEvent.
@@ -99,12 +101,20 @@ type NATS struct {
 
 // Embedded is the broker inside the relay.
 type Embedded struct {
-	// DataDir is the folder of the broker's store.
-	DataDir string `env:"RELAY_DATA_DIR" envDefault:"apixo-relay-data" doc:"folder of the embedded broker's store; one relay at a time"`
+	// DataDir is the folder of the broker's store, and of the outbox.
+	DataDir string `env:"RELAY_DATA_DIR" envDefault:"apixo-relay-data" doc:"folder of the embedded broker's store and of the outbox; one relay at a time"`
 	// Addr is where consumers reach the embedded broker; port 0 takes a free one.
 	Addr string `env:"RELAY_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" doc:"where consumers reach the embedded broker. An address that other machines can reach needs NATS_TOKEN or NATS_USER and NATS_PASSWORD"`
 	// Sync says what a 200 promises.
 	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, so it survives a power loss; interval: fsynced in the background every two minutes, so it survives a crash of the relay but not of the machine"`
+}
+
+// Outbox keeps webhooks while an external broker is away.
+type Outbox struct {
+	// Enabled: without it webhooks get 503 meanwhile.
+	Enabled bool `env:"RELAY_OUTBOX" envDefault:"false" doc:"while an external broker is away, keep webhooks in RELAY_DATA_DIR, fsynced, answer 200, and forward them in order when it is back; without it they get 503, and APIXO's retries have to bridge the gap"`
+	// CapacityBytes bounds what is kept.
+	CapacityBytes int64 `env:"RELAY_OUTBOX_MAX_BYTES" envDefault:"1073741824" doc:"how much the outbox keeps; a full one refuses (503) and drops nothing"`
 }
 
 // Stream is where events are stored.

@@ -41,6 +41,8 @@ var settings = map[string]string{
 	"RELAY_DATA_DIR":              "apixo-relay-data",
 	"RELAY_EMBEDDED_ADDR":         "127.0.0.1:4222",
 	"RELAY_EMBEDDED_SYNC":         "always",
+	"RELAY_OUTBOX":                "false",
+	"RELAY_OUTBOX_MAX_BYTES":      "1073741824",
 	"RELAY_STREAM":                "APIXO",
 	"RELAY_SUBJECT_PREFIX":        "apixo",
 	"RELAY_STREAM_POLICY":         "create",
@@ -63,6 +65,7 @@ var defaults = config.Config{
 	},
 	Admin:    config.Admin{Addr: "127.0.0.1:8721"},
 	Log:      config.Log{Level: slog.LevelInfo, Format: "auto"},
+	Outbox:   config.Outbox{CapacityBytes: 1 << 30},
 	Embedded: config.Embedded{DataDir: "apixo-relay-data", Addr: "127.0.0.1:4222", Sync: "always"},
 	Stream: config.Stream{
 		Name: "APIXO", Quarantine: "APIXO_QUARANTINE", Prefix: "apixo", Policy: "create",

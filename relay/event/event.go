@@ -7,11 +7,9 @@
 package event
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -41,55 +39,99 @@ type Encoder struct {
 	Mode Mode
 }
 
-// Task makes the message of a task's event. The attributes become extension
-// attributes; received is the event's time if the webhook tells none.
+// Message makes what is to be stored of a delivery: a task's event, or what
+// keeps a body that is none. The second result is nil for a task's event, and
+// says else why it is none.
+//
+// The error is of the encoder's own making, and no word about the delivery.
+func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
+	w, err := schema.ParseWebhook(d.Body)
+	var why *schema.Error
+	if errors.As(err, &why) {
+		msg, err := e.rejected(d, why)
+		return msg, why, err
+	}
+	if err != nil {
+		return Message{}, nil, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
+	}
+	msg, err := e.task(d, w)
+	return msg, nil, err
+}
+
+// task makes the message of a task's event. Its time is when the webhook came
+// if the webhook does not tell when the task ended.
 //
 // The message's id is the task's: JetStream stores it once in its duplicate window.
-func (e Encoder) Task(w schema.Webhook, attributes map[string]string, received time.Time) (Message, error) {
+func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
 	ce.SetID(w.Task.ID)
 	ce.SetSource(e.Source)
 	ce.SetType(schema.EventType(w.Task.State))
 	ce.SetSubject(w.Task.ID)
-	ce.SetTime(received.UTC())
+	ce.SetTime(d.Received.UTC())
 	if !w.Task.CompleteTime.IsZero() {
 		ce.SetTime(w.Task.CompleteTime)
 	}
 	ce.SetDataContentType(cloudevents.ApplicationJSON)
 	ce.SetDataSchema(schema.TaskSchemaID)
-	for name, value := range attributes {
+	for name, value := range d.Attributes {
 		ce.SetExtension(name, value)
 	}
 	ce.DataEncoded = w.EventData
-	return e.message(ce, schema.TaskSubject(e.Prefix, w.Task.State))
+	msg, err := e.message(ce, schema.TaskSubject(e.Prefix, w.Task.State))
+	msg.Delivery, msg.Webhook = d, &w
+	return msg, err
 }
 
-// Rejected makes the message that keeps a body which is no webhook, byte for
-// byte, with the reason why.
+// rejected makes the message that keeps a body which is no webhook, with the
+// reason why.
+func (e Encoder) rejected(d Delivery, why *schema.Error) (Message, error) {
+	ce, err := e.kept(d, schema.TypeWebhookRejected, why.Kind == schema.ErrNotResult, why.Code, why.Detail)
+	if err != nil {
+		return Message{}, err
+	}
+	msg, err := e.message(ce, schema.RejectedSubject(e.Prefix))
+	msg.Delivery = d
+	return msg, err
+}
+
+// Conflict makes the message that keeps a task's webhook which tells another
+// outcome than the event that is stored; detail says how they differ.
+func (e Encoder) Conflict(task Message, detail string) (Message, error) {
+	ce, err := e.kept(task.Delivery, schema.TypeWebhookConflict, true, "conflict", detail)
+	if err != nil {
+		return Message{}, err
+	}
+	ce.SetSubject(task.ID)
+	msg, err := e.message(ce, schema.ConflictSubject(e.Prefix))
+	msg.Delivery = task.Delivery
+	return msg, err
+}
+
+// kept is the event that keeps a body byte for byte.
 //
 // Its id is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
-func (e Encoder) Rejected(body []byte, why *schema.Error, attributes map[string]string, received time.Time) (Message, error) {
-	digest := sha256.Sum256(body)
+func (e Encoder) kept(d Delivery, eventType string, isJSON bool, reason, detail string) (cloudevents.Event, error) {
 	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	ce.SetID(hex.EncodeToString(digest[:]))
+	ce.SetID(d.Digest())
 	ce.SetSource(e.Source)
-	ce.SetType(schema.TypeWebhookRejected)
-	ce.SetTime(received.UTC())
+	ce.SetType(eventType)
+	ce.SetTime(d.Received.UTC())
 	contentType := "application/octet-stream"
-	if why.Kind == schema.ErrNotResult {
+	if isJSON {
 		contentType = cloudevents.ApplicationJSON
 	}
 	// As bytes the data is written as data_base64, and so comes out as it came.
-	if err := ce.SetData(contentType, body); err != nil {
-		return Message{}, fmt.Errorf("the event of a rejected webhook cannot be made: %w", err)
+	if err := ce.SetData(contentType, d.Body); err != nil {
+		return ce, fmt.Errorf("the event that keeps a webhook cannot be made: %w", err)
 	}
-	for name, value := range attributes {
+	for name, value := range d.Attributes {
 		ce.SetExtension(name, value)
 	}
-	ce.SetExtension("reason", why.Code)
-	ce.SetExtension("detail", why.Detail)
-	return e.message(ce, schema.RejectedSubject(e.Prefix))
+	ce.SetExtension("reason", reason)
+	ce.SetExtension("detail", detail)
+	return ce, nil
 }
 
 func (e Encoder) message(ce cloudevents.Event, subject string) (Message, error) {

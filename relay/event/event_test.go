@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,21 @@ import (
 )
 
 var received = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
+
+// delivery is one that came with the attributes at the time received.
+func delivery(body string, attributes map[string]string) event.Delivery {
+	return event.Delivery{Body: []byte(body), Attributes: attributes, Received: received}
+}
+
+// task encodes a delivery that is a task's result.
+func task(t testing.TB, e event.Encoder, body string, attributes map[string]string) event.Message {
+	t.Helper()
+	msg, why, err := e.Message(delivery(body, attributes))
+	if err != nil || why != nil {
+		t.Fatal(err, why)
+	}
+	return msg
+}
 
 func parse(t testing.TB, body string) schema.Webhook {
 	t.Helper()
@@ -48,10 +62,7 @@ func TestTaskIsReadBackFromBothModes(t *testing.T) {
 		w := parse(t, payload(t, name))
 		for _, mode := range []event.Mode{event.Structured, event.Binary} {
 			encoder := event.Encoder{Source: "https://api.apixo.ai", Prefix: "some.prefix", Mode: mode}
-			msg, err := encoder.Task(w, attributes, received)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
+			msg := task(t, encoder, payload(t, name), attributes)
 			if msg.ID != w.Task.ID || msg.Subject != "some.prefix.task."+string(w.Task.State) {
 				t.Errorf("%s: id %q, subject %q", name, msg.ID, msg.Subject)
 			}
@@ -110,10 +121,7 @@ func checkHeaders(t *testing.T, msg event.Message, mode event.Mode) {
 func TestStructuredModeIsTheSDKsFormat(t *testing.T) {
 	t.Parallel()
 	w := parse(t, payload(t, "success-many-urls.json"))
-	msg, err := event.Encoder{Source: "urn:x", Prefix: "apixo"}.Task(w, map[string]string{"model": "m"}, received)
-	if err != nil {
-		t.Fatal(err)
-	}
+	msg := task(t, event.Encoder{Source: "urn:x", Prefix: "apixo"}, payload(t, "success-many-urls.json"), map[string]string{"model": "m"})
 	var ce cloudevents.Event
 	if err := format.JSON.Unmarshal(msg.Data, &ce); err != nil {
 		t.Fatal(err)
@@ -129,11 +137,7 @@ func TestStructuredModeIsTheSDKsFormat(t *testing.T) {
 func TestTimeOfReceiptStandsInForCompleteTime(t *testing.T) {
 	t.Parallel()
 	for _, completeTime := range []string{``, `,"completeTime":null`, `,"completeTime":9007199254740991`} {
-		w := parse(t, `{"data":{"taskId":"t","state":"failed"`+completeTime+`}}`)
-		msg, err := event.Encoder{Source: "urn:x", Prefix: "apixo"}.Task(w, nil, received)
-		if err != nil {
-			t.Fatal(err)
-		}
+		msg := task(t, event.Encoder{Source: "urn:x", Prefix: "apixo"}, `{"data":{"taskId":"t","state":"failed"`+completeTime+`}}`, nil)
 		got, err := schema.DecodeMessage(msg.Header, msg.Data)
 		if err != nil || !got.Time.Equal(received) {
 			t.Errorf("%q: the time is %v (%v), want %v", completeTime, got.Time, err, received)
@@ -146,18 +150,13 @@ func TestTimeOfReceiptStandsInForCompleteTime(t *testing.T) {
 func TestRejectedKeepsTheBytes(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"", "{", "\x00\xff\r\n", `{"code":200}`, " {\"a\" : 1.50}\n"} {
-		_, err := schema.ParseWebhook([]byte(body))
-		var why *schema.Error
-		if !errors.As(err, &why) {
-			t.Fatalf("%q is not refused: %v", body, err)
-		}
 		for _, mode := range []event.Mode{event.Structured, event.Binary} {
 			encoder := event.Encoder{Source: "urn:x", Prefix: "apixo", Mode: mode}
-			msg, err := encoder.Rejected([]byte(body), why, map[string]string{"model": "m"}, received)
-			if err != nil {
-				t.Fatal(err)
+			msg, why, err := encoder.Message(delivery(body, map[string]string{"model": "m"}))
+			if err != nil || why == nil {
+				t.Fatalf("%q is not refused: %v", body, err)
 			}
-			again, err := encoder.Rejected([]byte(body), why, nil, received.Add(time.Minute))
+			again, _, err := encoder.Message(event.Delivery{Body: []byte(body), Received: received.Add(time.Minute)})
 			if err != nil || again.ID != msg.ID || msg.ID == "" {
 				t.Errorf("%q: the ids are %q and %q (%v)", body, msg.ID, again.ID, err)
 			}
@@ -169,6 +168,29 @@ func TestRejectedKeepsTheBytes(t *testing.T) {
 				got.Extensions["reason"] != why.Code || got.Extensions["detail"] != why.Detail || got.Extensions["model"] != "m" {
 				t.Errorf("%q: read back %+v", body, got)
 			}
+		}
+	}
+}
+
+// A conflicting delivery comes back byte for byte too, and tells its task.
+func TestConflictKeepsTheBytes(t *testing.T) {
+	t.Parallel()
+	const body = " {\"data\" : {\"taskId\":\"task_1\",\"state\":\"failed\"}}\n"
+	for _, mode := range []event.Mode{event.Structured, event.Binary} {
+		encoder := event.Encoder{Source: "urn:x", Prefix: "apixo", Mode: mode}
+		first := task(t, encoder, body, map[string]string{"model": "m"})
+		msg, err := encoder.Conflict(first, "state not as before")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := schema.DecodeMessage(msg.Header, msg.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got.Data) != body || got.Type != schema.TypeWebhookConflict || got.Subject != "task_1" || got.ID != msg.ID ||
+			msg.ID != first.Delivery.Digest() || msg.Subject != "apixo.quarantine.conflict" || msg.Webhook != nil ||
+			got.Extensions["reason"] != "conflict" || got.Extensions["detail"] != "state not as before" || got.Extensions["model"] != "m" {
+			t.Errorf("read back %+v of %+v", got, msg)
 		}
 	}
 }

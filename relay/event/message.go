@@ -8,6 +8,8 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Message is what is sent to NATS for one event: plain values, from which a
@@ -21,6 +23,11 @@ type Message struct {
 	Header map[string][]string
 	// Data is the payload.
 	Data []byte
+
+	// Delivery is what the message was made of, and Webhook what that told; nil if
+	// it is no task's result. Neither is sent.
+	Delivery Delivery
+	Webhook  *schema.Webhook
 }
 
 // structured encodes an event as JSON. Readers know the mode by the content

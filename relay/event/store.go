@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Receipt is a store's word that it has a message, and will have it after a crash.
 type Receipt struct {
@@ -9,6 +12,16 @@ type Receipt struct {
 	Sequence uint64
 	// Duplicate reports that a message of that id was stored already.
 	Duplicate bool
+	// Conflict reports that the one stored tells another outcome of the task, and
+	// that this delivery is kept beside it. It comes with Duplicate.
+	Conflict bool
+}
+
+// Sending is a message on its way to a store.
+type Sending interface {
+	// Receipt waits for it, at the latest until the deadline of ctx. Its error is a
+	// *Refusal. It must be called once.
+	Receipt(ctx context.Context) (Receipt, error)
 }
 
 // Reason is why a store did not give a receipt: a bounded word for programs.
@@ -22,6 +35,10 @@ const (
 	StreamMissing Reason = "stream-missing"
 	// StreamFull: the stream, or the broker's disk or account, is at its limit.
 	StreamFull Reason = "stream-full"
+	// OutboxFull: the broker is away, and the outbox is at its limit.
+	OutboxFull Reason = "outbox-full"
+	// TooLarge: the broker, or the stream, takes no message of that size.
+	TooLarge Reason = "event-too-large"
 	// BrokerError: the broker refused for any other cause, a write error among them.
 	BrokerError Reason = "broker-error"
 )

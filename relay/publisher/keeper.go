@@ -3,9 +3,12 @@ package publisher
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -22,6 +25,10 @@ const (
 // streamsState is what the last look at the streams said.
 type streamsState struct {
 	err error // nil: they are there and take what the relay sends
+	// events is the stream of the events once it has been found, and unreadable
+	// says why this user may not read it, if so.
+	events     jetstream.Stream
+	unreadable error
 }
 
 // Start brings the streams in order by the policy, and looks after them until
@@ -33,7 +40,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		p.log.Warn("the streams cannot be used yet; webhooks get 503 until they can", "error", err)
+		p.log.Warn("the streams cannot be used yet", "error", err)
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	connected := p.conn.StatusChanged(nats.CONNECTED)
@@ -47,6 +54,7 @@ func (p *Publisher) Stop() {
 		p.stop()
 	}
 	p.done.Wait()
+	p.js.CleanupPublisher()
 }
 
 // Ready is nil if a message would be stored now, and else says why not.
@@ -54,16 +62,28 @@ func (p *Publisher) Ready() error {
 	if !p.conn.IsConnected() {
 		return errors.New("there is no connection to the broker")
 	}
-	if state := p.streams.Load(); state == nil {
-		return errors.New("the streams have not been looked at yet")
-	} else if state.err != nil {
-		return state.err
+	if err := p.streams.Load().err; err != nil {
+		return err
+	}
+	// What has become of it is known only when the next message comes.
+	if full := p.full.Load(); full != nil && time.Since(*full) < recheckGood {
+		return fmt.Errorf("the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
+	}
+	if denied := p.denials.events(); len(denied) > 0 {
+		return &DeniedError{strings.Join(denied, ", ")}
 	}
 	return nil
 }
 
+// isUnfit reports whether a stream is unusable until somebody changes it.
+func (p *Publisher) isUnfit(stream string) bool {
+	var unfit *UnfitError
+	return errors.As(p.streams.Load().err, &unfit) && unfit.Stream == stream
+}
+
 func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.Status) {
 	defer p.conn.RemoveStatusListener(connected)
+	var looked time.Time
 	for {
 		wait := recheckGood
 		if p.streams.Load().err != nil {
@@ -76,12 +96,10 @@ func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.St
 			return
 		case <-timer.C:
 		case <-connected:
+			p.denials.forget()
 		case <-p.recheck:
 			// At once, but never more often than that, however many webhooks fail.
-			select {
-			case <-ctx.Done():
-			case <-time.After(recheckBad / 4):
-			}
+			sleep(ctx, recheckBad/4-time.Since(looked))
 		}
 		timer.Stop()
 		if !p.conn.IsConnected() {
@@ -89,10 +107,11 @@ func (p *Publisher) lookAfterStreams(ctx context.Context, connected chan nats.St
 		}
 		before := p.streams.Load().err
 		err := p.checkStreams(ctx)
+		looked = time.Now()
 		switch {
 		case ctx.Err() != nil:
 		case err != nil && (before == nil || before.Error() != err.Error()):
-			p.log.Error("the streams cannot be used; webhooks get 503 until they can", "error", err)
+			p.log.Error("the streams cannot be used", "error", err)
 		case err == nil && before != nil:
 			p.log.Info("the streams can be used")
 		}
@@ -115,26 +134,35 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	// trouble. In between it is only looked at: what somebody changes by hand
 	// meanwhile is not fought over.
 	before := p.streams.Load()
-	settle := before == nil || before.err != nil
-	err := func() error {
+	settle := before.err != nil
+	now := streamsState{events: before.events, unreadable: before.unreadable}
+	now.err = func() error {
 		if !p.conn.IsConnected() {
 			return errors.New("there is no connection to the broker yet")
 		}
 		events, err := p.checkStream(ctx, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."), settle)
+		var denied *DeniedError
+		if errors.As(err, &denied) && now.events == nil {
+			now.unreadable = err // without a look at the stream nothing in it is found
+		}
 		if err != nil {
 			return err
 		}
-		p.metrics.DedupeWindow(events.Duplicates)
+		now.events, now.unreadable = events, p.readable(ctx, events)
+		p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
 		quarantine, err := p.checkStream(ctx, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."), settle)
 		if err != nil {
 			return err
 		}
 		if settle {
-			p.warn(*events)
-			p.warn(*quarantine)
+			p.warn(events.CachedInfo().Config)
+			p.warn(quarantine.CachedInfo().Config)
 		}
 		return nil
 	}()
-	p.streams.Store(&streamsState{err: err})
-	return err
+	if now.unreadable != nil && before.unreadable == nil {
+		p.log.Warn("repeats are taken for plain duplicates", "error", now.unreadable)
+	}
+	p.streams.Store(&now)
+	return now.err
 }

@@ -1,6 +1,6 @@
 // Package publisher stores messages in JetStream: it makes and checks the
 // streams, publishes with acknowledgement, retries what is worth retrying, and
-// tells duplicates.
+// tells duplicates from conflicts.
 //
 // It must not know HTTP.
 package publisher
@@ -31,6 +31,9 @@ const (
 	// Back-off between tries, doubling from the first to the last figure.
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
+	// maxPending is how many messages may wait for their acknowledgement: more
+	// than whoever hands them over lets through at once.
+	maxPending = 1 << 20
 )
 
 // Publisher stores messages in the relay's two streams. It may be used by many
@@ -39,78 +42,124 @@ type Publisher struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	cfg     config.Stream
+	encoder event.Encoder
 	maxSize int64 // of a message, in bytes
 	metrics *telemetry.Metrics
 	log     *slog.Logger
 
 	streams atomic.Pointer[streamsState]
+	denials denials
+	full    atomic.Pointer[time.Time] // when a message was refused for that; nil since one was stored
+	stored  *outcomes
 	recheck chan struct{}
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// New makes a publisher over a connection. maxMessage is the size of the
-// largest message that it will be given, in bytes.
-func New(conn *nats.Conn, cfg config.Stream, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) (*Publisher, error) {
-	js, err := jetstream.New(conn)
+// New makes a publisher over a connection. The encoder is that of the messages
+// that it will be given, and maxMessage the size of the largest, in bytes.
+func New(conn *nats.Conn, cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) (*Publisher, error) {
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(attemptTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
 	if err != nil {
 		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
 	}
-	return &Publisher{
-		conn: conn, js: js, cfg: cfg, maxSize: maxMessage, metrics: metrics, log: log,
-		recheck: make(chan struct{}, 1),
-	}, nil
+	p := &Publisher{
+		conn: conn, js: js, cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
+		stored: newOutcomes(), recheck: make(chan struct{}, 1),
+	}
+	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
+	return p, nil
 }
 
 // Store publishes a message and waits until the broker has acknowledged that it
 // is stored, within the deadline of ctx. Its error is a *event.Refusal.
 //
 // It tries again while that can help. A try that timed out may have been stored
-// all the same: the next one is then answered as a duplicate.
+// all the same: the next one is then answered as a duplicate. A duplicate that
+// tells another outcome than the event that is stored is kept in the
+// quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	start := time.Now()
-	backoff := minBackoff
-	for {
-		ack, err := p.try(ctx, msg)
+	return p.Send(msg).Receipt(ctx)
+}
+
+// sending is a message on its way to the broker.
+type sending struct {
+	p      *Publisher
+	msg    event.Message
+	start  time.Time
+	ack    jetstream.PubAckFuture
+	denied <-chan struct{}
+	err    error // of handing it to the connection
+}
+
+// Send hands a message to the broker and does not wait. Messages that are sent
+// one after the other are stored in this order, unless one of them is refused.
+func (p *Publisher) Send(msg event.Message) event.Sending {
+	s := &sending{p: p, msg: msg, start: time.Now()}
+	s.send()
+	return s
+}
+
+func (s *sending) send() {
+	// What is sent while disconnected would wait out its time.
+	if !s.p.conn.IsConnected() {
+		s.err = nats.ErrDisconnected
+		return
+	}
+	s.denied = s.p.denials.of(s.msg.Subject)
+	s.ack, s.err = s.p.js.PublishMsgAsync(natsMsg(s.msg), jetstream.WithRetryAttempts(0))
+}
+
+// Receipt is what Store returns for a message that has been sent.
+func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
+	p := s.p
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		ack, err := s.wait(ctx)
 		if err == nil {
-			p.metrics.Acknowledged(time.Since(start))
-			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+			p.metrics.Acknowledged(time.Since(s.start))
+			return p.acknowledged(ctx, s.msg, ack)
 		}
-		reason, again := classify(err)
 		p.checkSoon() // so that readiness tells what senders are told
+		reason, again := p.classify(s.msg.Subject, err)
+		if reason == event.StreamFull {
+			now := time.Now()
+			p.full.Store(&now)
+		}
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: err}
 		}
 		// Many webhooks that fail together should not come back together.
-		timer := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return event.Receipt{}, &event.Refusal{Reason: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
-		case <-timer.C:
+		if !sleep(ctx, backoff/2+rand.N(backoff)) {
+			reason, _ = p.classify(s.msg.Subject, err) // more may be known by now
+			return event.Receipt{}, outOfTime(reason, err)
 		}
-		backoff = min(2*backoff, maxBackoff)
+		s.send()
 	}
 }
 
-func (p *Publisher) try(ctx context.Context, msg event.Message) (*jetstream.PubAck, error) {
-	// A request that is sent while disconnected would wait out its time.
-	if !p.conn.IsConnected() {
-		return nil, nats.ErrDisconnected
+// wait returns the broker's word on one try.
+func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
+	if s.err != nil {
+		return nil, s.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	ack, err := p.js.PublishMsg(ctx, natsMsg(msg), jetstream.WithRetryAttempts(0))
-	if err != nil {
+	select {
+	case ack := <-s.ack.Ok():
+		s.p.denials.lift(s.msg.Subject)
+		s.p.full.Store(nil)
+		// Another stream that takes the subject is not what a 200 means. Asking the
+		// broker to check it would leave a header in every event, on which whoever
+		// forwards events to a stream of his own would stumble.
+		if want := s.p.streamOf(s.msg.Subject); ack.Stream != want {
+			return nil, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
+		}
+		return ack, nil
+	case err := <-s.ack.Err():
 		return nil, err
+	case <-s.denied:
+		return nil, &DeniedError{s.msg.Subject}
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))
 	}
-	// Another stream that takes the subject is not what a 200 means. Asking the
-	// broker to check it would leave a header in every event, on which whoever
-	// forwards events to a stream of his own would stumble.
-	if want := p.streamOf(msg.Subject); ack.Stream != want {
-		return nil, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, msg.Subject, want)
-	}
-	return ack, nil
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
@@ -126,6 +175,31 @@ func natsMsg(msg event.Message) *nats.Msg {
 	return &nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}
 }
 
+// acknowledged makes the receipt of what is stored, now or before.
+func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *jetstream.PubAck) (event.Receipt, error) {
+	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}
+	switch {
+	case msg.Webhook == nil:
+		return receipt, nil
+	case !ack.Duplicate:
+		p.stored.remember(ack.Sequence, msg.ID, msg.Webhook.EventData)
+		return receipt, nil
+	}
+	detail, err := p.contradiction(ctx, msg, ack.Sequence)
+	if err != nil || detail == "" {
+		return receipt, err
+	}
+	conflict, err := p.encoder.Conflict(msg, detail)
+	if err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
+	}
+	if _, err = p.Store(ctx, conflict); err != nil {
+		return event.Receipt{}, err
+	}
+	receipt.Conflict = true
+	return receipt, nil
+}
+
 // streamOf is the stream in which a subject is stored.
 func (p *Publisher) streamOf(subject string) string {
 	if subjectMatches(schema.QuarantineSubjects(p.cfg.Prefix), subject) {
@@ -134,51 +208,17 @@ func (p *Publisher) streamOf(subject string) string {
 	return p.cfg.Name
 }
 
-// Error codes of the JetStream API (nats-server, errors.json) that the client
-// has no names for.
-const (
-	codeClusterNotAvailable    jetstream.ErrorCode = 10008 // no quorum in the meta group
-	codeClusterNotLeader       jetstream.ErrorCode = 10009
-	codeInsufficientResources  jetstream.ErrorCode = 10023
-	codeMemoryExceeded         jetstream.ErrorCode = 10028
-	codeStorageExceeded        jetstream.ErrorCode = 10047
-	codeStoreFailed            jetstream.ErrorCode = 10077 // full with discard new, or a write error
-	codeMaxStreamBytesExceeded jetstream.ErrorCode = 10122
-	codeDuplicateInFlight      jetstream.ErrorCode = 10158 // the same id is being replicated
-	codeWrongLastSequence      jetstream.ErrorCode = 10164 // the same, under an older check
-	codeTooManyRequests        jetstream.ErrorCode = 10167
-)
-
-// classify says what an error of a try means, and whether another try can help.
-func classify(err error) (reason event.Reason, again bool) {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode {
-		case codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests,
-			codeClusterNotLeader, codeClusterNotAvailable, codeInsufficientResources:
-			return event.BrokerUnavailable, true
-		case codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
-			return event.StreamFull, false
-		case codeStoreFailed:
-			if isFull(api.Description) {
-				return event.StreamFull, false
-			}
-			return event.BrokerError, false
-		default:
-			return event.BrokerError, false
-		}
+// sleep waits, and reports whether the time was there.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
 	}
-	switch {
-	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		// Nobody takes the subject: the stream is gone, or it is electing a leader.
-		return event.StreamMissing, true
-	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
-		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
-		// The sender's next call finds a broker, or another relay.
-		return event.BrokerUnavailable, false
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream):
-		return event.BrokerError, false
-	default:
-		return event.BrokerUnavailable, true // time-outs above all
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }

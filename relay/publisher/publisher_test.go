@@ -55,10 +55,11 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
-	b.Publisher, err = publisher.New(b.broker.Conn(), cfg.Stream, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
+	b.Publisher, err = publisher.New(b.broker.Conn(), cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.broker.OnDenied(b.Denied)
 	return b
 }
 
@@ -79,6 +80,18 @@ func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
+
+// webhook is the message of a delivery.
+func webhook(t *testing.T, body string) event.Message {
+	t.Helper()
+	msg, _, err := encoder.Message(event.Delivery{Body: []byte(body), Received: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
 }
 
 func message(id string) event.Message {
@@ -275,7 +288,7 @@ func TestTooLargeForTheBroker(t *testing.T) {
 	large := message("task_1")
 	large.Data = bytes.Repeat([]byte("x"), 2<<20)
 	_, err := b.Store(within(t, 10*time.Second), large)
-	if reason := reasonOf(t, err); reason != event.BrokerError {
+	if reason := reasonOf(t, err); reason != event.TooLarge {
 		t.Errorf("refused with %v", err)
 	}
 }

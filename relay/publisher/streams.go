@@ -47,16 +47,16 @@ func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamC
 	}
 }
 
-// checkStream returns the configuration that the stream has in the end. It
-// changes an existing one only if the policy says so and settle is true.
-func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig, settle bool) (*jetstream.StreamConfig, error) {
-	stream, err := p.js.Stream(ctx, want.Name)
+// checkStream returns the stream as it is in the end. It changes an existing one
+// only if the policy says so and settle is true.
+func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig, settle bool) (jetstream.Stream, error) {
+	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
 		return nil, &UnfitError{want.Name, "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
 			"make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create"}
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		stream, err = p.js.CreateStream(ctx, want)
+		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.CreateStream(ctx, want) })
 		if err != nil {
 			return nil, refusedConfig("make", want, err)
 		}
@@ -65,13 +65,24 @@ func (p *Publisher) checkStream(ctx context.Context, want jetstream.StreamConfig
 		return nil, explain(want.Name, err)
 	case p.cfg.Policy == config.PolicyUpdate && settle:
 		changed := merged(stream.CachedInfo().Config, want)
-		stream, err = p.js.UpdateStream(ctx, changed)
+		stream, err = p.ask(ctx, "UPDATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return p.js.UpdateStream(ctx, changed) })
 		if err != nil {
 			return nil, refusedConfig("change", want, err)
 		}
 	}
-	got := stream.CachedInfo().Config
-	return &got, p.fits(got, want)
+	return stream, p.fits(stream.CachedInfo().Config, want)
+}
+
+// ask puts a question about a stream to the broker, or returns a [DeniedError].
+func (p *Publisher) ask(ctx context.Context, verb, name string, question func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
+	ctx, answered := p.denials.asking(ctx, jetstream.DefaultAPIPrefix+"STREAM."+verb+"."+name)
+	defer answered()
+	stream, err := question(ctx)
+	var denied *DeniedError
+	if err != nil && errors.As(context.Cause(ctx), &denied) {
+		return nil, denied
+	}
+	return stream, err
 }
 
 // merged is an existing configuration with what the relay's settings say. What
@@ -158,19 +169,18 @@ func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 
 // explain words an error of the broker that may pass.
 func explain(stream string, err error) error {
+	var denied *DeniedError
 	switch {
+	case errors.As(err, &denied):
+		return fmt.Errorf("the stream %s cannot be looked after: %w", stream, err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("the broker has no JetStream for this account: %w; start it with JetStream enabled ('nats-server -js')", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("the broker did not answer about the stream %s within %s: it is stalled, without quorum, or this user may not ask", stream, checkTimeout)
+		return fmt.Errorf("the broker did not answer about the stream %s within %s: it is stalled or without quorum", stream, checkTimeout)
 	default:
 		return fmt.Errorf("the broker cannot tell about the stream %s: %w", stream, err)
 	}
 }
-
-// isFull tells a stream at its limit from a write error, which have one code.
-// The words are those of nats-server's store (ErrMaxBytes and its kin).
-func isFull(description string) bool { return strings.Contains(description, "maximum ") }
 
 // subjectMatches reports whether a subject filter takes a subject, or all that
 // another filter takes.

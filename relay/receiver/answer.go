@@ -43,6 +43,8 @@ var (
 	brokerUnavailable = kind{"broker-unavailable", http.StatusServiceUnavailable, "The broker does not answer", telemetry.Unavailable, retryAfter}
 	streamMissing     = kind{"stream-missing", http.StatusServiceUnavailable, "There is no stream to store this in", telemetry.Unavailable, retryAfter}
 	streamFull        = kind{"stream-full", http.StatusServiceUnavailable, "The stream is full", telemetry.Unavailable, retryAfter}
+	outboxFull        = kind{"outbox-full", http.StatusServiceUnavailable, "The broker is away and the outbox is full", telemetry.Unavailable, retryAfter}
+	eventTooLarge     = kind{"event-too-large", http.StatusServiceUnavailable, "The broker takes no event of this size", telemetry.Unavailable, retryAfter}
 	brokerError       = kind{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter}
 )
 
@@ -53,6 +55,10 @@ func refused(reason event.Reason) answer {
 		return problem(streamMissing, "no stream in the broker takes this webhook's subject; it is not stored as far as the relay knows")
 	case event.StreamFull:
 		return problem(streamFull, "the stream takes no more until events expire, are removed, or its limit is raised; this webhook is not stored")
+	case event.OutboxFull:
+		return problem(outboxFull, "the broker does not store this webhook now, and the outbox has no room for it; it is not stored")
+	case event.TooLarge:
+		return problem(eventTooLarge, "the broker's limit for a message is smaller than this webhook's event; it is not stored, and an operator has to raise max_payload or max_msg_size")
 	case event.BrokerError:
 		return problem(brokerError, "the broker refused to store this webhook; the relay's log says why")
 	default:
@@ -75,6 +81,7 @@ type receiptBody struct {
 	Stream    string `json:"stream"`
 	Sequence  uint64 `json:"sequence"`
 	Duplicate bool   `json:"duplicate"`
+	Conflict  bool   `json:"conflict,omitempty"`
 }
 
 // problemBody is a problem document (RFC 9457) with two members of its own.
@@ -94,10 +101,13 @@ type quarantined struct {
 
 func stored(taskID string, r event.Receipt) answer {
 	outcome := telemetry.Published
-	if r.Duplicate {
+	switch {
+	case r.Conflict:
+		outcome = telemetry.Conflict
+	case r.Duplicate:
 		outcome = telemetry.Duplicate
 	}
-	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody{taskID, r.Stream, r.Sequence, r.Duplicate}}
+	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody{taskID, r.Stream, r.Sequence, r.Duplicate, r.Conflict}}
 }
 
 func problem(k kind, detail string) answer {

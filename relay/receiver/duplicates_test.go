@@ -2,7 +2,14 @@ package receiver_test
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 func TestRepeatIsStoredOnce(t *testing.T) {
@@ -76,4 +83,48 @@ func TestManyAtOnceAreAllStored(t *testing.T) {
 			t.Errorf("the event %s is at %d, which was told to %q", e.ID, sequence, told[sequence])
 		}
 	}
+}
+
+func TestRepeatThatContradictsIsKept(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
+	const contradiction = ` {"code":200, "data":{"taskId":"task_1","state":"failed","failCode":"NSFW"}}`
+	for range 2 {
+		got := r.post(t, webhookPath, contradiction)
+		if want := `{"taskId":"task_1","stream":"APIXO","sequence":1,"duplicate":true,"conflict":true}`; got.status != 200 || strings.TrimSpace(got.body) != want {
+			t.Errorf("answered %d, %s, want %s", got.status, got.body, want)
+		}
+	}
+	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, true})
+	r.wantCounts(t, 1, 1)
+	kept := r.events(t, "APIXO_QUARANTINE")[0]
+	if kept.Type != schema.TypeWebhookConflict || kept.Subject != "task_1" || string(kept.Data) != contradiction {
+		t.Errorf("kept %+v", kept)
+	}
+	if line := r.log.webhook(t, 2); line["outcome"] != "conflict" || line["level"] != "WARN" || line["taskId"] != "task_1" {
+		t.Errorf("logged %v", line)
+	}
+	r.wantMetric(t, `apixo_relay_webhooks_total{outcome="conflict"}`, 2)
+	r.wantMetric(t, `apixo_relay_webhooks_total{outcome="duplicate"}`, 1)
+	r.wantMetric(t, `apixo_relay_events_total{state="success"}`, 1)
+	r.wantMetric(t, `apixo_relay_events_total{state="failed"}`, 0)
+}
+
+// What contradicts and cannot be kept is not acknowledged.
+func TestContradictionThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	r := startPrepared(t, func(js jetstream.JetStream) {
+		for name, subjects := range map[string]string{"APIXO": "apixo.task.>", "APIXO_QUARANTINE": "apixo.quarantine.>"} {
+			cfg := jetstream.StreamConfig{Name: name, Subjects: []string{subjects}, Duplicates: time.Hour, Discard: jetstream.DiscardNew}
+			if name == "APIXO_QUARANTINE" {
+				cfg.MaxBytes = 100
+			}
+			if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
+	r.post(t, webhookPath, `{"data":{"taskId":"task_1","state":"failed"}}`).wantProblem(t, http.StatusServiceUnavailable, "stream-full")
 }

@@ -45,7 +45,7 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	switch {
 	case l.panic != "":
 		level = slog.LevelError
-	case a.status != http.StatusOK:
+	case a.status != http.StatusOK, l.receipt.Conflict:
 		level = slog.LevelWarn
 	}
 	if !log.Enabled(ctx, level) {

@@ -23,7 +23,7 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 	statuses := map[string]int{}
 	for _, k := range []kind{
 		notFound, methodNotAllowed, unauthorized, addressNotAllowed, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete,
-		notJSON, notResult, overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, brokerError,
+		notJSON, notResult, overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
 	} {
 		statuses[k.slug] = k.status
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Store keeps messages. A receipt is what a 200 stands for.
@@ -111,49 +110,38 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return a
 	}
 
+	delivery := event.Delivery{Body: body, Attributes: callbackAttributes(r.URL.Query(), rc.attributes, line), Received: line.start}
 	// The sender hanging up is no reason to stop storing: it would only come again.
 	ctx, cancel := context.WithDeadline(rc.closing, line.start.Add(rc.budget()))
 	defer cancel()
-	return rc.keep(ctx, body, callbackAttributes(r.URL.Query(), rc.attributes, line), line)
+	return rc.keep(ctx, delivery, line)
 }
 
-// keep stores what a body tells, or the body itself if it tells nothing.
-func (rc *Receiver) keep(ctx context.Context, body []byte, attributes map[string]string, line *logLine) answer {
-	webhook, err := schema.ParseWebhook(body)
-	var why *schema.Error
-	if errors.As(err, &why) {
-		return rc.quarantine(ctx, body, why, attributes, line)
-	}
-	line.taskID, line.state = webhook.Task.ID, string(webhook.Task.State)
-	msg, err := rc.encoder.Task(webhook, attributes, line.start)
+// keep stores what a delivery tells, or the delivery itself if it tells nothing
+// or no retry can mend it, and says so.
+func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *logLine) answer {
+	msg, rejection, err := rc.encoder.Message(delivery)
 	if err != nil {
 		return rc.notStored(err, line)
+	}
+	if rejection != nil {
+		line.reason = rejection.Code
+	} else {
+		line.taskID, line.state = msg.ID, string(msg.Webhook.Task.State)
 	}
 	receipt, err := rc.store.Store(ctx, msg)
 	if err != nil {
 		return rc.notStored(err, line)
 	}
 	line.receipt = receipt
+	if rejection != nil {
+		return rejected(rejection, receipt)
+	}
 	if !receipt.Duplicate {
-		t := webhook.Task
+		t := msg.Webhook.Task
 		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
 	}
-	return stored(webhook.Task.ID, receipt)
-}
-
-// quarantine keeps a body that no retry can mend, for an operator to look at.
-func (rc *Receiver) quarantine(ctx context.Context, body []byte, why *schema.Error, attributes map[string]string, line *logLine) answer {
-	line.reason = why.Code
-	msg, err := rc.encoder.Rejected(body, why, attributes, line.start)
-	if err != nil {
-		return rc.notStored(err, line)
-	}
-	receipt, err := rc.store.Store(ctx, msg)
-	if err != nil {
-		return rc.notStored(err, line)
-	}
-	line.receipt = receipt
-	return rejected(why, receipt)
+	return stored(msg.ID, receipt)
 }
 
 // notStored is the answer when nothing can be promised.

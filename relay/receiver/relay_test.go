@@ -84,7 +84,7 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 		prepare(js)
 	}
 	metrics := telemetry.NewMetrics("test")
-	p, err := publisher.New(b.Conn(), cfg.Stream, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
+	p, err := publisher.New(b.Conn(), cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,6 +159,37 @@ func (m *Metrics) BrokerConnected(connected func() bool) {
 	}))
 }
 
+// Outbox takes what tells how many webhooks wait in the outbox, their size in
+// bytes and the age of the oldest, which is asked at each scrape. It must be
+// called once at the most.
+func (m *Metrics) Outbox(state func() (messages, bytes uint64, oldest time.Duration)) {
+	m.registry.MustRegister(outboxCollector(state))
+}
+
+// outboxCollector asks once for all three figures.
+type outboxCollector func() (messages, bytes uint64, oldest time.Duration)
+
+var (
+	outboxMessages = prometheus.NewDesc(namespace+"_outbox_messages", "Webhooks that wait in the outbox for the broker.", nil, nil)
+	outboxBytes    = prometheus.NewDesc(namespace+"_outbox_bytes", "Size of what waits in the outbox, as RELAY_OUTBOX_MAX_BYTES counts it.", nil, nil)
+	outboxOldest   = prometheus.NewDesc(namespace+"_outbox_oldest_seconds", "Age of what has waited longest in the outbox; 0 if nothing waits.", nil, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (c outboxCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- outboxMessages
+	descs <- outboxBytes
+	descs <- outboxOldest
+}
+
+// Collect is part of prometheus.Collector.
+func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
+	messages, bytes, oldest := c()
+	metrics <- prometheus.MustNewConstMetric(outboxMessages, prometheus.GaugeValue, float64(messages))
+	metrics <- prometheus.MustNewConstMetric(outboxBytes, prometheus.GaugeValue, float64(bytes))
+	metrics <- prometheus.MustNewConstMetric(outboxOldest, prometheus.GaugeValue, oldest.Seconds())
+}
+
 // Handler serves the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})

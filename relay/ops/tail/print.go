@@ -41,8 +41,11 @@ func Text(w io.Writer, m Message, color bool) error {
 	case m.Err != nil:
 		line(yellow, "unknown", m.Subject, m.Err.Error())
 	case m.Event.Type == schema.TypeWebhookRejected || m.Event.Type == schema.TypeWebhookConflict:
-		word := strings.TrimPrefix(m.Event.Type, "ai.apixo.webhook.")
-		line(yellow, word, m.Event.Extensions["reason"], m.Event.Extensions["detail"])
+		word, what := "rejected", m.Event.Extensions["reason"]
+		if m.Event.Type == schema.TypeWebhookConflict {
+			word, what = "conflict", m.Event.Subject // the task
+		}
+		line(yellow, word, what, m.Event.Extensions["detail"])
 		fmt.Fprintf(&b, "    %s\n", printable(shorten(string(m.Event.Data), maxShownBody)))
 	case taskErr != nil:
 		line(yellow, "unknown", m.Event.ID, taskErr.Error())

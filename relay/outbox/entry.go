@@ -1,0 +1,49 @@
+package outbox
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+)
+
+// Headers of an entry. Its payload is the webhook's body: what that becomes is
+// decided when it leaves, so that entries need no conversion when the relay is
+// configured differently, or is another version.
+const (
+	headerReceived   = "Relay-Received"   // RFC 3339
+	headerAttributes = "Relay-Attributes" // as in the query of a URL, since header values lose spaces at their ends
+)
+
+func entryOf(d event.Delivery) *nats.Msg {
+	attributes := make(url.Values, len(d.Attributes))
+	for name, value := range d.Attributes {
+		attributes.Set(name, value)
+	}
+	return &nats.Msg{
+		Subject: subject,
+		Header: nats.Header{
+			headerReceived:   {d.Received.UTC().Format(time.RFC3339Nano)},
+			headerAttributes: {attributes.Encode()},
+		},
+		Data: d.Body,
+	}
+}
+
+// deliveryOf is the way back. What cannot be read of the headers is left out:
+// the body is what was promised.
+func deliveryOf(header nats.Header, body []byte) event.Delivery {
+	d := event.Delivery{Body: body}
+	if received, err := time.Parse(time.RFC3339Nano, header.Get(headerReceived)); err == nil {
+		d.Received = received
+	}
+	if values, err := url.ParseQuery(header.Get(headerAttributes)); err == nil && len(values) > 0 {
+		d.Attributes = make(map[string]string, len(values))
+		for name := range values {
+			d.Attributes[name] = values.Get(name)
+		}
+	}
+	return d
+}

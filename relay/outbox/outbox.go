@@ -1,0 +1,265 @@
+// Package outbox keeps webhooks while an external broker is away: on a
+// JetStream inside this process, fsynced, until the broker itself has
+// acknowledged them.
+//
+// It stands before the store of the broker and has the same interface. While
+// nothing waits in it, webhooks pass it by. It must not know HTTP.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	// Stream is the outbox's stream, and what a receipt names that it gives.
+	Stream = "APIXO_OUTBOX"
+	// subject is that of every entry: what it becomes is decided when it leaves.
+	subject = "outbox"
+	// patience is how long the broker may take, at the most, before a webhook is
+	// kept here instead: one try, and the beginning of a second.
+	patience = 5 * time.Second
+	// keepTimeout bounds the storing of one entry.
+	keepTimeout = 5 * time.Second
+)
+
+// Broker is the store to which everything goes in the end.
+type Broker interface {
+	// Store stores a message, as the outbox's Store does.
+	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
+	// Send begins to store a message; messages that are sent one after the other
+	// are stored in this order.
+	Send(msg event.Message) event.Sending
+	// Ready is nil if the broker would store a message now.
+	Ready() error
+}
+
+// Outbox is a store that takes messages also while the broker is away. It may
+// be used by many goroutines.
+type Outbox struct {
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	entries jetstream.Consumer
+	cfg     config.Outbox
+	broker  Broker
+	room    func() error
+	encoder event.Encoder
+	log     *slog.Logger
+
+	waiting atomic.Int64  // entries that the broker has not acknowledged
+	kept    chan struct{} // there is a new one
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// Open makes or finds the outbox over a connection to a server of its own.
+// What it holds of an earlier run is forwarded once Start is called.
+//
+// The window is how long ids are remembered, and room is nil while there is
+// space for more on the disk.
+func Open(ctx context.Context, conn *nats.Conn, cfg config.Outbox, window time.Duration, room func() error, broker Broker, encoder event.Encoder, log *slog.Logger) (*Outbox, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
+	}
+	o := &Outbox{js: js, cfg: cfg, broker: broker, room: room, encoder: encoder, log: log, kept: make(chan struct{}, 1)}
+	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:        Stream,
+		Description: "Webhooks on their way to a broker that was away.",
+		Subjects:    []string{subject},
+		Retention:   jetstream.WorkQueuePolicy,
+		Storage:     jetstream.FileStorage,
+		MaxBytes:    cfg.CapacityBytes,
+		Discard:     jetstream.DiscardNew, // dropping the oldest would break what a 200 promised
+		Duplicates:  window,
+		AllowDirect: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the outbox cannot be made in RELAY_DATA_DIR: %w", err)
+	}
+	o.waiting.Store(int64(o.stream.CachedInfo().State.Msgs))
+	if n := o.waiting.Load(); n > 0 {
+		log.Info("webhooks wait in the outbox from an earlier run", "messages", n, "bytes", o.stream.CachedInfo().State.Bytes)
+	}
+	return o, nil
+}
+
+// Store stores a message in the broker, or else in the outbox. The receipt
+// tells in which. Its error is a *event.Refusal.
+func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	var direct error
+	// While others wait, a webhook waits behind them: so the order is kept, and a
+	// stalled broker costs one webhook its patience and not each.
+	if o.waiting.Load() <= 0 {
+		var receipt event.Receipt
+		if receipt, direct = o.storeDirectly(ctx, msg); direct == nil {
+			return receipt, nil
+		}
+	}
+	receipt, err := o.keep(ctx, msg, direct)
+	if err == nil {
+		return receipt, nil
+	}
+	if direct == nil && o.broker.Ready() == nil {
+		// The outbox takes no more, but the broker is back.
+		return o.broker.Store(ctx, msg)
+	}
+	return receipt, err
+}
+
+// storeDirectly leaves time for the outbox if the broker takes too long.
+func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	wait := patience
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return o.broker.Store(ctx, msg)
+}
+
+// keep stores a delivery in the outbox, or says that it is there.
+func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (event.Receipt, error) {
+	// A relay that is shutting down gives up on the broker, not on the webhook.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	defer cancel()
+	receipt, err := o.put(ctx, msg.ID, msg.Delivery, direct)
+	if err != nil || !receipt.Duplicate || msg.Webhook == nil {
+		return receipt, err
+	}
+	// What is there may tell another outcome. If it has been forwarded meanwhile,
+	// the broker has to judge.
+	first, err := o.read(ctx, receipt.Sequence)
+	if err == nil && !contradicts(msg, first) {
+		return receipt, nil
+	}
+	if _, err := o.put(ctx, msg.ID+":"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
+		return event.Receipt{}, err
+	}
+	receipt.Conflict = err == nil
+	return receipt, nil
+}
+
+// put stores an entry under an id.
+func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
+	if err := o.room(); err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
+	}
+	ack, err := o.js.PublishMsg(ctx, entryOf(d), jetstream.WithMsgID(id), jetstream.WithExpectStream(Stream))
+	if err != nil {
+		return event.Receipt{}, refusal(err, direct)
+	}
+	if !ack.Duplicate {
+		if o.waiting.Add(1) == 1 {
+			o.log.Warn("webhooks are being kept in the outbox", "error", direct)
+		}
+		select {
+		case o.kept <- struct{}{}:
+		default: // it is known that there is something
+		}
+	}
+	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+}
+
+// read is the delivery at a sequence.
+func (o *Outbox) read(ctx context.Context, sequence uint64) (event.Delivery, error) {
+	msg, err := o.stream.GetMsg(ctx, sequence)
+	if err != nil {
+		return event.Delivery{}, err
+	}
+	return deliveryOf(msg.Header, msg.Data), nil
+}
+
+// contradicts reports whether a result of a task tells another outcome than an
+// earlier delivery of it.
+func contradicts(msg event.Message, first event.Delivery) bool {
+	earlier, err := schema.ParseWebhook(first.Body)
+	if err != nil {
+		return true
+	}
+	one, err := schema.OutcomeOf(earlier.EventData)
+	if err != nil {
+		return true
+	}
+	other, err := schema.OutcomeOf(msg.Webhook.EventData)
+	return err != nil || one != other
+}
+
+// refusal explains why the outbox did not take an entry, and before it the broker.
+func refusal(err, direct error) error {
+	reason := event.BrokerUnavailable
+	var refused *event.Refusal
+	if errors.As(direct, &refused) {
+		reason = refused.Reason
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && strings.Contains(api.Description, "maximum ") {
+		reason = event.OutboxFull
+	}
+	err = fmt.Errorf("the outbox did not take it: %w", err)
+	if direct != nil {
+		err = fmt.Errorf("%w; %w", direct, err)
+	}
+	return &event.Refusal{Reason: reason, Err: err}
+}
+
+// State is what waits in the outbox.
+type State struct {
+	// Messages that the broker has not acknowledged, and their size in bytes as
+	// RELAY_OUTBOX_MAX_BYTES counts it.
+	Messages uint64
+	Bytes    uint64
+	// Age is that of the oldest, 0 if there is none.
+	Age time.Duration
+}
+
+// State asks what waits now; what it cannot find out is zero.
+func (o *Outbox) State() State {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	info, err := o.stream.Info(ctx)
+	if err != nil || info.State.Msgs == 0 {
+		return State{Messages: uint64(max(0, o.waiting.Load()))}
+	}
+	return State{Messages: info.State.Msgs, Bytes: info.State.Bytes, Age: max(0, time.Since(info.State.FirstTime))}
+}
+
+// Ready is nil if a webhook would be stored now, here or in the broker.
+func (o *Outbox) Ready() error {
+	away := o.broker.Ready()
+	if away == nil {
+		return nil
+	}
+	if err := o.room(); err != nil {
+		return errors.Join(away, err)
+	}
+	// Full is what refuses the largest of webhooks: that much may be left over.
+	if s := o.State(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.cfg.CapacityBytes)*99 {
+		return errors.Join(away, fmt.Errorf("the outbox is full: it holds %d webhooks in %d bytes, and RELAY_OUTBOX_MAX_BYTES=%d", s.Messages, s.Bytes, o.cfg.CapacityBytes))
+	}
+	return nil
+}
+
+// Notes says in sentences what an operator should know while the relay is ready.
+func (o *Outbox) Notes() (notes []string) {
+	if err := o.broker.Ready(); err != nil {
+		notes = append(notes, "webhooks are being kept in the outbox: "+err.Error())
+	}
+	if s := o.State(); s.Messages > 0 {
+		notes = append(notes, fmt.Sprintf("the outbox holds %d webhooks in %d bytes, the oldest for %s", s.Messages, s.Bytes, s.Age.Round(time.Second)))
+	}
+	return notes
+}

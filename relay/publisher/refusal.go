@@ -1,0 +1,82 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+)
+
+// Error codes of the JetStream API (nats-server, errors.json) that the client
+// has no names for.
+const (
+	codeClusterNotAvailable    jetstream.ErrorCode = 10008 // no quorum in the meta group
+	codeClusterNotLeader       jetstream.ErrorCode = 10009
+	codeInsufficientResources  jetstream.ErrorCode = 10023 // the server's own limit, by default three quarters of its disk
+	codeMemoryExceeded         jetstream.ErrorCode = 10028
+	codeStorageExceeded        jetstream.ErrorCode = 10047
+	codeMessageTooLarge        jetstream.ErrorCode = 10054
+	codeStoreFailed            jetstream.ErrorCode = 10077 // full with discard new, or a write error
+	codeMaxStreamBytesExceeded jetstream.ErrorCode = 10122
+	codeDuplicateInFlight      jetstream.ErrorCode = 10158 // the same id is being replicated
+	codeWrongLastSequence      jetstream.ErrorCode = 10164 // the same, under an older check
+	codeTooManyRequests        jetstream.ErrorCode = 10167
+)
+
+// classify says what an error of a try to publish to a subject means, and
+// whether another try can help.
+func (p *Publisher) classify(subject string, err error) (reason event.Reason, again bool) {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests,
+			codeClusterNotLeader, codeClusterNotAvailable:
+			return event.BrokerUnavailable, true
+		case codeInsufficientResources, codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
+			return event.StreamFull, false
+		case codeMessageTooLarge:
+			return event.TooLarge, false
+		case codeStoreFailed:
+			if isFull(api.Description) {
+				return event.StreamFull, false
+			}
+			return event.BrokerError, false
+		default:
+			return event.BrokerError, false
+		}
+	}
+	var denied *DeniedError
+	switch {
+	case errors.As(err, &denied):
+		return event.BrokerError, false
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		// Nobody takes the subject: the stream is gone, or it has no leader now.
+		if p.isUnfit(p.streamOf(subject)) {
+			return event.StreamMissing, false
+		}
+		return event.BrokerUnavailable, true
+	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
+		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
+		// The sender's next call finds a broker, or another relay.
+		return event.BrokerUnavailable, false
+	case errors.Is(err, nats.ErrMaxPayload):
+		return event.TooLarge, false
+	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream):
+		return event.BrokerError, false
+	default:
+		return event.BrokerUnavailable, true // time-outs above all
+	}
+}
+
+// outOfTime is the refusal when no further try fits.
+func outOfTime(reason event.Reason, err error) *event.Refusal {
+	return &event.Refusal{Reason: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
+}
+
+// isFull tells a stream at its limit from a write error, which have one code.
+// The words are those of nats-server's store (ErrMaxBytes and its kin).
+func isFull(description string) bool { return strings.Contains(description, "maximum ") }

@@ -1,0 +1,112 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/outbox"
+	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+const (
+	// healthInterval is how often the store inside this process is looked at, and
+	// healthFailures how often in a row it must be broken to be taken for it.
+	healthInterval = 500 * time.Millisecond
+	healthFailures = 2
+	// unhealthyFor is how long probes can see why, before the process ends.
+	unhealthyFor = 3 * time.Second
+)
+
+// openStore is where webhooks go: to the publisher, or to the outbox before it.
+func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
+	if r.cfg.Outbox.Enabled {
+		return r.openOutbox(ctx, metrics)
+	}
+	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 0, 0, 0 })
+	if broker.OutboxLeftBehind(r.cfg) {
+		r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
+	}
+	r.local = r.broker
+	return withRoom{r.publisher, r.broker.Room}, nil
+}
+
+// openOutbox puts the outbox before the publisher.
+func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
+	local, err := broker.OpenOutbox(ctx, r.cfg, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.local = local
+	r.onStop("outbox's store", local.Close)
+	r.outbox, err = outbox.Open(ctx, local.Conn(), r.cfg.Outbox, r.cfg.Stream.Dedupe, local.Room, r.publisher, encoder(r.cfg), r.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.outbox.Start(ctx); err != nil {
+		return nil, err
+	}
+	r.onStop("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
+	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) {
+		s := r.outbox.State()
+		return s.Messages, s.Bytes, s.Age
+	})
+	return r.outbox, nil
+}
+
+// withRoom is a store that is asked only while there is room for more.
+type withRoom struct {
+	next receiver.Store
+	room func() error
+}
+
+// Store is part of receiver.Store.
+func (s withRoom) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	if err := s.room(); err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.StreamFull, Err: err}
+	}
+	return s.next.Store(ctx, msg)
+}
+
+// watchHealth ends the relay when only that helps: a store that had a write
+// error stays frozen. abort gives up on the webhooks that wait for it.
+func (r *Relay) watchHealth(abort func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(healthInterval)
+		defer ticker.Stop()
+		for failures := 0; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			err := r.local.Health()
+			if err == nil {
+				failures = 0
+				continue
+			}
+			if failures++; failures < healthFailures {
+				continue
+			}
+			r.log.Error("the store in RELAY_DATA_DIR is broken, and only a restart mends it: the relay ends", "error", err, "in", unhealthyFor)
+			abort()
+			select {
+			case <-ctx.Done():
+			case <-time.After(unhealthyFor):
+				r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, err)
+			}
+			return
+		}
+	}()
+	r.onStop("health watcher", func(context.Context) error {
+		cancel()
+		<-ended
+		return nil
+	})
+}

@@ -1,0 +1,86 @@
+package schema
+
+import (
+	"bytes"
+	"crypto/sha256"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Outcome is how a task ended: a digest of state, resultJson, failCode and
+// failMsg by value. Two deliveries of one result have equal outcomes, whatever
+// their white space, the order of members inside resultJson, or the spelling of
+// its strings and numbers.
+type Outcome struct {
+	state                      State
+	result, failCode, failText digest
+}
+
+type digest [16]byte
+
+// OutcomeOf reads the outcome out of the data of a task's event, or out of a
+// webhook's data object. It returns an [Error] if that is no task.
+func OutcomeOf(data []byte) (Outcome, error) {
+	task, err := DecodeTask(data)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var result, urls []byte
+	err = eachMember(data, func(name string, v jsontext.Value) error {
+		switch name {
+		case "resultJson":
+			result = canonical(v)
+		case "resultUrls":
+			urls = canonical(v)
+		}
+		return nil
+	})
+	if len(result) == 0 && len(task.ResultURLs) > 0 {
+		result = urls // without resultJson, from which they are decoded, they are the result
+	}
+	return Outcome{
+		state:    task.State,
+		result:   digestOf(result),
+		failCode: digestOf([]byte(task.FailCode)),
+		failText: digestOf([]byte(task.FailMsg)),
+	}, err
+}
+
+// Differences are the names of the webhook's members in which two outcomes
+// differ; none if they are equal.
+func (o Outcome) Differences(other Outcome) (members []string) {
+	for _, m := range []struct {
+		name string
+		same bool
+	}{
+		{"state", o.state == other.state},
+		{"resultJson", o.result == other.result},
+		{"failCode", o.failCode == other.failCode},
+		{"failMsg", o.failText == other.failText},
+	} {
+		if !m.same {
+			members = append(members, m.name)
+		}
+	}
+	return members
+}
+
+func digestOf(b []byte) (d digest) {
+	sum := sha256.Sum256(b)
+	copy(d[:], sum[:])
+	return d
+}
+
+// canonical is a result in the one way of writing it that all equal ones share,
+// nil if there is none. Whole numbers keep all their digits.
+func canonical(v jsontext.Value) []byte {
+	inner, err := unwrap(v)
+	if err != nil {
+		inner = v // of a failed task, where anything may stand
+	}
+	c := jsontext.Value(bytes.Clone(inner))
+	if len(c) == 0 || c.Canonicalize(jsontext.CanonicalizeRawInts(false)) != nil {
+		return inner
+	}
+	return c
+}
