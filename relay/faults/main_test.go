@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -207,13 +206,6 @@ func (b *bench) onlyProblems(o rig.Outcome, expected ...string) {
 	}
 	if len(rest) > 0 {
 		b.Errorf("the load met %v, expected only %q", rest, expected)
-	}
-}
-
-// mentions matches a line of a log that has all these texts.
-func mentions(texts ...string) func(string) bool {
-	return func(line string) bool {
-		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) })
 	}
 }
 

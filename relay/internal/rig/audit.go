@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -29,7 +30,9 @@ func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Sto
 	}
 	for {
 		stored, err := audit(ctx, js, stream)
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		var api *jetstream.APIError
+		passing := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.Code == http.StatusServiceUnavailable
+		if !passing || ctx.Err() != nil {
 			return stored, err
 		}
 	}
