@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,15 +30,15 @@ var (
 // A user who may not publish is refused by the broker at once, and so are the
 // webhooks, until the broker lets him.
 func TestMayNotPublish(t *testing.T) {
-	t.Skip("a denied publish is taken for a broker that does not answer")
 	t.Parallel()
 	b := newBench(t)
 	s := b.serverWith(denying(`"apixo.task.success"`))
 	r := b.relay(s.URL(), asRelay...)
 	b.refused(r.Sender, "task_1", "broker-error", 2*time.Second)
-	_, err := r.Await(b.ctx, "the subject that was denied", mentions("apixo.task.success", "ermission"))
-	b.must(err)
 	b.notReady(r, "apixo.task.success")
+	if log := r.Log(); !strings.Contains(log, "publish to") || !strings.Contains(log, "apixo.task.success") {
+		t.Errorf("the log does not name the subject that was denied:\n%s", log)
+	}
 	// The other subject is not denied.
 	a, err := r.Post(b.ctx, "task_2", "failed")
 	b.must(err)
@@ -45,15 +46,14 @@ func TestMayNotPublish(t *testing.T) {
 		t.Errorf("what may be published got %+v", a)
 	}
 	b.must(s.Reload(b.ctx, denying(``)))
-	b.ready(r)
 	if a := b.accepted(r.Sender, "task_1"); a.Duplicate {
 		t.Errorf("the repeat got %+v", a)
 	}
+	b.ready(r)
 }
 
 // The same while running: the permission is taken away and given back.
 func TestMayNotPublishAnyMore(t *testing.T) {
-	t.Skip("a denied publish is taken for a broker that does not answer")
 	t.Parallel()
 	b := newBench(t)
 	s := b.serverWith(denying(``))
@@ -63,10 +63,24 @@ func TestMayNotPublishAnyMore(t *testing.T) {
 	b.refused(r.Sender, "task_1", "broker-error", 2*time.Second)
 	b.notReady(r, "apixo.task.success")
 	b.must(s.Reload(b.ctx, denying(``)))
-	b.ready(r)
 	if a := b.accepted(r.Sender, "task_1"); a.Duplicate {
 		t.Errorf("the repeat got %+v", a)
 	}
+	b.ready(r)
+}
+
+// A relay that gets no webhooks while it is not ready notices all the same that
+// the permission is there again.
+func TestMayPublishAgain(t *testing.T) {
+	t.Skip("that a permission is back is only noticed by publishing, or on another connection")
+	t.Parallel()
+	b := newBench(t)
+	s := b.serverWith(denying(`"apixo.task.>"`))
+	r := b.relay(s.URL(), asRelay...)
+	b.refused(r.Sender, "task_1", "broker-error", 2*time.Second)
+	b.notReady(r, "apixo.task.success")
+	b.must(s.Reload(b.ctx, denying(``)))
+	b.ready(r)
 }
 
 // A user who may neither look at streams nor make them can use those that others
@@ -76,14 +90,15 @@ func TestMayNotUseTheStreamAPI(t *testing.T) {
 	b := newBench(t)
 	s := b.serverWith(denying(`"$JS.API.STREAM.>"`))
 	r := b.relay(s.URL(), append(asRelay, "RELAY_PUBLISH_TIMEOUT=3s")...)
-	_, err := r.Await(b.ctx, "the subject that was denied", mentions("$JS.API.STREAM.INFO.APIXO", "ermission"))
-	b.must(err)
 	a, err := r.Post(b.ctx, "task_1", "success")
 	b.must(err)
 	if a.Status != 503 || a.Took > 3*time.Second {
 		t.Errorf("the answer is %+v", a)
 	}
 	b.notReady(r, "APIXO")
+	if log := r.Log(); !strings.Contains(log, "$JS.API.STREAM.INFO.APIXO") {
+		t.Errorf("the log does not name the subject that was denied:\n%s", log)
+	}
 	b.makeStreams(natstest.JetStream(t, s.URL(), admin), 1)
 	if a := b.accepted(r.Sender, "task_1"); a.Duplicate {
 		t.Errorf("the repeat got %+v", a)
@@ -95,7 +110,6 @@ func TestMayNotUseTheStreamAPI(t *testing.T) {
 // What to allow is said where an operator looks, and without waiting for a
 // broker that has answered already.
 func TestReadinessNamesTheDeniedAPI(t *testing.T) {
-	t.Skip("a denied request is taken for a broker that does not answer")
 	t.Parallel()
 	b := newBench(t)
 	s := b.serverWith(denying(`"$JS.API.STREAM.>"`))

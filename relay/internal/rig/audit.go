@@ -3,8 +3,11 @@ package rig
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +28,23 @@ func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Sto
 	if err != nil {
 		return nil, err
 	}
+	for {
+		stored, err := audit(ctx, js, stream)
+		var api *jetstream.APIError
+		passing := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.Code == http.StatusServiceUnavailable
+		if !passing || ctx.Err() != nil {
+			return stored, err
+		}
+	}
+}
+
+// auditTimeout bounds one try to read a stream: a cluster that has just lost a
+// server may leave the reading to that one.
+const auditTimeout = 10 * time.Second
+
+func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
 		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, err)
