@@ -113,11 +113,11 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return nil, err
 	}
 	r.onStop("broker", r.broker.Close)
-	metrics.BrokerConnected(func() bool { return r.broker.Conn().IsConnected() })
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
 	r.publisher = publisher.New(cfg.Stream, encoder(cfg), maxMessage, metrics, log)
 	r.broker.Follow(r.publisher)
+	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.publisher.Start(ctx); err != nil {
 		return nil, err
 	}

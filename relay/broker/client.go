@@ -15,7 +15,7 @@ import (
 // waits for an answer for 30 seconds and then never calls again, so that a dead
 // connection has to be noticed within a few seconds.
 const (
-	connectTimeout  = 5 * time.Second
+	connectTimeout  = 3 * time.Second
 	reconnectWait   = 500 * time.Millisecond
 	reconnectJitter = 500 * time.Millisecond
 	pingInterval    = 5 * time.Second

@@ -69,8 +69,7 @@ func TestHalfOpenConnection(t *testing.T) {
 	p.Set(rig.Hold)
 	b.refused(r.Sender, "task_held", "broker-unavailable", 3*time.Second)
 	b.must(r.AwaitNotReady(b.ctx, "no connection"))
-	// Known to be away, nobody has to wait for it.
-	b.refused(r.Sender, "task_away", "broker-unavailable", time.Second)
+	b.refused(r.Sender, "task_away", "broker-unavailable", 3*time.Second)
 	p.Set(rig.Refuse) // and with it all that was held is lost
 	p.Set(rig.Pass)
 	_, err := r.AwaitMessage(b.ctx, "connected to the broker again")

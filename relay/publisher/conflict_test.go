@@ -231,12 +231,13 @@ func TestPermissionToReadIsTakenAway(t *testing.T) {
 	}
 	t.Cleanup(b.Stop)
 	b.mustStore(t, result("task_1", "success", `{"a":1}`), first)
-	back := b.broker.Conn().StatusChanged(nats.CONNECTED)
+	away := b.broker.Conn().StatusChanged(nats.RECONNECTING)
 	options.Port = portOf(s)
 	natstest.Stop(s)
+	<-away
 	options.Users = users(t, "$JS.API.DIRECT.GET.>").Users
 	natstest.Start(t, options)
-	<-back
+	b.awaitConnection(t)
 	b.mustStore(t, result("task_1", "failed", ""), duplicate(false))
 }
 

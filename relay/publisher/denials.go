@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // DeniedError says that the broker's permissions keep a subject from this user.
@@ -27,8 +28,8 @@ func (e *DeniedError) Error() string {
 type denials struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
-	denied  map[string]bool // and not allowed again since, as far as is known
-	any     atomic.Bool     // there is something in denied
+	denied  map[string]time.Time // when, and not allowed again since as far as is known
+	any     atomic.Bool          // there is something in denied
 }
 
 // of is closed when the next message to a subject is denied.
@@ -38,7 +39,7 @@ func (d *denials) of(subject string) <-chan struct{} {
 	c := d.waiting[subject]
 	if c == nil {
 		if d.waiting == nil {
-			d.waiting, d.denied = make(map[string]chan struct{}), make(map[string]bool)
+			d.waiting, d.denied = make(map[string]chan struct{}), make(map[string]time.Time)
 		}
 		c = make(chan struct{})
 		d.waiting[subject] = c
@@ -51,7 +52,7 @@ func (d *denials) add(subject string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c := d.waiting[subject]; c != nil {
-		d.denied[subject] = true
+		d.denied[subject] = time.Now()
 		d.any.Store(true)
 		delete(d.waiting, subject)
 		close(c)
@@ -77,11 +78,17 @@ func (d *denials) forget() {
 	d.any.Store(false)
 }
 
+// deniedFor is how long a subject counts as denied when nothing more is heard of
+// it: a permission that is given back is not told.
+const deniedFor = 10 * time.Second
+
 // events are the denied subjects of messages, and not of questions.
 func (d *denials) events() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(d.denied)), func(s string) bool { return strings.HasPrefix(s, "$") })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(d.denied)), func(s string) bool {
+		return strings.HasPrefix(s, "$") || time.Since(d.denied[s]) > deniedFor
+	})
 }
 
 // asking ends ctx with a [DeniedError] when a question to a subject is denied.

@@ -23,7 +23,8 @@ const (
 
 // streamsState is what the last look at the streams said.
 type streamsState struct {
-	err error // nil: they are there and take what the relay sends
+	at  time.Time // when it began
+	err error     // nil: they are there and take what the relay sends
 	// events is the stream of the events once it has been found, and unreadable
 	// says why this user may not read it, if so.
 	events     jetstream.Stream
@@ -76,10 +77,11 @@ func (p *Publisher) Ready() error {
 	return nil
 }
 
-// unfit is what makes a stream unusable until somebody changes it, or nil.
-func (p *Publisher) unfit(stream string) *UnfitError {
+// unfit is what makes a stream unusable until somebody changes it, or nil if
+// that has not been found out since a time.
+func (p *Publisher) unfit(stream string, since time.Time) *UnfitError {
 	var unfit *UnfitError
-	if errors.As(p.streams.Load().err, &unfit) && unfit.Stream == stream {
+	if state := p.streams.Load(); state.at.After(since) && errors.As(state.err, &unfit) && unfit.Stream == stream {
 		return unfit
 	}
 	return nil
@@ -139,7 +141,7 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	// meanwhile is not fought over.
 	before := p.streams.Load()
 	settle := before.err != nil
-	now := streamsState{events: before.events, unreadable: before.unreadable}
+	now := streamsState{at: time.Now(), events: before.events, unreadable: before.unreadable}
 	now.err = func() error {
 		l, ok := p.connection()
 		if !ok {

@@ -18,10 +18,17 @@ type link struct {
 	js   jetstream.JetStream
 }
 
-// connection is the one to the broker, if there is one now.
+// connection is the one to the broker, if there is one now. The client is not
+// asked: while it connects, it answers no question for some seconds.
 func (p *Publisher) connection() (*link, bool) {
 	l := p.link.Load()
-	return l, l != nil && l.conn.IsConnected()
+	return l, l != nil && p.lost.Load() == nil
+}
+
+// IsConnected reports whether there is a connection to the broker.
+func (p *Publisher) IsConnected() bool {
+	_, ok := p.connection()
+	return ok
 }
 
 // isBackSoon reports whether the connection may soon be there again.

@@ -89,36 +89,53 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 		return event.Receipt{}, outOfTime(event.BrokerUnavailable, errors.New("the broker is busy with those before it"))
 	}
 	defer p.bytesOut.Release(size)
-	return p.Send(msg).Receipt(ctx)
+	s := &sending{p: p, msg: msg, start: time.Now()}
+	s.sendAside()
+	return s.Receipt(ctx)
 }
 
 // sending is a message on its way to the broker.
 type sending struct {
-	p      *Publisher
-	msg    event.Message
-	start  time.Time
+	p     *Publisher
+	msg   event.Message
+	start time.Time
+	try   *try
+}
+
+// try is one try to publish it.
+type try struct {
+	sent   chan struct{} // closed when the connection has it, and the fields below are set
 	ack    jetstream.PubAckFuture
 	denied <-chan struct{}
-	err    error // of handing it to the connection
+	err    error
 }
 
 // Send hands a message to the broker and does not wait. Messages that are sent
 // one after the other are stored in this order, unless one of them is refused.
 func (p *Publisher) Send(msg event.Message) event.Sending {
-	s := &sending{p: p, msg: msg, start: time.Now()}
-	s.send()
+	s := &sending{p: p, msg: msg, start: time.Now(), try: &try{sent: make(chan struct{})}}
+	s.try.send(p, msg)
 	return s
 }
 
-func (s *sending) send() {
+// sendAside does so beside whoever waits for the receipt: a connection that is
+// stalled, or just being made, can hold up a sender for some seconds.
+func (s *sending) sendAside() {
+	t := &try{sent: make(chan struct{})}
+	s.try = t
+	go t.send(s.p, s.msg)
+}
+
+func (t *try) send(p *Publisher, msg event.Message) {
+	defer close(t.sent)
 	// What is sent while disconnected would wait out its time.
-	l, ok := s.p.connection()
+	l, ok := p.connection()
 	if !ok {
-		s.err = nats.ErrDisconnected
+		t.err = nats.ErrDisconnected
 		return
 	}
-	s.denied = s.p.denials.of(s.msg.Subject)
-	s.ack, s.err = l.js.PublishMsgAsync(natsMsg(s.msg), jetstream.WithRetryAttempts(0))
+	t.denied = p.denials.of(msg.Subject)
+	t.ack, t.err = l.js.PublishMsgAsync(natsMsg(msg), jetstream.WithRetryAttempts(0))
 }
 
 // Receipt is what Store returns for a message that has been sent.
@@ -138,30 +155,36 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 			cause = err
 		}
 		p.checkSoon() // so that readiness tells what senders are told
-		reason, again := p.classify(s.msg.Subject, cause)
+		reason, again := p.classify(s.msg.Subject, s.start, cause)
 		if reason == event.StreamFull {
 			p.full.Store(new(time.Now()))
 		}
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
 		}
-		unanswered = unanswered || s.err == nil && !isAnswer(err)
+		unanswered = unanswered || mayBeStored(err)
 		// Many webhooks that fail together should not come back together.
 		if !sleep(ctx, backoff/2+rand.N(backoff)) {
-			reason, _ = p.classify(s.msg.Subject, cause) // more may be known by now
+			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 			return event.Receipt{}, outOfTime(reason, cause)
 		}
-		s.send()
+		s.sendAside()
 	}
 }
 
 // wait returns the broker's word on one try.
 func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
-	if s.err != nil {
-		return nil, s.err
+	t := s.try
+	select {
+	case <-t.sent:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the connection to the broker is stalled: %w", context.Cause(ctx))
+	}
+	if t.err != nil {
+		return nil, &notSentError{t.err}
 	}
 	select {
-	case ack := <-s.ack.Ok():
+	case ack := <-t.ack.Ok():
 		s.p.denials.lift(s.msg.Subject)
 		s.p.full.Store(nil)
 		// Another stream that takes the subject is not what a 200 means. Asking the
@@ -171,9 +194,9 @@ func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
 			return nil, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 		}
 		return ack, nil
-	case err := <-s.ack.Err():
+	case err := <-t.ack.Err():
 		return nil, err
-	case <-s.denied:
+	case <-t.denied:
 		return nil, &DeniedError{s.msg.Subject}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))

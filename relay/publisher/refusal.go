@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,9 +28,9 @@ const (
 	codeTooManyRequests        jetstream.ErrorCode = 10167
 )
 
-// classify says what an error of a try to publish to a subject means, and
-// whether another try can help.
-func (p *Publisher) classify(subject string, err error) (reason event.Reason, again bool) {
+// classify says what the error of a message means that was first sent at a time,
+// and whether another try can help.
+func (p *Publisher) classify(subject string, sent time.Time, err error) (reason event.Reason, again bool) {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
@@ -55,7 +56,7 @@ func (p *Publisher) classify(subject string, err error) (reason event.Reason, ag
 		return event.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
-		switch unfit := p.unfit(p.streamOf(subject)); {
+		switch unfit := p.unfit(p.streamOf(subject), sent); {
 		case unfit == nil:
 			return event.BrokerUnavailable, true
 		case unfit.Missing:
@@ -76,12 +77,21 @@ func (p *Publisher) classify(subject string, err error) (reason event.Reason, ag
 	}
 }
 
-// isAnswer reports whether an error is the broker's word that it has not stored
-// the message.
-func isAnswer(err error) bool {
-	var api *jetstream.APIError
-	var denied *DeniedError
-	return errors.As(err, &api) || errors.As(err, &denied) || errors.Is(err, jetstream.ErrNoStreamResponse)
+// notSentError is that of a message that the connection did not take.
+type notSentError struct{ error }
+
+// Unwrap is the cause.
+func (e *notSentError) Unwrap() error { return e.error }
+
+// mayBeStored reports whether a try that ended with an error may have stored the
+// message all the same: it was sent, and the broker has not said no.
+func mayBeStored(err error) bool {
+	var (
+		notSent *notSentError
+		api     *jetstream.APIError
+		denied  *DeniedError
+	)
+	return !errors.As(err, &notSent) && !errors.As(err, &api) && !errors.As(err, &denied) && !errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // outOfTime is the refusal when no further try fits.

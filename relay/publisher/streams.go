@@ -75,6 +75,10 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.Str
 			return nil, refusedConfig("change", want, err)
 		}
 	}
+	// A server that is left over still describes a stream that cannot store.
+	if cluster := stream.CachedInfo().Cluster; cluster != nil && cluster.Leader == "" {
+		return nil, fmt.Errorf("the stream %s has no leader: too few of its %d servers are there", want.Name, stream.CachedInfo().Config.Replicas)
+	}
 	return stream, p.fits(stream.CachedInfo().Config, want, l.conn.MaxPayload())
 }
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -187,15 +186,10 @@ func TestBrokerThatComesLater(t *testing.T) {
 	if b.Ready() == nil {
 		t.Error("ready without a broker")
 	}
-	connected := b.broker.Conn().StatusChanged(nats.CONNECTED)
 	options.Port = port
 	natstest.Start(t, options)
+	b.awaitConnection(t)
 	ctx := within(t, 30*time.Second)
-	select {
-	case <-connected:
-	case <-ctx.Done():
-		t.Fatal("never connected")
-	}
 	// Store tries again while a stream is missing, so it waits for both to be made.
 	rejected := message("digest")
 	rejected.Subject = "apixo.quarantine.rejected"
