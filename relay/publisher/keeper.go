@@ -34,6 +34,10 @@ type streamsState struct {
 // Start brings the streams in order by the policy, and looks after them until
 // Stop. A broker that is away is waited for; an *UnfitError is returned.
 func (p *Publisher) Start(ctx context.Context) error {
+	select {
+	case <-p.arrived: // which this first look is for
+	default:
+	}
 	err := p.checkStreams(ctx)
 	var unfit *UnfitError
 	if errors.As(err, &unfit) {
