@@ -39,8 +39,8 @@ Settings, all of them environment variables:
   # behind a proxy that ends TLS, with a secret in the callback URL
   RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16) RELAY_LISTEN_ADDR=:8720 apixo-relay serve
 
-  # with an external cluster
-  NATS_URL=nats://nats-1:4222,nats://nats-2:4222 NATS_CREDS=/etc/relay.creds RELAY_STREAM_REPLICAS=3 apixo-relay serve`,
+  # with an external cluster, and an outbox for when it is away
+  NATS_URL=nats://nats-1:4222,nats://nats-2:4222 NATS_CREDS=/etc/relay.creds RELAY_STREAM_REPLICAS=3 RELAY_OUTBOX=true apixo-relay serve`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(w.environ)
@@ -132,6 +132,9 @@ func welcome(w io.Writer, format telemetry.Format, log *slog.Logger, cfg config.
 		if brokerURL == "" {
 			brokerURL = config.RedactURLs(cfg.NATS.URL)
 			kind = "external, not reached yet"
+		}
+		if cfg.Outbox.Enabled {
+			kind += ", with an outbox in " + cfg.Embedded.DataDir
 		}
 	}
 	admin := "off"

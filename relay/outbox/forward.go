@@ -16,7 +16,7 @@ const (
 	consumer = "forwarder"
 	// window is how many entries are on their way to the broker at once: enough
 	// for its round trip not to count, and a bound on the memory that it takes.
-	window = 64
+	window = 128
 	// ackWait is how long an entry may be held before the outbox hands it out
 	// again: longer than a broker is usually away. Handing out twice does no harm.
 	ackWait = time.Hour
@@ -113,7 +113,7 @@ func (o *Outbox) next() (batch []entry, err error) {
 		if err != nil {
 			// A fault of the relay's own: the entry stays, for a relay that is mended.
 			o.log.Error("a webhook in the outbox cannot be made a message", "error", err)
-			_ = in.NakWithDelay(asideFor)
+			o.setAside(in)
 			continue
 		}
 		batch = append(batch, entry{msg, in})
@@ -175,35 +175,66 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 			stored = append(stored, e)
 		case ofItself(err):
 			o.log.Error("the broker refuses a webhook from the outbox; it stays there and is tried again", "id", e.msg.ID, "in", asideFor, "error", err)
-			_ = e.in.NakWithDelay(asideFor)
+			o.setAside(e.in)
 		default:
 			left, refused = append(left, e), err
 		}
 	}
-	o.remove(ctx, stored)
+	o.remove(ctx, stored, len(stored) == len(batch))
 	if refused != nil && stopping.Err() == nil && o.broker.Ready() == nil { // else readiness tells
 		o.log.Warn("the broker does not take webhooks from the outbox; they are tried again", "messages", len(left), "error", refused)
 	}
 	return left
 }
 
-// remove takes entries out of the outbox. One whose removal is lost is
-// forwarded again, and is a duplicate.
-func (o *Outbox) remove(ctx context.Context, entries []entry) {
-	var err error
-	for i, e := range entries {
-		if i < len(entries)-1 {
-			err = errors.Join(err, e.in.Ack())
-		} else {
-			err = errors.Join(err, e.in.DoubleAck(ctx)) // after which the others are gone too
+// setAside lets the others pass an entry.
+func (o *Outbox) setAside(in jetstream.Msg) {
+	o.aside++
+	_ = in.NakWithDelay(asideFor) // lost, it comes after ackWait
+}
+
+// remove takes entries out of the outbox. One whose removal is lost with the
+// process is forwarded again, and is a duplicate.
+func (o *Outbox) remove(ctx context.Context, entries []entry, all bool) {
+	if len(entries) == 0 {
+		return
+	}
+	for {
+		err := o.tryToRemove(ctx, entries, all)
+		if err == nil {
+			break
+		}
+		o.log.Warn("forwarded webhooks could not be removed from the outbox", "messages", len(entries), "error", err)
+		if !sleep(ctx, minBackoff) {
+			break
 		}
 	}
-	if err != nil {
-		o.log.Warn("forwarded webhooks could not be removed from the outbox", "messages", len(entries), "error", err)
-	}
-	if n := int64(len(entries)); n > 0 && o.waiting.Add(-n) == 0 {
+	if n := int64(len(entries)); o.waiting.Add(-n) == 0 {
 		o.log.Info("the outbox is empty: all webhooks in it have been forwarded")
 	}
+}
+
+func (o *Outbox) tryToRemove(ctx context.Context, entries []entry, all bool) error {
+	if all && o.aside == 0 {
+		// Nothing older is left, so that all can go at once, with one fsync instead
+		// of one for each.
+		return o.purge(ctx, entries[len(entries)-1])
+	}
+	for _, e := range entries {
+		if err := e.in.DoubleAck(ctx); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+			return err
+		}
+	}
+	return nil
+}
+
+// purge removes an entry and all that are older.
+func (o *Outbox) purge(ctx context.Context, last entry) error {
+	metadata, err := last.in.Metadata()
+	if err != nil {
+		return err
+	}
+	return o.stream.Purge(ctx, jetstream.WithPurgeSequence(metadata.Sequence.Stream+1))
 }
 
 // ofItself reports whether the broker refuses one message rather than all.

@@ -58,6 +58,7 @@ type Outbox struct {
 	encoder event.Encoder
 	log     *slog.Logger
 
+	aside   int           // how often the forwarder has set an entry aside
 	waiting atomic.Int64  // entries that the broker has not acknowledged
 	kept    chan struct{} // there is a new one
 	stop    context.CancelFunc

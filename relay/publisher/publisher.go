@@ -89,6 +89,10 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 		return event.Receipt{}, outOfTime(event.BrokerUnavailable, errors.New("the broker is busy with those before it"))
 	}
 	defer p.bytesOut.Release(size)
+	return p.store(ctx, msg)
+}
+
+func (p *Publisher) store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	s := &sending{p: p, msg: msg, start: time.Now()}
 	s.sendAside()
 	return s.Receipt(ctx)
@@ -234,7 +238,7 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *je
 	if err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
-	if _, err = p.Send(conflict).Receipt(ctx); err != nil {
+	if _, err = p.store(ctx, conflict); err != nil {
 		return event.Receipt{}, err
 	}
 	receipt.Conflict = true
