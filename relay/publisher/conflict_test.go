@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,19 +53,31 @@ func (b bench) kept(t *testing.T) (bodies []string) {
 	return bodies
 }
 
-// readers counts what is asked of the stream while a test runs.
-func (b bench) readers(t *testing.T) *atomic.Int64 {
+// reads counts what is asked of the stream from now on.
+func (b bench) reads(t *testing.T) (count func() int) {
 	t.Helper()
-	var reads atomic.Int64
-	sub, err := b.js.Conn().Subscribe("$JS.API.DIRECT.GET.>", func(*nats.Msg) { reads.Add(1) })
+	conn := b.js.Conn()
+	sub, err := conn.SubscribeSync("$JS.API.DIRECT.GET.>")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.js.Conn().Flush(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = sub.Unsubscribe() })
-	return &reads
+	flush := func() {
+		t.Helper()
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush()
+	return func() int {
+		t.Helper()
+		flush() // after which all that was asked before has come
+		n, _, err := sub.Pending()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
 }
 
 var first = event.Receipt{Stream: "APIXO", Sequence: 1}
@@ -111,7 +122,7 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 	one, other := start(t, s), start(t, s)
 	body := result("task_1", "success", `{"a":1}`)
 	one.mustStore(t, body, first)
-	reads := one.readers(t)
+	reads := one.reads(t)
 	storm := func(b bench, body func(i int) string, conflict bool) {
 		t.Helper()
 		var wg sync.WaitGroup
@@ -121,18 +132,26 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 		wg.Wait()
 	}
 	storm(one, func(int) string { return body }, false)
-	if n := reads.Load(); n != 0 {
+	if n := reads(); n != 0 {
 		t.Errorf("%d reads for the repeats of what this relay has just stored", n)
 	}
 	storm(other, func(int) string { return body }, false)
-	if n := reads.Load(); n != 1 {
+	if n := reads(); n != 1 {
 		t.Errorf("%d reads for the repeats of one event", n)
 	}
-	reads.Store(0)
+	reads = one.reads(t)
 	storm(one, func(i int) string { return result("task_1", "success", `{"a":1}`, fmt.Sprintf(`"completeTime":%d`, i)) }, false)
 	storm(one, func(i int) string { return result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)) }, true)
-	if n := reads.Load(); n != 1 {
+	if n := reads(); n != 1 {
 		t.Errorf("%d reads for the mutations of one event", n)
+	}
+	third := start(t, s)
+	reads = one.reads(t)
+	for i := range 20 {
+		third.mustStore(t, result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)), duplicate(true))
+	}
+	if n := reads(); n != 1 {
+		t.Errorf("%d reads for contradictions one after the other", n)
 	}
 	if kept := one.kept(t); len(kept) != 7 {
 		t.Errorf("%d conflicts are kept, want one for each of 7 bodies", len(kept))
@@ -171,14 +190,14 @@ func TestStreamMadeAnewIsNotMistakenForTheOld(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, natstest.Options(t))
 	one, other := start(t, s), start(t, s)
-	old := result("task_1", "success", `{"a":1}`)
-	one.mustStore(t, old, first)
+	one.mustStore(t, result("task_1", "success", `{"a":1}`), first)
+	one.mustStore(t, result("task_1", "success", `{"a":1}`, `"completeTime":1`), duplicate(false)) // so that its outcome is known
 	if err := one.js.DeleteStream(t.Context(), "APIXO"); err != nil {
 		t.Fatal(err)
 	}
-	other.mustStore(t, result("task_2", "success", `{"a":1}`), first)
-	one.mustStore(t, result("task_2", "failed", ""), duplicate(true))
-	one.mustStore(t, result("task_2", "success", `{"a":1}`), duplicate(false))
+	other.mustStore(t, result("task_2", "failed", ""), first)
+	one.mustStore(t, result("task_2", "failed", ""), duplicate(false))
+	one.mustStore(t, result("task_2", "success", `{"a":1}`), duplicate(true))
 }
 
 // users configures a server with users that may do some of what the relay does.
