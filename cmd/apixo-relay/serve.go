@@ -48,9 +48,9 @@ Settings, all of them environment variables:
 				return usageError{err}
 			}
 			// The garbage collector would let the memory grow to twice of what is in
-			// use, or to what GOMEMLIMIT says. The program's own pages do not count.
+			// use, or to what GOMEMLIMIT says.
 			if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-				debug.SetMemoryLimit(cfg.MemoryBound() - programPages)
+				debug.SetMemoryLimit(cfg.MemoryBound() - uncollected)
 			}
 			format := logFormat(cfg.Log.Format, w.stderr)
 			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
@@ -61,8 +61,9 @@ Settings, all of them environment variables:
 	}
 }
 
-// programPages is how much of the program itself is in memory at the most, in bytes.
-const programPages = 40 << 20
+// uncollected is what the garbage collector does not count, in bytes: the pages
+// of the program itself, and how far it can overshoot.
+const uncollected = 140 << 20
 
 // settings lists all variables with their defaults, for the help text.
 func settings() string {

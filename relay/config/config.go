@@ -154,7 +154,7 @@ func (c Config) UsesEmbedded() bool { return c.NATS.URL == "" }
 // the program and the queues of an embedded broker, and for each webhook in
 // flight its body and its message, which can be twice as large.
 func (c Config) MemoryBound() int64 {
-	const program, perWebhook = 200 << 20, 32 << 10
+	const program, perWebhook = 300 << 20, 32 << 10
 	return program + int64(c.Webhooks.MaxInFlight)*(3*c.Webhooks.MaxBodyBytes+perWebhook)
 }
 

@@ -102,8 +102,8 @@ func TestDefaults(t *testing.T) {
 // The README tells how much it is by default.
 func TestMemoryBound(t *testing.T) {
 	t.Parallel()
-	if got := defaults.MemoryBound(); got != 1000<<20 {
-		t.Errorf("%d bytes, the README says 1000 MiB", got)
+	if got := defaults.MemoryBound(); got != 1100<<20 {
+		t.Errorf("%d bytes, the README says 1,100 MiB", got)
 	}
 }
 
