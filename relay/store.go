@@ -42,7 +42,10 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (rec
 	}
 	r.local = local
 	r.onStop("outbox's store", local.Close)
-	r.outbox, err = outbox.Open(ctx, local.Conn(), r.cfg.Outbox, r.cfg.Stream.Dedupe, local.Room, r.publisher, encoder(r.cfg), r.log)
+	r.outbox, err = outbox.Open(ctx, outbox.Settings{
+		Conn: local.Conn(), Room: local.Room, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
+		Broker: r.publisher, Encoder: encoder(r.cfg), Metrics: metrics, Log: r.log,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package schema
 import (
 	"bytes"
 	"crypto/sha256"
+	"math/big"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -72,15 +74,64 @@ func digestOf(b []byte) (d digest) {
 }
 
 // canonical is a result in the one way of writing it that all equal ones share,
-// nil if there is none. Whole numbers keep all their digits.
+// nil if there is none.
 func canonical(v jsontext.Value) []byte {
 	inner, err := unwrap(v)
 	if err != nil {
 		inner = v // of a failed task, where anything may stand
 	}
 	c := jsontext.Value(bytes.Clone(inner))
-	if len(c) == 0 || c.Canonicalize(jsontext.CanonicalizeRawInts(false)) != nil {
+	// RFC 8785 would make numbers doubles, of which many differ in text only.
+	if len(c) == 0 || c.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)) != nil {
 		return inner
 	}
-	return c
+	return canonicalNumbers(c)
+}
+
+// canonicalNumbers rewrites the numbers in a JSON text.
+func canonicalNumbers(text []byte) []byte {
+	dst := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		end := i + 1
+		switch c := text[i]; {
+		case c == '"':
+			for ; text[end] != '"'; end++ {
+				if text[end] == '\\' {
+					end++
+				}
+			}
+			end++
+			dst = append(dst, text[i:end]...)
+		case c == '-' || c >= '0' && c <= '9':
+			for end < len(text) && bytes.IndexByte([]byte("0123456789+-.eE"), text[end]) >= 0 {
+				end++
+			}
+			dst = appendDecimal(dst, string(text[i:end]))
+		default:
+			dst = append(dst, c)
+		}
+		i = end
+	}
+	return dst
+}
+
+// appendDecimal writes a JSON number by its value: its digits as a whole number
+// without zeros at either end, and the power of ten that they are multiplied by.
+func appendDecimal(dst []byte, number string) []byte {
+	mantissa, power, _ := strings.Cut(strings.ToLower(number), "e")
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return append(dst, '0')
+	}
+	exponent := new(big.Int)
+	exponent.SetString(strings.TrimPrefix(power, "+"), 10) // stays 0 without one
+	trimmed := strings.TrimRight(digits, "0")
+	exponent.Add(exponent, big.NewInt(int64(len(digits)-len(trimmed)-len(fraction))))
+	if negative {
+		dst = append(dst, '-')
+	}
+	dst = append(append(dst, trimmed...), 'e')
+	return exponent.Append(dst, 10)
 }

@@ -74,3 +74,35 @@ func TestOutcomeOfWhatIsNoTask(t *testing.T) {
 		}
 	}
 }
+
+// Numbers are compared as decimals, to the last digit and in any spelling.
+func TestNumbersInOutcomes(t *testing.T) {
+	t.Parallel()
+	seed := func(number string) schema.Outcome {
+		return outcome(t, `{"taskId":"a","state":"success","resultJson":{"a-1":"1.0 \\\" 2.0","seed":[`+number+`]}}`)
+	}
+	for _, equal := range [][]string{
+		{"0", "-0", "0.0", "0e5", "-0.00E-3"},
+		{"1", "1.0", "1e0", "10e-1", "0.1E+1", "100000e-5"},
+		{"0.1", "0.10", "1e-1"},
+		{"-25", "-2.5e1", "-250E-1"},
+		{"9007199254740993", "9007199254740993.0", "9.007199254740993e15", "90071992547409930e-1"},
+		{"1e30", "1000000000000000000000000000000"},
+		{"1e400", "10e399"},
+		{"1e99999999999999999999", "10e99999999999999999998"},
+	} {
+		for _, other := range equal[1:] {
+			if seed(equal[0]) != seed(other) {
+				t.Errorf("%s and %s are taken for different", equal[0], other)
+			}
+		}
+	}
+	for _, different := range [][2]string{
+		{"0.3", "0.30000000000000001"}, {"0.12345678901234567890", "0.12345678901234567891"},
+		{"9007199254740993.5", "9007199254740993.25"}, {"1e400", "1e401"}, {"1", "-1"}, {"1", "10"}, {"12", "1.2"}, {"1,2", "12"},
+	} {
+		if seed(different[0]) == seed(different[1]) {
+			t.Errorf("%s and %s are taken for equal", different[0], different[1])
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 const (
@@ -68,9 +69,9 @@ func (o *Outbox) Stop() {
 // forwardAll takes entries in their order, a window at a time.
 func (o *Outbox) forwardAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		batch, err := o.next()
+		batch, err := o.next(window)
 		if err != nil {
-			o.log.Error("the outbox cannot be read; it is tried again", "error", err)
+			o.Log.Error("the outbox cannot be read; it is tried again", "error", err)
 			sleep(ctx, maxBackoff)
 			continue
 		}
@@ -102,18 +103,17 @@ type entry struct {
 	in  jetstream.Msg
 }
 
-// next takes what there is, up to a window.
-func (o *Outbox) next() (batch []entry, err error) {
-	fetched, err := o.entries.FetchNoWait(window)
+// next takes what there is, up to so many.
+func (o *Outbox) next(most int) (batch []entry, err error) {
+	fetched, err := o.entries.FetchNoWait(most)
 	if err != nil {
 		return nil, err
 	}
 	for in := range fetched.Messages() {
-		msg, _, err := o.encoder.Message(deliveryOf(in.Headers(), in.Data()))
+		msg, _, err := o.Encoder.Message(deliveryOf(in.Headers(), in.Data()))
 		if err != nil {
 			// A fault of the relay's own: the entry stays, for a relay that is mended.
-			o.log.Error("a webhook in the outbox cannot be made a message", "error", err)
-			o.setAside(in)
+			o.setAside(entry{in: in}, err)
 			continue
 		}
 		batch = append(batch, entry{msg, in})
@@ -133,18 +133,26 @@ func (o *Outbox) forward(ctx context.Context, batch []entry) {
 		if len(left) < len(batch) {
 			backoff = minBackoff
 		}
-		batch = left
 		o.await(ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
+		batch = left
+		// Those behind them show whether the broker refuses these or all.
+		if room := window - len(batch); room > 0 {
+			more, err := o.next(room)
+			if err != nil {
+				o.Log.Error("the outbox cannot be read; it is tried again", "error", err)
+			}
+			batch = append(batch, more...)
+		}
 	}
 }
 
 // await waits before the next try: for a broker that is ready, since it often
 // says when, but not for ever, since it may store what it says it would not.
 func (o *Outbox) await(ctx context.Context, backoff time.Duration) {
-	ready := o.broker.Ready() == nil
+	ready := o.Broker.Ready() == nil
 	for waited := time.Duration(0); waited < backoff || !ready && waited < maxBackoff; waited += readyInterval {
-		if !sleep(ctx, readyInterval) || !ready && o.broker.Ready() == nil {
+		if !sleep(ctx, readyInterval) || !ready && o.Broker.Ready() == nil {
 			return
 		}
 	}
@@ -161,40 +169,64 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 	defer context.AfterFunc(stopping, func() { time.AfterFunc(stopGrace, cancel) })()
 	sendings := make([]event.Sending, len(batch))
 	for i, e := range batch {
-		sendings[i] = o.broker.Send(e.msg)
+		sendings[i] = o.Broker.Send(e.msg)
 	}
-	var refused error
-	var stored []entry
+	var stored, refused []entry // refused may be for what they are
+	var cause error
 	for i, e := range batch {
 		receipt, err := sendings[i].Receipt(ctx)
 		switch {
 		case err == nil:
-			if receipt.Conflict {
-				o.log.Warn("a webhook from the outbox contradicts the event that is stored for its task; it is in the quarantine", "taskId", e.msg.ID, "stream", receipt.Stream, "sequence", receipt.Sequence)
-			}
+			o.forwarded(e, receipt)
 			stored = append(stored, e)
-		case ofItself(err):
-			o.log.Error("the broker refuses a webhook from the outbox; it stays there and is tried again", "id", e.msg.ID, "in", asideFor, "error", err)
-			o.setAside(e.in)
+		case reasonOf(err) == event.TooLarge:
+			o.setAside(e, err)
+		case reasonOf(err) == event.BrokerError:
+			refused, cause = append(refused, e), err
+			left = append(left, e)
 		default:
-			left, refused = append(left, e), err
+			left, cause = append(left, e), err
 		}
 	}
-	o.remove(ctx, stored, len(stored) == len(batch))
-	if refused != nil && stopping.Err() == nil && o.broker.Ready() == nil { // else readiness tells
-		o.log.Warn("the broker does not take webhooks from the outbox; they are tried again", "messages", len(left), "error", refused)
+	if len(stored) > 0 && len(refused) > 0 && len(refused) == len(left) {
+		// The broker takes others.
+		for _, e := range refused {
+			o.setAside(e, cause)
+		}
+		left = nil
+	}
+	o.remove(stopping, stored, len(stored) == len(batch))
+	if len(left) > 0 && stopping.Err() == nil && o.Broker.Ready() == nil { // else readiness tells
+		o.Log.Warn("the broker does not take webhooks from the outbox; they are tried again", "messages", len(left), "error", cause)
 	}
 	return left
 }
 
-// setAside lets the others pass an entry.
-func (o *Outbox) setAside(in jetstream.Msg) {
-	o.aside++
-	_ = in.NakWithDelay(asideFor) // lost, it comes after ackWait
+// forwarded tells what became of a webhook that was answered long ago.
+func (o *Outbox) forwarded(e entry, receipt event.Receipt) {
+	outcome := telemetry.Published
+	switch {
+	case receipt.Conflict:
+		outcome = telemetry.Conflict
+		o.Log.Warn("a webhook from the outbox contradicts the event that is stored for its task; it is in the quarantine", "taskId", e.msg.ID, "stream", receipt.Stream, "sequence", receipt.Sequence)
+	case receipt.Duplicate:
+		outcome = telemetry.Duplicate
+	case e.msg.Task == nil:
+		outcome = telemetry.Quarantined
+	}
+	o.Metrics.Forwarded(outcome)
 }
 
-// remove takes entries out of the outbox. One whose removal is lost with the
-// process is forwarded again, and is a duplicate.
+// setAside lets the others pass an entry.
+func (o *Outbox) setAside(e entry, why error) {
+	o.Log.Error("a webhook in the outbox is set aside; it stays there and is tried again", "id", e.msg.ID, "in", asideFor, "error", why)
+	o.aside++
+	_ = e.in.NakWithDelay(asideFor) // lost, it comes after ackWait
+}
+
+// remove takes entries out of the outbox, and does not go on before they are
+// gone: later they could be forwarded again when the broker has forgotten them.
+// Those whose removal is lost with the process are, and are duplicates.
 func (o *Outbox) remove(ctx context.Context, entries []entry, all bool) {
 	if len(entries) == 0 {
 		return
@@ -204,17 +236,20 @@ func (o *Outbox) remove(ctx context.Context, entries []entry, all bool) {
 		if err == nil {
 			break
 		}
-		o.log.Warn("forwarded webhooks could not be removed from the outbox", "messages", len(entries), "error", err)
 		if !sleep(ctx, minBackoff) {
-			break
+			return
 		}
+		o.Log.Warn("forwarded webhooks could not be removed from the outbox; it is tried again", "messages", len(entries), "error", err)
 	}
 	if n := int64(len(entries)); o.waiting.Add(-n) == 0 {
-		o.log.Info("the outbox is empty: all webhooks in it have been forwarded")
+		o.Log.Info("the outbox is empty: all webhooks in it have been forwarded")
 	}
 }
 
 func (o *Outbox) tryToRemove(ctx context.Context, entries []entry, all bool) error {
+	// Also when the relay is stopping: what is removed now is not forwarded again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	defer cancel()
 	if all && o.aside == 0 {
 		// Nothing older is left, so that all can go at once, with one fsync instead
 		// of one for each.
@@ -237,13 +272,13 @@ func (o *Outbox) purge(ctx context.Context, last entry) error {
 	return o.stream.Purge(ctx, jetstream.WithPurgeSequence(metadata.Sequence.Stream+1))
 }
 
-// ofItself reports whether the broker refuses one message rather than all.
-func ofItself(err error) bool {
+// reasonOf is why the broker refused, or empty if it did not say.
+func reasonOf(err error) event.Reason {
 	var refusal *event.Refusal
 	if !errors.As(err, &refusal) {
-		return false
+		return ""
 	}
-	return refusal.Reason == event.TooLarge || refusal.Reason == event.BrokerError
+	return refusal.Reason
 }
 
 // report tells in the log what waits, while something does.
@@ -257,7 +292,7 @@ func (o *Outbox) report(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if s := o.State(); s.Messages > 0 {
-			o.log.Warn("webhooks wait in the outbox", "messages", s.Messages, "bytes", s.Bytes, "oldest", s.Age)
+			o.Log.Warn("webhooks wait in the outbox", "messages", s.Messages, "bytes", s.Bytes, "oldest", s.Age)
 		}
 	}
 }

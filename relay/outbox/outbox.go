@@ -19,8 +19,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 const (
@@ -46,17 +46,29 @@ type Broker interface {
 	Ready() error
 }
 
+// Settings are what an outbox works with.
+type Settings struct {
+	// Conn is a connection to a server of the outbox's own, and Room nil while that
+	// has space on its disk.
+	Conn *nats.Conn
+	Room func() error
+	// CapacityBytes bounds what is kept, Window is how long ids are remembered.
+	CapacityBytes int64
+	Window        time.Duration
+	// Broker is where everything goes in the end, Encoder makes messages for it.
+	Broker  Broker
+	Encoder event.Encoder
+	Metrics *telemetry.Metrics
+	Log     *slog.Logger
+}
+
 // Outbox is a store that takes messages also while the broker is away. It may
 // be used by many goroutines.
 type Outbox struct {
+	Settings
 	js      jetstream.JetStream
 	stream  jetstream.Stream
 	entries jetstream.Consumer
-	cfg     config.Outbox
-	broker  Broker
-	room    func() error
-	encoder event.Encoder
-	log     *slog.Logger
 
 	aside   int           // how often the forwarder has set an entry aside
 	waiting atomic.Int64  // entries that the broker has not acknowledged
@@ -65,26 +77,23 @@ type Outbox struct {
 	done    sync.WaitGroup
 }
 
-// Open makes or finds the outbox over a connection to a server of its own.
-// What it holds of an earlier run is forwarded once Start is called.
-//
-// The window is how long ids are remembered, and room is nil while there is
-// space for more on the disk.
-func Open(ctx context.Context, conn *nats.Conn, cfg config.Outbox, window time.Duration, room func() error, broker Broker, encoder event.Encoder, log *slog.Logger) (*Outbox, error) {
-	js, err := jetstream.New(conn)
+// Open makes or finds the outbox. What it holds of an earlier run is forwarded
+// once Start is called.
+func Open(ctx context.Context, settings Settings) (*Outbox, error) {
+	js, err := jetstream.New(settings.Conn)
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
 	}
-	o := &Outbox{js: js, cfg: cfg, broker: broker, room: room, encoder: encoder, log: log, kept: make(chan struct{}, 1)}
+	o := &Outbox{Settings: settings, js: js, kept: make(chan struct{}, 1)}
 	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        Stream,
 		Description: "Webhooks on their way to a broker that was away.",
 		Subjects:    []string{subject},
 		Retention:   jetstream.WorkQueuePolicy,
 		Storage:     jetstream.FileStorage,
-		MaxBytes:    cfg.CapacityBytes,
+		MaxBytes:    o.CapacityBytes,
 		Discard:     jetstream.DiscardNew, // dropping the oldest would break what a 200 promised
-		Duplicates:  window,
+		Duplicates:  o.Window,
 		AllowDirect: true,
 	})
 	if err != nil {
@@ -92,7 +101,7 @@ func Open(ctx context.Context, conn *nats.Conn, cfg config.Outbox, window time.D
 	}
 	o.waiting.Store(int64(o.stream.CachedInfo().State.Msgs))
 	if n := o.waiting.Load(); n > 0 {
-		log.Info("webhooks wait in the outbox from an earlier run", "messages", n, "bytes", o.stream.CachedInfo().State.Bytes)
+		o.Log.Info("webhooks wait in the outbox from an earlier run", "messages", n, "bytes", o.stream.CachedInfo().State.Bytes)
 	}
 	return o, nil
 }
@@ -113,9 +122,9 @@ func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, e
 	if err == nil {
 		return receipt, nil
 	}
-	if direct == nil && o.broker.Ready() == nil {
+	if direct == nil && o.Broker.Ready() == nil {
 		// The outbox takes no more, but the broker is back.
-		return o.broker.Store(ctx, msg)
+		return o.Broker.Store(ctx, msg)
 	}
 	return receipt, err
 }
@@ -128,7 +137,7 @@ func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Re
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return o.broker.Store(ctx, msg)
+	return o.Broker.Store(ctx, msg)
 }
 
 // keep stores a delivery in the outbox, or says that it is there.
@@ -136,7 +145,13 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	// A relay that is shutting down gives up on the broker, not on the webhook.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 	defer cancel()
-	receipt, err := o.put(ctx, msg.ID, msg.Delivery, direct)
+	// Ids of different kinds must not meet, whatever a sender calls its tasks: none
+	// of them has a slash in it.
+	kind := "task/"
+	if msg.Task == nil {
+		kind = "rejected/"
+	}
+	receipt, err := o.put(ctx, kind+msg.ID, msg.Delivery, direct)
 	if err != nil || !receipt.Duplicate || msg.Task == nil {
 		return receipt, err
 	}
@@ -146,7 +161,7 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	if err == nil && !contradicts(msg.Delivery, first) {
 		return receipt, nil
 	}
-	if _, err := o.put(ctx, msg.ID+":"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
+	if _, err := o.put(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
 		return event.Receipt{}, err
 	}
 	receipt.Conflict = err == nil
@@ -155,7 +170,7 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 
 // put stores an entry under an id.
 func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
-	if err := o.room(); err != nil {
+	if err := o.Room(); err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
 	}
 	ack, err := o.js.PublishMsg(ctx, entryOf(d), jetstream.WithMsgID(id), jetstream.WithExpectStream(Stream))
@@ -164,7 +179,7 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 	}
 	if !ack.Duplicate {
 		if o.waiting.Add(1) == 1 {
-			o.log.Warn("webhooks are being kept in the outbox", "error", direct)
+			o.Log.Warn("webhooks are being kept in the outbox", "error", direct)
 		}
 		select {
 		case o.kept <- struct{}{}:
@@ -235,23 +250,23 @@ func (o *Outbox) State() State {
 
 // Ready is nil if a webhook would be stored now, here or in the broker.
 func (o *Outbox) Ready() error {
-	away := o.broker.Ready()
+	away := o.Broker.Ready()
 	if away == nil {
 		return nil
 	}
-	if err := o.room(); err != nil {
+	if err := o.Room(); err != nil {
 		return errors.Join(away, err)
 	}
 	// Full is what refuses the largest of webhooks: that much may be left over.
-	if s := o.State(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.cfg.CapacityBytes)*99 {
-		return errors.Join(away, fmt.Errorf("the outbox is full: it holds %d webhooks in %d bytes, and RELAY_OUTBOX_MAX_BYTES=%d", s.Messages, s.Bytes, o.cfg.CapacityBytes))
+	if s := o.State(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.CapacityBytes)*99 {
+		return errors.Join(away, fmt.Errorf("the outbox is full: it holds %d webhooks in %d bytes, and RELAY_OUTBOX_MAX_BYTES=%d", s.Messages, s.Bytes, o.CapacityBytes))
 	}
 	return nil
 }
 
 // Notes says in sentences what an operator should know while the relay is ready.
 func (o *Outbox) Notes() (notes []string) {
-	if err := o.broker.Ready(); err != nil {
+	if err := o.Broker.Ready(); err != nil {
 		notes = append(notes, "webhooks are being kept in the outbox: "+err.Error())
 	}
 	if s := o.State(); s.Messages > 0 {

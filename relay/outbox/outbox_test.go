@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,7 @@ var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 type rig struct {
 	*outbox.Outbox
 	external *broker.Broker
+	metrics  *telemetry.Metrics
 	log      *syncBuffer
 	close    func() // in order; may be called more than once
 }
@@ -65,7 +67,9 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
+	metrics := telemetry.NewMetrics("test")
+	r.metrics = metrics
+	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log)
 	r.external.Follow(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -74,7 +78,10 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Outbox, err = outbox.Open(t.Context(), local.Conn(), cfg.Outbox, cfg.Stream.Dedupe, local.Room, p, encoder, log)
+	r.Outbox, err = outbox.Open(t.Context(), outbox.Settings{
+		Conn: local.Conn(), Room: local.Room, CapacityBytes: cfg.Outbox.CapacityBytes, Window: cfg.Stream.Dedupe,
+		Broker: p, Encoder: encoder, Metrics: metrics, Log: log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +265,66 @@ func TestBadBodiesAndConflictsWhileTheBrokerIsAway(t *testing.T) {
 		string(kept[2].Data) != result("task_2", "success") || kept[2].Type != schema.TypeWebhookConflict || count(t, options, "APIXO_QUARANTINE") != 3 {
 		t.Errorf("kept %+v", kept)
 	}
+	w := httptest.NewRecorder()
+	r.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for outcome, n := range map[string]int{"published": 1, "conflict": 2, "quarantined": 1, "duplicate": 0} {
+		if want := fmt.Sprintf("apixo_relay_outbox_forwarded_total{outcome=%q} %d\n", outcome, n); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+}
+
+// A task may be called what the digest of another body is.
+func TestIDsOfDifferentKindsDoNotMeet(t *testing.T) {
+	t.Parallel()
+	options := brokerAt(t)
+	r := open(t, options, t.TempDir())
+	r.mustStore(t, result(delivery("{evil").Digest(), "success"), inOutbox(1))
+	r.mustStore(t, "{evil", inOutbox(2))
+	r.mustStore(t, result(delivery("{more").Digest(), "success"), inOutbox(3))
+	r.mustStore(t, "{more", inOutbox(4))
+	natstest.Start(t, options)
+	r.drained(t)
+	arrive(t, options, "APIXO", 2)
+	if kept := arrive(t, options, "APIXO_QUARANTINE", 2); string(kept[0].Data) != "{evil" || string(kept[1].Data) != "{more" {
+		t.Errorf("kept %+v", kept)
+	}
+}
+
+// A broker that lets nobody publish for a while does not change the order.
+func TestOrderWhenTheBrokerRefusesAll(t *testing.T) {
+	t.Parallel()
+	options := brokerAt(t)
+	users := func(deny ...string) []*server.User {
+		return []*server.User{{Username: "relay", Password: "relay", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: deny}}}}
+	}
+	options.Users = users("apixo.task.>")
+	r := open(t, options, t.TempDir(), "NATS_USER=relay", "NATS_PASSWORD=relay")
+	const n = 200 // more than are forwarded at once
+	for i := range n {
+		r.mustStore(t, result(fmt.Sprintf("task_%d", i), "success"), inOutbox(uint64(i+1)))
+	}
+	s := natstest.Start(t, options)
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(strings.Join(r.Notes(), ""), "does not let this user publish"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is not denied: %q", r.Notes())
+		}
+	}
+	natstest.Stop(s)
+	options.Users = users()
+	natstest.Start(t, options)
+	r.drained(t)
+	js := natstest.JetStream(t, fmt.Sprintf("nats://127.0.0.1:%d", options.Port), nats.UserInfo("relay", "relay"))
+	stream, err := js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		msg, err := stream.GetMsg(t.Context(), uint64(i+1))
+		if want := fmt.Sprintf("task_%d", i); err != nil || msg.Header.Get("Nats-Msg-Id") != want {
+			t.Fatalf("message %d is %v (%v), want %s", i+1, msg, err, want)
+		}
+	}
 }
 
 // A contradiction of what has been forwarded meanwhile is judged by the broker.
@@ -406,7 +473,7 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	limit(2000)
 	large := strings.Replace(result("task_large", "success"), `"state"`, `"more":"`+strings.Repeat("x", 4096)+`","state"`, 1)
 	r.mustStore(t, large, inOutbox(1))
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.log.String(), "from the outbox"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.log.String(), "is set aside"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not forwarded")
 		}

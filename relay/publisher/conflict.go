@@ -195,6 +195,20 @@ func (o *outcomes) put(s slot) {
 	o.table[s.sequence%outcomeSlots] = s
 }
 
+// claim reports whether nothing was known of a stored event: then it can be the
+// caller's own, and nobody else's from now on.
+func (o *outcomes) claim(sequence uint64, id string) bool {
+	mine := slot{sequence: sequence, id: o.hash([]byte(id))}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := &o.table[sequence%outcomeSlots]
+	if s.sequence == mine.sequence && s.id == mine.id {
+		return false
+	}
+	*s = mine
+	return true
+}
+
 func (o *outcomes) find(sequence uint64, id string) (slot, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

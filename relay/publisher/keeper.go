@@ -75,6 +75,9 @@ func (p *Publisher) Ready() error {
 	if full := p.full.Load(); full != nil && time.Since(*full) < recheckGood {
 		return fmt.Errorf("the stream is full: the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
 	}
+	if silent := p.silent.Load(); silent != nil && time.Since(*silent) < recheckGood {
+		return fmt.Errorf("the broker did not acknowledge a message %s ago", time.Since(*silent).Round(time.Second))
+	}
 	if denied := p.denials.events(); len(denied) > 0 {
 		return &DeniedError{strings.Join(denied, ", ")}
 	}
@@ -97,7 +100,7 @@ func (p *Publisher) lookAfterStreams(ctx context.Context) {
 	var looked time.Time
 	for {
 		wait := recheckGood
-		if p.streams.Load().err != nil || p.full.Load() != nil {
+		if p.streams.Load().err != nil || p.full.Load() != nil || p.silent.Load() != nil {
 			wait = recheckBad
 		}
 		timer := time.NewTimer(wait)
@@ -146,6 +149,12 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	before := p.streams.Load()
 	settle := before.err != nil
 	now := streamsState{at: time.Now(), events: before.events, unreadable: before.unreadable}
+	defer func() {
+		// A broker that answers now may have been silent before.
+		if silent := p.silent.Load(); now.err == nil && silent != nil && silent.Before(now.at) {
+			p.silent.CompareAndSwap(silent, nil)
+		}
+	}()
 	now.err = func() error {
 		l, ok := p.connection()
 		if !ok {

@@ -53,8 +53,10 @@ type Publisher struct {
 	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
 	streams atomic.Pointer[streamsState]
 	denials denials
-	full    atomic.Pointer[time.Time] // when a message was refused for that; nil since one was stored
-	stored  *outcomes
+	// When a message was refused for want of room, and when one was not answered;
+	// nil since one was stored.
+	full, silent atomic.Pointer[time.Time]
+	stored       *outcomes
 	// bytesOut are the bytes that are with the broker and not yet stored.
 	bytesOut *semaphore.Weighted
 	arrived  chan struct{} // a connection
@@ -151,12 +153,14 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		ack, err := s.wait(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
-			receipt, err := p.acknowledged(ctx, s.msg, ack)
-			receipt.Duplicate = receipt.Duplicate && (receipt.Conflict || !unanswered)
-			return receipt, err
+			return p.acknowledged(ctx, s.msg, ack, unanswered)
 		}
 		if ctx.Err() == nil || cause == nil {
 			cause = err
+		}
+		if mayBeStored(err) {
+			unanswered = true
+			p.silent.Store(new(time.Now()))
 		}
 		p.checkSoon() // so that readiness tells what senders are told
 		reason, again := p.classify(s.msg.Subject, s.start, cause)
@@ -166,7 +170,6 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		if !again {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
 		}
-		unanswered = unanswered || mayBeStored(err)
 		// Many webhooks that fail together should not come back together.
 		if !sleep(ctx, backoff/2+rand.N(backoff)) {
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
@@ -191,6 +194,7 @@ func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
 	case ack := <-t.ack.Ok():
 		s.p.denials.lift(s.msg.Subject)
 		s.p.full.Store(nil)
+		s.p.silent.Store(nil)
 		// Another stream that takes the subject is not what a 200 means. Asking the
 		// broker to check it would leave a header in every event, on which whoever
 		// forwards events to a stream of his own would stumble.
@@ -220,8 +224,9 @@ func natsMsg(msg event.Message) *nats.Msg {
 	return &nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}
 }
 
-// acknowledged makes the receipt of what is stored, now or before.
-func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *jetstream.PubAck) (event.Receipt, error) {
+// acknowledged makes the receipt of what is stored, now or before; retried says
+// that a try before this one may have stored it.
+func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *jetstream.PubAck, retried bool) (event.Receipt, error) {
 	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}
 	switch {
 	case msg.Task == nil:
@@ -230,8 +235,10 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *je
 		p.stored.remember(ack.Sequence, msg.ID, msg.Delivery.Body)
 		return receipt, nil
 	}
+	mine := retried && p.stored.claim(ack.Sequence, msg.ID)
 	detail, err := p.contradiction(ctx, msg, ack.Sequence)
 	if err != nil || detail == "" {
+		receipt.Duplicate = !mine
 		return receipt, err
 	}
 	conflict, err := p.encoder.Conflict(msg, detail)

@@ -43,6 +43,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	webhooks        map[Outcome]prometheus.Counter
+	forwarded       map[Outcome]prometheus.Counter
 	requestDuration prometheus.Histogram
 	publishDuration prometheus.Histogram
 	inFlight        prometheus.Gauge
@@ -59,6 +60,7 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: r}
 
 	m.webhooks = counters[Outcome](r, "webhooks_total", "Webhook requests, by how they ended.", "outcome", outcomes)
+	m.forwarded = counters[Outcome](r, "outbox_forwarded_total", "Webhooks that went from the outbox to the broker, by what that made of them.", "outcome", []Outcome{Published, Duplicate, Conflict, Quarantined})
 	m.events = counters[string](r, "events_total", "Task events stored for the first time, by the task's state.", "state", []string{"success", "failed"})
 	m.taskFailures = counters[string](r, "task_failures_total", "Failed tasks stored for the first time, by APIXO's fail code; codes that are not known count as other.", "fail_code", append(failCodes, "other"))
 
@@ -114,6 +116,10 @@ func (m *Metrics) Webhook(o Outcome, took time.Duration) {
 	m.webhooks[o].Inc()
 	m.requestDuration.Observe(took.Seconds())
 }
+
+// Forwarded counts a webhook that went from the outbox to the broker: published,
+// duplicate, conflict or quarantined.
+func (m *Metrics) Forwarded(o Outcome) { m.forwarded[o].Inc() }
 
 // Stored counts a task's event that was stored for the first time. A zero
 // completed or cost means that the webhook did not tell it.
