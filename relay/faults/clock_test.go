@@ -61,6 +61,17 @@ func TestClockOfTheRelayStepped(t *testing.T) {
 		t.Errorf("the slowest answer took %s", o.Slowest)
 	}
 	b.settle(r.Sender, s.URL(), o)
+
+	// How long a lost broker is waited for does not look at the clock either.
+	s.Kill()
+	_, err := r.AwaitMessage(b.ctx, "lost the connection to the broker")
+	b.must(err)
+	b.must(clock.Set(-time.Hour))
+	b.refused(r.Sender, "task_away", "broker-unavailable", 4*time.Second)
+	b.refused(r.Sender, "task_away", "broker-unavailable", time.Second)
+	b.must(s.Start(b.ctx))
+	b.ready(r)
+	b.accepted(r.Sender, "task_away")
 }
 
 // A budget that is used up is used up no sooner and no later.

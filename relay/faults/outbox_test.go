@@ -113,6 +113,33 @@ func TestRelayKilledWhileForwarding(t *testing.T) {
 	b.settle(r.Sender, s.URL(), o)
 }
 
+// Both die in the middle of forwarding, and with them what was on the way.
+func TestRelayAndBrokerKilledWhileForwarding(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := b.server()
+	p := b.proxy(s)
+	p.Set(rig.Refuse)
+	r := b.relay(p.URL(), withOutbox)
+	load := r.StartLoad(b.ctx, "task", 0)
+	b.must(load.AwaitAccepted(b.ctx, 1000))
+	arrived := b.arrived(s, 1)
+	p.Set(rig.Pass)
+	<-arrived
+	p.Set(rig.Hold) // the proxy takes what comes after, and the broker never gets it
+	b.must(load.AwaitAccepted(b.ctx, 200))
+	r.Kill()
+	o := load.Stop()
+	b.onlyProblems(o, "none")
+	s.Kill()
+	p.Set(rig.Refuse)
+	p.Set(rig.Pass)
+	b.must(s.Start(b.ctx))
+	b.must(r.Restart(b.ctx))
+	b.forwarded(r)
+	b.settle(r.Sender, s.URL(), o)
+}
+
 // The broker comes and goes, and no sender learns of it.
 func TestBrokerKilledUnderLoadWithOutbox(t *testing.T) {
 	t.Parallel()
@@ -161,9 +188,24 @@ func TestOrderIsKept(t *testing.T) {
 		if places := send(100); places["APIXO_OUTBOX"] != 100 {
 			t.Fatalf("this should be the case that the broker is away: %v", places)
 		}
+		r.SkipLog()
 		b.must(s.Start(b.ctx))
+		back := make(chan error, 1)
+		go func() {
+			_, err := r.AwaitMessage(b.ctx, "connected to the broker again")
+			back <- err
+		}()
+		for waiting := true; waiting; {
+			select {
+			case err := <-back:
+				b.must(err)
+				waiting = false
+			default:
+				send(1)
+			}
+		}
 		// Until the broker itself answers again, if it catches up with this sender.
-		for i := 0; i < 500 && send(1)["APIXO"] == 0; i++ {
+		for i := 0; i < 300 && send(1)["APIXO"] == 0; i++ {
 		}
 		b.forwarded(r)
 		if places := send(20); places["APIXO"] != 20 {
