@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,8 +87,10 @@ func TestClockSteppedWhileTheBrokerStalls(t *testing.T) {
 	stepping := make(chan struct{})
 	go func() {
 		defer close(stepping)
-		for i := 0; !answered.Load(); i++ {
-			if err := clock.Set(steps[i%len(steps)]); err != nil {
+		// Wider and wider, so that it goes to either side of where the webhook came.
+		for wrong := time.Hour; !answered.Load(); wrong *= -1 {
+			wrong += time.Duration(cmp.Compare(wrong, 0)) * time.Hour
+			if err := clock.Set(wrong); err != nil {
 				t.Error(err)
 				return
 			}
