@@ -18,10 +18,25 @@ import (
 
 var programs = sync.OnceValues(func() (*rig.Programs, error) { return rig.Build(context.Background()) })
 
+// clockPrograms are those whose clock can be stepped. A test asks for them before
+// it is parallel: what makes them would slow down the others.
+var (
+	clockPrograms = sync.OnceValues(func() (p *rig.Programs, err error) {
+		steppable, err = rig.BuildWithClocks(context.Background())
+		return steppable, err
+	})
+	steppable *rig.Programs
+)
+
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if p, err := programs(); err == nil {
 			if err := p.Remove(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+		if steppable != nil {
+			if err := steppable.Remove(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 		}
@@ -46,6 +61,11 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newBenchOf(t, p)
+}
+
+func newBenchOf(t *testing.T, p *rig.Programs) *bench {
+	t.Helper()
 	r, err := rig.New(p)
 	if err != nil {
 		t.Fatal(err)

@@ -89,11 +89,12 @@ func (o *Outbox) forwardAll(ctx context.Context) {
 }
 
 // recount finds out how many entries there are, where counting has gone wrong
-// because an acknowledgement was lost. It may be off by what comes meanwhile,
-// which is forwarded all the same.
+// because an acknowledgement was lost. What comes meanwhile is not uncounted:
+// those after it must wait behind it.
 func (o *Outbox) recount(ctx context.Context) {
+	before := o.waiting.Load()
 	if info, err := o.stream.Info(ctx); err == nil {
-		o.waiting.Store(int64(info.State.Msgs))
+		o.waiting.CompareAndSwap(before, int64(info.State.Msgs))
 	}
 }
 

@@ -31,7 +31,7 @@ const (
 	// patience is how long the broker may take, at the most, before a webhook is
 	// kept here instead: one try, and the beginning of a second.
 	patience = 5 * time.Second
-	// keepTimeout bounds the storing of one entry.
+	// keepTimeout bounds the storing of one entry, as the time for an answer does.
 	keepTimeout = 5 * time.Second
 )
 
@@ -142,8 +142,13 @@ func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Re
 
 // keep stores a delivery in the outbox, or says that it is there.
 func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (event.Receipt, error) {
-	// A relay that is shutting down gives up on the broker, not on the webhook.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	// A relay that is shutting down gives up on the broker, not on the webhook. The
+	// time for an answer stays what it is.
+	wait := keepTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()
 	// Ids of different kinds must not meet, whatever a sender calls its tasks: none
 	// of them has a slash in it.

@@ -22,7 +22,10 @@ type Programs struct {
 // Build makes the programs, from a folder inside this module. If the program
 // that calls it has the race detector, the relay has it too; the broker, which
 // is not what is looked at, never has.
-func Build(ctx context.Context) (_ *Programs, err error) {
+func Build(ctx context.Context) (*Programs, error) { return programsOf(ctx) }
+
+// programsOf makes the programs with some flags of go build.
+func programsOf(ctx context.Context, flags ...string) (_ *Programs, err error) {
 	dir, err := os.MkdirTemp("", "rig-programs-")
 	if err != nil {
 		return nil, fmt.Errorf("no folder for programs: %w", err)
@@ -33,14 +36,13 @@ func Build(ctx context.Context) (_ *Programs, err error) {
 			_ = p.Remove()
 		}
 	}()
-	var flags []string
+	if err := build(ctx, p.server, serverPackage, flags...); err != nil {
+		return nil, err
+	}
 	if raceDetector {
 		flags = append(flags, "-race")
 	}
-	if err := build(ctx, p.relay, relayPackage, flags...); err != nil {
-		return nil, err
-	}
-	return p, build(ctx, p.server, serverPackage)
+	return p, build(ctx, p.relay, relayPackage, flags...)
 }
 
 // Remove deletes the programs.

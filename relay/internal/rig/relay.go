@@ -4,11 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"strings"
-	"time"
 )
 
 // Relay is a relay in a process of its own, and the sender of its webhooks.
@@ -18,33 +14,55 @@ type Relay struct {
 
 	// Admin is the URL of its admin endpoint, Broker that of its broker.
 	Admin, Broker string
+	// Dir is its RELAY_DATA_DIR, unless that was given otherwise.
+	Dir string
+
+	rig     *Rig
+	environ []string
 }
 
 // StartRelay starts a relay with variables such as "NATS_URL=nats://…", and
-// returns when it is listening, which it does without a broker too.
+// returns when it is listening, which it does without a broker too. Its webhooks
+// have an address that it can have again after [Relay.Restart].
 func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error) {
 	dir, err := r.folder("relay")
 	if err != nil {
 		return nil, err
 	}
-	environ = append([]string{
+	port, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	relay := &Relay{rig: r, Dir: dir}
+	relay.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
-		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0",
+		"RELAY_LISTEN_ADDR=" + loopback(port), "RELAY_ADMIN_ADDR=127.0.0.1:0",
 		"RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_DATA_DIR=" + dir,
 		"RELAY_LOG_FORMAT=json",
 	}, environ...)
-	p, err := r.start("relay", r.programs.relay, nil, environ)
-	if err != nil {
+	if err := relay.Restart(ctx); err != nil {
 		return nil, err
 	}
-	relay := &Relay{Process: p}
-	line, err := relay.AwaitMessage(ctx, "ready")
-	if err != nil {
-		return nil, err
-	}
-	relay.Sender = r.NewSender(text(line["webhooks"]))
-	relay.Admin, relay.Broker = text(line["admin"]), text(line["broker"])
 	return relay, nil
+}
+
+// Restart starts a relay that has ended once more, with the same folder and
+// variables. Its sender stays, and so does a load that it is sending.
+func (r *Relay) Restart(ctx context.Context) error {
+	p, err := r.rig.start("relay", r.rig.programs.relay, nil, r.environ)
+	if err != nil {
+		return err
+	}
+	r.Process = p
+	line, err := r.AwaitMessage(ctx, "ready")
+	if err != nil {
+		return err
+	}
+	if r.Sender == nil {
+		r.Sender = r.rig.NewSender(text(line["webhooks"]))
+	}
+	r.Admin, r.Broker = text(line["admin"]), text(line["broker"])
+	return nil
 }
 
 func text(v any) string { s, _ := v.(string); return s }
@@ -58,56 +76,4 @@ func (r *Relay) AwaitMessage(ctx context.Context, msg string) (map[string]any, e
 		return json.Unmarshal([]byte(line), &attributes) == nil && attributes["msg"] == msg
 	})
 	return attributes, err
-}
-
-// Ready asks the relay whether it would accept a webhook now: nil if so, and
-// else what it says.
-func (r *Relay) Ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Admin+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("the relay does not say whether it is ready: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("the relay does not say whether it is ready: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", resp.Status, body)
-	}
-	return nil
-}
-
-// probePause is between two questions whether the relay is ready, which it tells
-// only to those who ask.
-const probePause = 20 * time.Millisecond
-
-// AwaitReady waits until the relay would accept a webhook.
-func (r *Relay) AwaitReady(ctx context.Context) error {
-	return r.probe(ctx, "readiness", func(err error) bool { return err == nil })
-}
-
-// AwaitNotReady waits until the relay says that it is not ready, and names a cause.
-func (r *Relay) AwaitNotReady(ctx context.Context, cause string) error {
-	return r.probe(ctx, fmt.Sprintf("readiness to say %q", cause), func(err error) bool {
-		return err != nil && strings.Contains(err.Error(), cause)
-	})
-}
-
-func (r *Relay) probe(ctx context.Context, what string, enough func(error) bool) error {
-	for {
-		err := r.Ready(ctx)
-		if ctx.Err() == nil && enough(err) {
-			return nil
-		}
-		select {
-		case <-time.After(probePause):
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s, and it is %v: %w", what, err, context.Cause(ctx))
-		}
-	}
 }

@@ -1,6 +1,7 @@
 // Package rig runs the relay and its brokers as processes of their own, and
 // breaks things between and under them: it kills, freezes and restarts them,
-// and cuts or silences their connections.
+// cuts or silences their connections, makes their writes fail, fills their disk
+// and steps their clocks.
 //
 // It does not need package testing, so that programs can use it too. What it
 // starts has free ports of this machine and folders below a temporary one, and

@@ -39,8 +39,16 @@ type Answer struct {
 	Stream    string
 	Sequence  uint64
 	Duplicate bool
+	Conflict  bool
 	// Of any other.
 	Type, Detail string
+	Quarantined  Place
+}
+
+// Place is where something is kept.
+type Place struct {
+	Stream   string
+	Sequence uint64
 }
 
 // Problem is the name of the problem that was answered, such as "stream-full".

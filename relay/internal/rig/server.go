@@ -19,6 +19,9 @@ const JetStream = "jetstream { store_dir: DIR }\n"
 type Server struct {
 	*Process // of the last start; nil before the first
 
+	// Environ are variables that it is started with, besides those of this process.
+	Environ []string
+
 	rig       *Rig
 	name, url string
 	file      string // its configuration
@@ -60,7 +63,7 @@ func (s *Server) Addr() string { return strings.TrimPrefix(s.url, "nats://") }
 
 // Start starts the server, and returns when it takes connections.
 func (s *Server) Start(ctx context.Context) error {
-	p, err := s.rig.start(s.name, s.rig.programs.server, []string{"-c", s.file}, os.Environ())
+	p, err := s.rig.start(s.name, s.rig.programs.server, []string{"-c", s.file}, append(os.Environ(), s.Environ...))
 	if err != nil {
 		return err
 	}
