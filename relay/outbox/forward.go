@@ -168,10 +168,11 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTimeout)
 	defer cancel()
 	defer context.AfterFunc(stopping, func() { time.AfterFunc(stopGrace, cancel) })()
-	sendings := make([]event.Sending, len(batch))
+	msgs := make([]event.Message, len(batch))
 	for i, e := range batch {
-		sendings[i] = o.Broker.Send(e.msg)
+		msgs[i] = e.msg
 	}
+	sendings := o.Broker.Send(msgs)
 	var stored, refused []entry // refused may be for what they are
 	var cause error
 	for i, e := range batch {

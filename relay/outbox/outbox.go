@@ -31,6 +31,10 @@ const (
 	// patience is how long the broker may take, at the most, before a webhook is
 	// kept here instead: one try, and the beginning of a second.
 	patience = 5 * time.Second
+	// lastPatience is how long a webhook waits for the last of those before it to
+	// leave, looking this often.
+	lastPatience = 100 * time.Millisecond
+	lastInterval = 2 * time.Millisecond
 	// keepTimeout bounds the storing of one entry, as the time for an answer does.
 	keepTimeout = 5 * time.Second
 )
@@ -39,9 +43,8 @@ const (
 type Broker interface {
 	// Store stores a message, as the outbox's Store does.
 	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
-	// Send begins to store a message; messages that are sent one after the other
-	// are stored in this order.
-	Send(msg event.Message) event.Sending
+	// Send begins to store messages, in their order.
+	Send(msgs []event.Message) []event.Sending
 	// Ready is nil if the broker would store a message now.
 	Ready() error
 }
@@ -112,6 +115,7 @@ func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, e
 	var direct error
 	// While others wait, a webhook waits behind them: so the order is kept, and a
 	// stalled broker costs one webhook its patience and not each.
+	o.awaitLast(ctx)
 	if o.waiting.Load() <= 0 {
 		var receipt event.Receipt
 		if receipt, direct = o.storeDirectly(ctx, msg); direct == nil {
@@ -127,6 +131,16 @@ func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, e
 		return o.Broker.Store(ctx, msg)
 	}
 	return receipt, err
+}
+
+// awaitLast waits a moment where the last of those that wait are being forwarded.
+// Otherwise a sender that never pauses would keep the outbox in use for ever.
+func (o *Outbox) awaitLast(ctx context.Context) {
+	for waited := time.Duration(0); waited < lastPatience; waited += lastInterval {
+		if n := o.waiting.Load(); n <= 0 || n > window || o.Broker.Ready() != nil || !sleep(ctx, lastInterval) {
+			return
+		}
+	}
 }
 
 // storeDirectly leaves time for the outbox if the broker takes too long.

@@ -25,6 +25,16 @@ func (p *Publisher) connection() (*link, bool) {
 	return l, l != nil && p.lost.Load() == nil
 }
 
+// linked is the connection, or an error: what is sent while disconnected would
+// wait out its time.
+func (p *Publisher) linked() (*link, error) {
+	l, ok := p.connection()
+	if !ok {
+		return nil, nats.ErrDisconnected
+	}
+	return l, nil
+}
+
 // IsConnected reports whether there is a connection to the broker.
 func (p *Publisher) IsConnected() bool {
 	_, ok := p.connection()

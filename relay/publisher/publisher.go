@@ -116,32 +116,40 @@ type try struct {
 	err    error
 }
 
-// Send hands a message to the broker and does not wait. Messages that are sent
-// one after the other are stored in this order, unless one of them is refused.
-func (p *Publisher) Send(msg event.Message) event.Sending {
-	s := &sending{p: p, msg: msg, start: time.Now(), try: &try{sent: make(chan struct{})}}
-	s.try.send(p, msg)
-	return s
+// Send hands messages to the broker and does not wait. They are stored in their
+// order, unless one of them is refused.
+func (p *Publisher) Send(msgs []event.Message) []event.Sending {
+	// The same connection for all, or those behind could pass those that found none.
+	l, err := p.linked()
+	sendings := make([]event.Sending, len(msgs))
+	for i, msg := range msgs {
+		t := &try{sent: make(chan struct{}), err: err}
+		t.send(p, l, msg)
+		err = t.err
+		sendings[i] = &sending{p: p, msg: msg, start: time.Now(), try: t}
+	}
+	return sendings
 }
 
-// sendAside does so beside whoever waits for the receipt: a connection that is
+// sendAside sends beside whoever waits for the receipt: a connection that is
 // stalled, or just being made, can hold up a sender for some seconds.
 func (s *sending) sendAside() {
 	t := &try{sent: make(chan struct{})}
 	s.try = t
-	go t.send(s.p, s.msg)
+	go func() {
+		var l *link
+		l, t.err = s.p.linked()
+		t.send(s.p, l, s.msg)
+	}()
 }
 
-func (t *try) send(p *Publisher, msg event.Message) {
+// send sends over a connection, unless there is an error already.
+func (t *try) send(p *Publisher, l *link, msg event.Message) {
 	defer close(t.sent)
-	// What is sent while disconnected would wait out its time.
-	l, ok := p.connection()
-	if !ok {
-		t.err = nats.ErrDisconnected
-		return
+	if t.err == nil {
+		t.denied = p.denials.of(msg.Subject)
+		t.ack, t.err = l.js.PublishMsgAsync(natsMsg(msg), jetstream.WithRetryAttempts(0))
 	}
-	t.denied = p.denials.of(msg.Subject)
-	t.ack, t.err = l.js.PublishMsgAsync(natsMsg(msg), jetstream.WithRetryAttempts(0))
 }
 
 // Receipt is what Store returns for a message that has been sent.
