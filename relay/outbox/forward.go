@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -100,8 +101,9 @@ func (o *Outbox) recount(ctx context.Context) {
 
 // entry is one on its way.
 type entry struct {
-	msg event.Message
-	in  jetstream.Msg
+	msg     event.Message
+	in      jetstream.Msg
+	refused int // how often, while others were stored
 }
 
 // next takes what there is, up to so many.
@@ -117,7 +119,7 @@ func (o *Outbox) next(most int) (batch []entry, err error) {
 			o.setAside(entry{in: in}, err)
 			continue
 		}
-		batch = append(batch, entry{msg, in})
+		batch = append(batch, entry{msg: msg, in: in})
 	}
 	return batch, fetched.Error()
 }
@@ -173,29 +175,35 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 		msgs[i] = e.msg
 	}
 	sendings := o.Broker.Send(msgs)
-	var stored, refused []entry // refused may be for what they are
+	var stored []entry
 	var cause error
+	doubtful := 0 // refused, for what they are or as all would be
 	for i, e := range batch {
 		receipt, err := sendings[i].Receipt(ctx)
 		switch {
 		case err == nil:
 			o.forwarded(e, receipt)
 			stored = append(stored, e)
+			continue
 		case reasonOf(err) == event.TooLarge:
 			o.setAside(e, err)
+			continue
 		case reasonOf(err) == event.BrokerError:
-			refused, cause = append(refused, e), err
-			left = append(left, e)
-		default:
-			left, cause = append(left, e), err
+			doubtful++
 		}
+		left, cause = append(left, e), err
 	}
-	if len(stored) > 0 && len(refused) > 0 && len(refused) == len(left) {
-		// The broker takes others.
-		for _, e := range refused {
-			o.setAside(e, cause)
+	if len(stored) > 0 && doubtful == len(left) {
+		// The broker takes others. If it does so again, it is for what they are.
+		left = slices.DeleteFunc(left, func(e entry) bool {
+			if e.refused > 0 {
+				o.setAside(e, cause)
+			}
+			return e.refused > 0
+		})
+		for i := range left {
+			left[i].refused++
 		}
-		left = nil
 	}
 	o.remove(stopping, stored, len(stored) == len(batch))
 	if len(left) > 0 && stopping.Err() == nil && o.Broker.Ready() == nil { // else readiness tells

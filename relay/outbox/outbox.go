@@ -43,7 +43,7 @@ const (
 type Broker interface {
 	// Store stores a message, as the outbox's Store does.
 	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
-	// Send begins to store messages, in their order.
+	// Send begins to store messages, in their order, with one try for each.
 	Send(msgs []event.Message) []event.Sending
 	// Ready is nil if the broker would store a message now.
 	Ready() error

@@ -106,6 +106,7 @@ type sending struct {
 	msg   event.Message
 	start time.Time
 	try   *try
+	once  bool // no other try
 }
 
 // try is one try to publish it.
@@ -117,7 +118,7 @@ type try struct {
 }
 
 // Send hands messages to the broker and does not wait. They are stored in their
-// order, unless one of them is refused.
+// order, unless one of them is refused, and are tried once.
 func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 	// The same connection for all, or those behind could pass those that found none.
 	l, err := p.linked()
@@ -126,7 +127,7 @@ func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 		t := &try{sent: make(chan struct{}), err: err}
 		t.send(p, l, msg)
 		err = t.err
-		sendings[i] = &sending{p: p, msg: msg, start: time.Now(), try: t}
+		sendings[i] = &sending{p: p, msg: msg, start: time.Now(), try: t, once: true}
 	}
 	return sendings
 }
@@ -152,7 +153,7 @@ func (t *try) send(p *Publisher, l *link, msg event.Message) {
 	}
 }
 
-// Receipt is what Store returns for a message that has been sent.
+// Receipt is part of event.Sending.
 func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 	p := s.p
 	var cause error     // of the last try that ended by itself
@@ -175,7 +176,7 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		if reason == event.StreamFull {
 			p.full.Store(new(time.Now()))
 		}
-		if !again {
+		if !again || s.once {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
 		}
 		// Many webhooks that fail together should not come back together.
