@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	// The cache of test results must see when the program that is run has changed.
+	_ "github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/internal/rig"
 )
