@@ -174,9 +174,7 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if hasRoom(events) && hasRoom(quarantine) {
-			p.full.Store(nil)
-		}
+		p.lookForRoom(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
 		if settle {
 			p.warn(events.CachedInfo().Config)
 			p.warn(quarantine.CachedInfo().Config)
@@ -188,4 +186,17 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	}
 	p.streams.Store(&now)
 	return now.err
+}
+
+// lookForRoom finds out whether there is room again, by the size of the streams
+// together: that they shrink since a message was refused.
+func (p *Publisher) lookForRoom(bytes uint64) {
+	full := p.full.Load()
+	switch {
+	case full == nil:
+	case full != p.fullSeen:
+		p.fullSeen, p.fullBytes = full, bytes
+	case bytes < p.fullBytes:
+		p.full.CompareAndSwap(full, nil)
+	}
 }

@@ -56,6 +56,8 @@ type Publisher struct {
 	// When a message was refused for want of room, and when one was not answered;
 	// nil since one was stored.
 	full, silent atomic.Pointer[time.Time]
+	fullSeen     *time.Time // full as the last look at the streams saw it
+	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
 	// bytesOut are the bytes that are with the broker and not yet stored.
 	bytesOut *semaphore.Weighted

@@ -167,13 +167,6 @@ func (p *Publisher) warn(got jetstream.StreamConfig) {
 // the moment. The server calls it the client's error (400), and yet it passes.
 const codeNoPeers jetstream.ErrorCode = 10005
 
-// hasRoom reports whether a stream with a limit is clearly below it.
-func hasRoom(stream jetstream.Stream) bool {
-	info := stream.CachedInfo()
-	limit := info.Config.MaxBytes
-	return limit > 0 && info.State.Bytes < uint64(limit)/10*9
-}
-
 // refusedConfig explains why the broker did not make or change a stream.
 func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
