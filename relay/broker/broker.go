@@ -41,6 +41,7 @@ type Broker struct {
 	conn     *nats.Conn
 	follower Follower
 	closing  bool
+	ended    chan struct{} // closed with closing
 }
 
 // Follower learns what becomes of the connection. Its methods must not call the
@@ -66,7 +67,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{url: cfg.NATS.URL, log: log}
+	b := &Broker{url: cfg.NATS.URL, log: log, ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
 	if !cfg.UsesEmbedded() {
 		return opened(b, b.dial())
@@ -89,7 +90,7 @@ func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Brok
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{log: log.With("from", "outbox")}
+	b := &Broker{log: log.With("from", "outbox"), ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
 	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
@@ -188,7 +189,10 @@ func (b *Broker) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	b.mu.Lock()
-	b.closing = true
+	if !b.closing {
+		b.closing = true
+		close(b.ended)
+	}
 	conn := b.conn
 	b.mu.Unlock()
 	if conn.IsConnected() {

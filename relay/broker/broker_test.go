@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -148,7 +146,7 @@ func TestFolderThatCannotBeMadeSaysWhatToDo(t *testing.T) {
 
 func TestServerLinesGoThroughTheLog(t *testing.T) {
 	t.Parallel()
-	var buf syncBuffer
+	var buf natstest.Log
 	cfg := load(t)
 	b, err := Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
@@ -245,23 +243,4 @@ func TestConnectSaysWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "NATS_URL") || strings.Contains(err.Error(), "sec-ret") {
 		t.Errorf("got %v", err)
 	}
-}
-
-// syncBuffer is a log to which the client may still write when its connection
-// has been closed.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

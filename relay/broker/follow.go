@@ -67,7 +67,10 @@ func (b *Broker) closed(nc *nats.Conn) {
 			return
 		}
 		b.log.Error("the broker cannot be connected to", "error", err)
-		time.Sleep(reconnectWait)
+		select {
+		case <-b.ended:
+		case <-time.After(reconnectWait):
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package outbox_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ type rig struct {
 	*outbox.Outbox
 	external *broker.Broker
 	metrics  *telemetry.Metrics
-	log      *syncBuffer
+	log      *natstest.Log
 	close    func() // in order; may be called more than once
 }
 
@@ -61,7 +60,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rig{log: &syncBuffer{}}
+	r := rig{log: &natstest.Log{}}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	r.external, err = broker.Open(t.Context(), cfg, log)
 	if err != nil {
@@ -495,22 +494,4 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 		t.Errorf("arrived %+v", events[2])
 	}
 	r.drained(t)
-}
-
-// syncBuffer is a log that may be written and read at once.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

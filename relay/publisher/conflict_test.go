@@ -176,6 +176,20 @@ func TestRepeatOfWhatIsGone(t *testing.T) {
 	other.mustStore(t, result("task_1", "failed", ""), duplicate(false))
 }
 
+// Whether a repeat contradicts is not known while the event cannot be read: it
+// must come again, or the right result could be lost as a plain duplicate.
+func TestRepeatOfWhatCannotBeReadNow(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	start(t, s).mustStore(t, result("task_1", "success", `{"a":1}`), first)
+	other := open(t, s) // which has not looked for the stream
+	other.awaitConnection(t)
+	_, err := other.Store(within(t, time.Second), webhook(t, result("task_1", "failed", "")))
+	if reason := reasonOf(t, err); reason != event.BrokerUnavailable || !strings.Contains(err.Error(), "sequence 1 of APIXO") {
+		t.Errorf("refused with %v", err)
+	}
+}
+
 // What somebody else stored under a task's id must not swallow its result.
 func TestRepeatOfWhatIsNoEvent(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,7 @@ type bench struct {
 	*publisher.Publisher
 	broker *broker.Broker
 	js     jetstream.JetStream
-	log    *syncBuffer
+	log    *natstest.Log
 }
 
 // open connects a publisher; its streams are not looked at yet.
@@ -48,7 +48,7 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bench{log: &syncBuffer{}}
+	b := bench{log: &natstest.Log{}}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.broker, err = broker.Open(t.Context(), cfg, log)
 	if err != nil {
@@ -298,24 +298,6 @@ func TestTooLargeForTheBroker(t *testing.T) {
 	if reason := reasonOf(t, err); reason != event.TooLarge {
 		t.Errorf("refused with %v", err)
 	}
-}
-
-// syncBuffer is a log that may be written and read at once.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func portOf(s *server.Server) int { return s.Addr().(*net.TCPAddr).Port }
