@@ -205,7 +205,7 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 			left[i].refused++
 		}
 	}
-	o.remove(stopping, stored, len(stored) == len(batch))
+	o.remove(stopping, stored)
 	if len(left) > 0 && stopping.Err() == nil && o.Broker.Ready() == nil { // else readiness tells
 		o.Log.Warn("the broker does not take webhooks from the outbox; they are tried again", "messages", len(left), "error", cause)
 	}
@@ -230,19 +230,18 @@ func (o *Outbox) forwarded(e entry, receipt event.Receipt) {
 // setAside lets the others pass an entry.
 func (o *Outbox) setAside(e entry, why error) {
 	o.Log.Error("a webhook in the outbox is set aside; it stays there and is tried again", "id", e.msg.ID, "in", asideFor, "error", why)
-	o.aside++
 	_ = e.in.NakWithDelay(asideFor) // lost, it comes after ackWait
 }
 
 // remove takes entries out of the outbox, and does not go on before they are
 // gone: later they could be forwarded again when the broker has forgotten them.
 // Those whose removal is lost with the process are, and are duplicates.
-func (o *Outbox) remove(ctx context.Context, entries []entry, all bool) {
+func (o *Outbox) remove(ctx context.Context, entries []entry) {
 	if len(entries) == 0 {
 		return
 	}
 	for {
-		err := o.tryToRemove(ctx, entries, all)
+		err := o.tryToRemove(ctx, entries)
 		if err == nil {
 			break
 		}
@@ -256,14 +255,32 @@ func (o *Outbox) remove(ctx context.Context, entries []entry, all bool) {
 	}
 }
 
-func (o *Outbox) tryToRemove(ctx context.Context, entries []entry, all bool) error {
+func (o *Outbox) tryToRemove(ctx context.Context, entries []entry) error {
 	// Also when the relay is stopping: what is removed now is not forwarded again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 	defer cancel()
-	if all && o.aside == 0 {
-		// Nothing older is left, so that all can go at once, with one fsync instead
-		// of one for each.
-		return o.purge(ctx, entries[len(entries)-1])
+	sequences := make([]uint64, len(entries))
+	for i, e := range entries {
+		metadata, err := e.in.Metadata()
+		if err != nil {
+			return err
+		}
+		sequences[i] = metadata.Sequence.Stream
+	}
+	slices.Sort(sequences) // what was handed out twice can come late
+	sequences = slices.Compact(sequences)
+	info, err := o.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	oldest, last := sequences[0], sequences[len(sequences)-1]
+	if info.State.FirstSeq > last {
+		return nil // an earlier try did it, and its answer was lost
+	}
+	if oldest == info.State.FirstSeq && last-oldest == uint64(len(sequences)-1) {
+		// They are all that there is up to the last of them, so that they can go at
+		// once, with one fsync instead of one for each.
+		return o.stream.Purge(ctx, jetstream.WithPurgeSequence(last+1))
 	}
 	for _, e := range entries {
 		if err := e.in.DoubleAck(ctx); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
@@ -271,15 +288,6 @@ func (o *Outbox) tryToRemove(ctx context.Context, entries []entry, all bool) err
 		}
 	}
 	return nil
-}
-
-// purge removes an entry and all that are older.
-func (o *Outbox) purge(ctx context.Context, last entry) error {
-	metadata, err := last.in.Metadata()
-	if err != nil {
-		return err
-	}
-	return o.stream.Purge(ctx, jetstream.WithPurgeSequence(metadata.Sequence.Stream+1))
 }
 
 // reasonOf is why the broker refused, or empty if it did not say.

@@ -73,7 +73,6 @@ type Outbox struct {
 	stream  jetstream.Stream
 	entries jetstream.Consumer
 
-	aside   int           // how often the forwarder has set an entry aside
 	waiting atomic.Int64  // entries that the broker has not acknowledged
 	kept    chan struct{} // there is a new one
 	stop    context.CancelFunc
