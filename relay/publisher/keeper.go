@@ -51,15 +51,13 @@ func (p *Publisher) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends what Start began. Store must not be called any more.
+// Stop ends what Start began. Store must not be called any more. What the client
+// has running for acknowledgements ends with the connection.
 func (p *Publisher) Stop() {
 	if p.stop != nil {
 		p.stop()
 	}
 	p.done.Wait()
-	if l := p.link.Load(); l != nil {
-		l.js.CleanupPublisher()
-	}
 }
 
 // Ready is nil if a message would be stored now, and else says why not.
