@@ -21,8 +21,9 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("the broker does not let this user publish to %s; allow it in the user's permissions", e.Subject)
 }
 
-// denials wake whoever waits for an answer that will not come: the broker says
-// no to a message apart from it, and does not reply to it.
+// denials remember to which subjects this user may not publish, and wake whoever
+// waits for an answer that will not come: the broker says no to a question apart
+// from it, and does not reply to it.
 //
 // The subjects are those that the relay itself publishes to, a handful.
 type denials struct {
@@ -32,14 +33,14 @@ type denials struct {
 	any     atomic.Bool          // there is something in denied
 }
 
-// of is closed when the next message to a subject is denied.
+// of is closed when the next question to a subject is denied.
 func (d *denials) of(subject string) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.waiting[subject]
 	if c == nil {
 		if d.waiting == nil {
-			d.waiting, d.denied = make(map[string]chan struct{}), make(map[string]time.Time)
+			d.waiting = make(map[string]chan struct{})
 		}
 		c = make(chan struct{})
 		d.waiting[subject] = c
@@ -47,13 +48,21 @@ func (d *denials) of(subject string) <-chan struct{} {
 	return c
 }
 
-// add notes that a message to a subject was denied.
-func (d *denials) add(subject string) {
+// add notes that publishing to a subject was denied, if it was this relay's: ours
+// tells that messages were waited for.
+func (d *denials) add(subject string, ours bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c := d.waiting[subject]; c != nil {
-		d.denied[subject] = time.Now()
-		d.any.Store(true)
+	c := d.waiting[subject]
+	if c == nil && !ours {
+		return
+	}
+	if d.denied == nil {
+		d.denied = make(map[string]time.Time)
+	}
+	d.denied[subject] = time.Now()
+	d.any.Store(true)
+	if c != nil {
 		delete(d.waiting, subject)
 		close(c)
 	}

@@ -48,11 +48,11 @@ func (p *Publisher) Start(ctx context.Context) error {
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	p.done.Go(func() { p.lookAfterStreams(ctx) })
+	p.done.Go(func() { p.commits.Run(ctx) })
 	return nil
 }
 
-// Stop ends what Start began. Store must not be called any more. What the client
-// has running for acknowledgements ends with the connection.
+// Stop ends what Start began. Store must not be called any more.
 func (p *Publisher) Stop() {
 	if p.stop != nil {
 		p.stop()

@@ -25,16 +25,6 @@ func (p *Publisher) connection() (*link, bool) {
 	return l, l != nil && p.lost.Load() == nil
 }
 
-// linked is the connection, or an error: what is sent while disconnected would
-// wait out its time.
-func (p *Publisher) linked() (*link, error) {
-	l, ok := p.connection()
-	if !ok {
-		return nil, nats.ErrDisconnected
-	}
-	return l, nil
-}
-
 // IsConnected reports whether there is a connection to the broker.
 func (p *Publisher) IsConnected() bool {
 	_, ok := p.connection()
@@ -50,7 +40,7 @@ func (p *Publisher) isBackSoon() bool {
 // Connected is part of broker.Follower.
 func (p *Publisher) Connected(conn *nats.Conn) {
 	if l := p.link.Load(); l == nil || l.conn != conn {
-		js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(attemptTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
+		js, err := jetstream.New(conn)
 		if err != nil {
 			p.log.Error("JetStream cannot be used", "error", err) // only for options that it does not take
 			return
@@ -59,6 +49,7 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 	}
 	p.lost.Store(nil)
 	p.denials.forget() // permissions belong to a connection
+	p.commits.Attach(conn)
 	select {
 	case p.arrived <- struct{}{}:
 	default: // it is known that there is one
@@ -66,7 +57,12 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 }
 
 // Disconnected is part of broker.Follower.
-func (p *Publisher) Disconnected() { p.lost.CompareAndSwap(nil, new(time.Now())) }
+func (p *Publisher) Disconnected() {
+	p.lost.CompareAndSwap(nil, new(time.Now()))
+	p.commits.Lost()
+}
 
 // Denied is part of broker.Follower.
-func (p *Publisher) Denied(subject string) { p.denials.add(subject) }
+func (p *Publisher) Denied(subject string) {
+	p.denials.add(subject, p.commits.Denied(subject, &DeniedError{subject}))
+}

@@ -15,29 +15,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/semaphore"
-
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
-	// attemptTimeout bounds one try: a replica that is not the leader, and a store
-	// with an I/O error, never answer.
-	attemptTimeout = 4 * time.Second
 	// Back-off between tries, doubling from the first to the last figure.
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
-	// maxPending is how many messages may wait for their acknowledgement: more
-	// than whoever hands them over lets through at once.
-	maxPending = 1 << 20
-	// maxBytesOut is how much may be with the broker and not yet stored: half of
-	// what nats-server queues for a stream before it drops messages (128 MiB).
-	maxBytesOut = 64 << 20
 )
 
 // Publisher stores messages in the relay's two streams. It may be used by many
@@ -59,12 +47,11 @@ type Publisher struct {
 	fullSeen     *time.Time // full as the last look at the streams saw it
 	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
-	// bytesOut are the bytes that are with the broker and not yet stored.
-	bytesOut *semaphore.Weighted
-	arrived  chan struct{} // a connection
-	recheck  chan struct{}
-	stop     context.CancelFunc
-	done     sync.WaitGroup
+	commits      *groupcommit.Committer
+	arrived      chan struct{} // a connection
+	recheck      chan struct{}
+	stop         context.CancelFunc
+	done         sync.WaitGroup
 }
 
 // New makes a publisher, which follows a broker's connection. The encoder is
@@ -73,10 +60,11 @@ type Publisher struct {
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) *Publisher {
 	p := &Publisher{
 		cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
-		stored: newOutcomes(), bytesOut: semaphore.NewWeighted(maxBytesOut),
+		stored:  newOutcomes(),
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
+	p.commits = groupcommit.New(p.takesBatches, metrics.Batch)
 	return p
 }
 
@@ -88,17 +76,8 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 // that tells another outcome than the event that is stored is kept in the
 // quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	size := min(int64(len(msg.Data)), maxBytesOut)
-	if err := p.bytesOut.Acquire(ctx, size); err != nil {
-		return event.Receipt{}, outOfTime(event.BrokerUnavailable, errors.New("the broker is busy with those before it"))
-	}
-	defer p.bytesOut.Release(size)
-	return p.store(ctx, msg)
-}
-
-func (p *Publisher) store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	s := &sending{p: p, msg: msg, start: time.Now()}
-	s.sendAside()
+	s.try = p.commits.Send(p.outgoing(msg))
 	return s.Receipt(ctx)
 }
 
@@ -107,52 +86,35 @@ type sending struct {
 	p     *Publisher
 	msg   event.Message
 	start time.Time
-	try   *try
+	try   *groupcommit.Sending
 	once  bool // no other try
-}
-
-// try is one try to publish it.
-type try struct {
-	sent   chan struct{} // closed when the connection has it, and the fields below are set
-	ack    jetstream.PubAckFuture
-	denied <-chan struct{}
-	err    error
 }
 
 // Send hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
 func (p *Publisher) Send(msgs []event.Message) []event.Sending {
-	// The same connection for all, or those behind could pass those that found none.
-	l, err := p.linked()
-	sendings := make([]event.Sending, len(msgs))
+	outgoing := make([]groupcommit.Message, len(msgs))
 	for i, msg := range msgs {
-		t := &try{sent: make(chan struct{}), err: err}
-		t.send(p, l, msg)
-		err = t.err
-		sendings[i] = &sending{p: p, msg: msg, start: time.Now(), try: t, once: true}
+		outgoing[i] = p.outgoing(msg)
+	}
+	sendings := make([]event.Sending, len(msgs))
+	for i, try := range p.commits.SendInOrder(outgoing) {
+		sendings[i] = &sending{p: p, msg: msgs[i], start: time.Now(), try: try, once: true}
 	}
 	return sendings
 }
 
-// sendAside sends beside whoever waits for the receipt: a connection that is
-// stalled, or just being made, can hold up a sender for some seconds.
-func (s *sending) sendAside() {
-	t := &try{sent: make(chan struct{})}
-	s.try = t
-	go func() {
-		var l *link
-		l, t.err = s.p.linked()
-		t.send(s.p, l, s.msg)
-	}()
+// outgoing is what is sent of a message. Only the stream of the events takes
+// batches: what is kept in the other comes seldom.
+func (p *Publisher) outgoing(msg event.Message) groupcommit.Message {
+	return groupcommit.Message{Subject: msg.Subject, ID: msg.ID, Header: msg.Header, Data: msg.Data, Single: msg.Task == nil}
 }
 
-// send sends over a connection, unless there is an error already.
-func (t *try) send(p *Publisher, l *link, msg event.Message) {
-	defer close(t.sent)
-	if t.err == nil {
-		t.denied = p.denials.of(msg.Subject)
-		t.ack, t.err = l.js.PublishMsgAsync(natsMsg(msg), jetstream.WithRetryAttempts(0))
-	}
+// takesBatches reports whether the stream of the events takes atomic batches, as
+// the relay's own do, on servers that know them.
+func (p *Publisher) takesBatches() bool {
+	events := p.streams.Load().events
+	return events != nil && events.CachedInfo().Config.AllowAtomicPublish
 }
 
 // Receipt is part of event.Sending.
@@ -186,58 +148,33 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 			return event.Receipt{}, outOfTime(reason, cause)
 		}
-		s.sendAside()
+		s.try = p.commits.Send(p.outgoing(s.msg))
 	}
 }
 
 // wait returns the broker's word on one try.
-func (s *sending) wait(ctx context.Context) (*jetstream.PubAck, error) {
-	t := s.try
-	select {
-	case <-t.sent:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the connection to the broker is stalled: %w", context.Cause(ctx))
+func (s *sending) wait(ctx context.Context) (groupcommit.Ack, error) {
+	ack, err := s.try.Wait(ctx)
+	if err != nil {
+		return ack, err
 	}
-	if t.err != nil {
-		return nil, &notSentError{t.err}
+	s.p.denials.lift(s.msg.Subject)
+	s.p.full.Store(nil)
+	s.p.silent.Store(nil)
+	// Another stream that takes the subject is not what a 200 means. Asking the
+	// broker to check it would leave a header in every event, on which whoever
+	// forwards events to a stream of his own would stumble.
+	if want := s.p.streamOf(s.msg.Subject); ack.Stream != want {
+		return ack, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}
-	select {
-	case ack := <-t.ack.Ok():
-		s.p.denials.lift(s.msg.Subject)
-		s.p.full.Store(nil)
-		s.p.silent.Store(nil)
-		// Another stream that takes the subject is not what a 200 means. Asking the
-		// broker to check it would leave a header in every event, on which whoever
-		// forwards events to a stream of his own would stumble.
-		if want := s.p.streamOf(s.msg.Subject); ack.Stream != want {
-			return nil, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
-		}
-		return ack, nil
-	case err := <-t.ack.Err():
-		return nil, err
-	case <-t.denied:
-		return nil, &DeniedError{s.msg.Subject}
-	case <-ctx.Done():
-		return nil, fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))
-	}
+	return ack, nil
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
 
-// natsMsg makes a message of its own for each try, since the client writes
-// headers into what it is given.
-func natsMsg(msg event.Message) *nats.Msg {
-	header := make(nats.Header, len(msg.Header)+1)
-	for name, values := range msg.Header {
-		header[name] = values
-	}
-	header[jetstream.MsgIDHeader] = []string{msg.ID}
-	return &nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}
-}
-
 // acknowledged makes the receipt of what is stored, now or before; retried says
 // that a try before this one may have stored it.
-func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *jetstream.PubAck, retried bool) (event.Receipt, error) {
+func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack groupcommit.Ack, retried bool) (event.Receipt, error) {
 	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}
 	switch {
 	case msg.Task == nil:
@@ -256,7 +193,7 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack *je
 	if err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
-	if _, err = p.store(ctx, conflict); err != nil {
+	if _, err = p.Store(ctx, conflict); err != nil {
 		return event.Receipt{}, err
 	}
 	receipt.Conflict = true

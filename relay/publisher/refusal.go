@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 )
 
 // Error codes of the JetStream API (nats-server, errors.json) that the client
@@ -77,17 +78,11 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 	}
 }
 
-// notSentError is that of a message that the connection did not take.
-type notSentError struct{ error }
-
-// Unwrap is the cause.
-func (e *notSentError) Unwrap() error { return e.error }
-
 // mayBeStored reports whether a try that ended with an error may have stored the
 // message all the same: it was sent, and the broker has not said no.
 func mayBeStored(err error) bool {
 	var (
-		notSent *notSentError
+		notSent *groupcommit.NotSentError
 		api     *jetstream.APIError
 		denied  *DeniedError
 	)

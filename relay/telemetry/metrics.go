@@ -46,6 +46,7 @@ type Metrics struct {
 	forwarded       map[Outcome]prometheus.Counter
 	requestDuration prometheus.Histogram
 	publishDuration prometheus.Histogram
+	publishBatch    prometheus.Histogram
 	inFlight        prometheus.Gauge
 	events          map[string]prometheus.Counter
 	callbackLag     prometheus.Histogram
@@ -68,6 +69,8 @@ func NewMetrics(version string) *Metrics {
 		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30})
 	m.publishDuration = histogram(r, "publish_duration_seconds", "From handing a message to the broker to its acknowledgement, retries included.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20})
+	m.publishBatch = histogram(r, "publish_batch_size", "Messages that the broker stored with one acknowledgement: more than 1 where webhooks shared a batch.",
+		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000})
 	m.callbackLag = histogram(r, "callback_lag_seconds", "From a task's completeTime, by APIXO's clock, to its event being stored.",
 		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400})
 	m.taskCost = histogram(r, "task_cost_seconds", "APIXO's processing time of a task, as its webhook tells it.",
@@ -145,6 +148,9 @@ func (m *Metrics) Stored(state, failCode string, completed, now time.Time, cost 
 
 // Acknowledged records how long the broker took to store a message.
 func (m *Metrics) Acknowledged(took time.Duration) { m.publishDuration.Observe(took.Seconds()) }
+
+// Batch records how many messages were stored by one acknowledgement.
+func (m *Metrics) Batch(messages int) { m.publishBatch.Observe(float64(messages)) }
 
 // InFlight changes the number of webhooks that are being worked on. It takes
 // changes, since those that many goroutines make add up in any order.

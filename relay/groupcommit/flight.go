@@ -1,0 +1,368 @@
+package groupcommit
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of an atomic batch (ADR-50). They stay in the messages that are stored.
+const (
+	headerBatchID       = "Nats-Batch-Id"
+	headerBatchSequence = "Nats-Batch-Sequence"
+	headerBatchCommit   = "Nats-Batch-Commit"
+)
+
+// ErrNoAck is that of a message to which the broker did not reply in time.
+var ErrNoAck = errors.New("the broker did not acknowledge it within " + AckTimeout.String())
+
+// flight is what the broker answers with one reply: a message, or a batch.
+type flight struct {
+	token   uint64 // last token of the subject to which it is replied
+	members []*Sending
+	one     [1]*Sending // members of most flights
+	bytes   int
+	sent    time.Time
+	waited  bool // it was among the waiting
+}
+
+func (f *flight) isBatch() bool { return len(f.members) > 1 }
+
+func (f *flight) has(subject string) bool {
+	for _, s := range f.members {
+		if s.msg.Subject == subject {
+			return true
+		}
+	}
+	return false
+}
+
+func failAll(sendings []*Sending, err error) {
+	for _, s := range sendings {
+		s.done <- outcome{err: err}
+	}
+}
+
+// sendNext sends what is to be sent now, and reports whether there was anything.
+func (c *Committer) sendNext() bool {
+	c.mu.Lock()
+	conn := c.conn
+	if conn == nil {
+		left := c.takeAll()
+		c.mu.Unlock()
+		failAll(left, &NotSentError{nats.ErrDisconnected})
+		return false
+	}
+	if c.inboxOf != conn {
+		c.mu.Unlock()
+		return c.openInbox(conn)
+	}
+	f := c.board()
+	c.mu.Unlock()
+	if f == nil {
+		return false
+	}
+	if err := c.publish(conn, f); err != nil {
+		c.notSent(f, err)
+	}
+	return true
+}
+
+// openInbox subscribes to the replies of a connection.
+func (c *Committer) openInbox(conn *nats.Conn) bool {
+	inbox := conn.NewInbox() + "."
+	_, err := conn.Subscribe(inbox+"*", func(m *nats.Msg) { c.reply(m, m.Subject[len(inbox):]) })
+	c.mu.Lock()
+	if err == nil {
+		c.inbox, c.inboxOf = inbox, conn
+		c.mu.Unlock()
+		return true
+	}
+	left := c.takeAll()
+	c.mu.Unlock()
+	failAll(left, &NotSentError{err})
+	return false
+}
+
+// board decides what travels next, and how: nil if everything that there is has
+// to wait. Lock held.
+func (c *Committer) board() *flight {
+	if len(c.flights) >= maxOut || c.bytes > maxBytesOut {
+		return nil
+	}
+	c.singly = dropAbandoned(c.singly)
+	if len(c.singly) > 0 {
+		return c.depart(&c.singly, 1, false)
+	}
+	c.waiting = dropAbandoned(c.waiting)
+	n := len(c.waiting)
+	if n == 0 || c.batch {
+		return nil
+	}
+	pays := c.batches() && c.costs.batchPays(c.singles+n)
+	if pays && c.ahead > 0 {
+		return nil
+	}
+	if pays {
+		n = c.fit()
+	} else {
+		n = 1
+	}
+	if c.singles+len(c.waiting) > 1 {
+		c.costs.chose(n > 1)
+	}
+	return c.depart(&c.waiting, n, true)
+}
+
+// fit is how many of the waiting fit into a batch. Lock held.
+func (c *Committer) fit() int {
+	bytes := 0
+	for i, s := range c.waiting {
+		if bytes += len(s.msg.Data); i > 0 && bytes > maxBatchBytes || i == maxBatch {
+			return i
+		}
+	}
+	return len(c.waiting)
+}
+
+// dropAbandoned takes off the front what nobody waits for any more.
+func dropAbandoned(queue []*Sending) []*Sending {
+	for len(queue) > 0 && queue[0].state.Load() == abandoned {
+		queue[0] = nil
+		queue = queue[1:]
+	}
+	return queue
+}
+
+// depart makes a flight of the first n of a queue. Lock held.
+func (c *Committer) depart(queue *[]*Sending, n int, waited bool) *flight {
+	f := &flight{sent: time.Now(), waited: waited}
+	f.members = f.one[:0]
+	for _, s := range (*queue)[:n] {
+		if s.state.CompareAndSwap(waiting, sent) {
+			f.members = append(f.members, s)
+			f.bytes += len(s.msg.Data)
+		}
+	}
+	clear((*queue)[:n])
+	*queue = (*queue)[n:]
+	if len(f.members) == 0 {
+		return f // all of them abandoned in this moment
+	}
+	c.lastFlight++
+	f.token = c.lastFlight
+	c.flights[f.token] = f
+	c.bytes += f.bytes
+	if f.isBatch() {
+		c.batch = true
+		return f
+	}
+	c.singles++
+	if waited {
+		c.ahead++
+	}
+	return f
+}
+
+// land takes a flight off the list of those on their way. Lock held.
+func (c *Committer) land(f *flight) {
+	delete(c.flights, f.token)
+	c.bytes -= f.bytes
+	if f.isBatch() {
+		c.batch = false
+		return
+	}
+	c.singles--
+	if f.waited {
+		c.ahead--
+	}
+}
+
+// publish hands the messages of a flight to the connection, which may take some
+// seconds if it is stalled. Each try has messages of its own: what has once been
+// in a batch must not keep that batch's headers.
+func (c *Committer) publish(conn *nats.Conn, f *flight) error {
+	last := len(f.members) - 1
+	batchID := ""
+	if f.isBatch() {
+		batchID = c.inbox[len(c.inbox)-8:len(c.inbox)-1] + "-" + strconv.FormatUint(f.token, 36)
+	}
+	for i, s := range f.members {
+		header := make(nats.Header, len(s.msg.Header)+4)
+		for name, values := range s.msg.Header {
+			header[name] = values
+		}
+		header[jetstream.MsgIDHeader] = []string{s.msg.ID}
+		if batchID != "" {
+			header[headerBatchID] = []string{batchID}
+			header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
+		}
+		m := &nats.Msg{Subject: s.msg.Subject, Header: header, Data: s.msg.Data}
+		if i == last {
+			m.Reply = c.inbox + strconv.FormatUint(f.token, 36)
+			if batchID != "" {
+				header[headerBatchCommit] = []string{"1"}
+			}
+		}
+		if err := conn.PublishMsg(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notSent ends a flight that the connection did not take: without its last
+// message nothing of a batch is stored. Unless that was for one message's sake,
+// those behind it are not sent either, or they would pass it.
+func (c *Committer) notSent(f *flight, err error) {
+	c.mu.Lock()
+	if c.flights[f.token] != f {
+		c.mu.Unlock()
+		return // the connection is lost, and its members know
+	}
+	c.land(f)
+	var failed []*Sending
+	switch {
+	case !errors.Is(err, nats.ErrMaxPayload):
+		failed = append(f.members, c.takeAll()...)
+	case f.isBatch():
+		c.againAll(f)
+	default:
+		failed = f.members
+	}
+	c.mu.Unlock()
+	failAll(failed, &NotSentError{err})
+}
+
+// takeAll empties the queues. Lock held.
+func (c *Committer) takeAll() (all []*Sending) {
+	all = append(c.singly, c.waiting...)
+	c.singly, c.waiting = nil, nil
+	return all
+}
+
+// againAll sends all members of a batch again, singly and before all others.
+// Lock held.
+func (c *Committer) againAll(f *flight) {
+	for _, s := range f.members {
+		c.again(s)
+	}
+}
+
+func (c *Committer) again(s *Sending) {
+	s.state.Store(waiting)
+	c.singly = append(c.singly, s)
+}
+
+// giveUp ends the waiting for replies that will not come. What waits to be sent
+// does not pass what has failed: its sender may want to send all of it again.
+func (c *Committer) giveUp(why error, which func(*flight) bool) {
+	c.mu.Lock()
+	var failed, notSent []*Sending
+	for _, f := range c.flights {
+		if which(f) {
+			c.land(f)
+			failed = append(failed, f.members...)
+		}
+	}
+	if c.conn == nil || len(failed) > 0 {
+		notSent = c.takeAll()
+	}
+	c.mu.Unlock()
+	failAll(failed, why)
+	failAll(notSent, &NotSentError{why})
+}
+
+// response is JetStream's reply to a message, or to the last one of a batch.
+type response struct {
+	Error     *jetstream.APIError `json:"error"`
+	Stream    string              `json:"stream"`
+	Sequence  uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"`
+	Count     int                 `json:"count"`
+}
+
+// reply takes the broker's word on a flight.
+func (c *Committer) reply(m *nats.Msg, lastToken string) {
+	now := time.Now()
+	token, err := strconv.ParseUint(lastToken, 36, 64)
+	if err != nil {
+		return // nobody but the broker knows the inbox
+	}
+	r, err := readResponse(m)
+	c.mu.Lock()
+	f := c.flights[token]
+	if f == nil {
+		c.mu.Unlock()
+		return // too late
+	}
+	c.land(f)
+	refused := f.isBatch() && err != nil
+	if err == nil && f.isBatch() && r.Count != len(f.members) {
+		err = jetstream.ErrInvalidJSAck
+	}
+	c.measure(f, now, refused)
+	if refused {
+		c.againAll(f)
+	}
+	more := len(c.singly)+len(c.waiting) > 0
+	c.mu.Unlock()
+	if more {
+		c.look()
+	}
+	switch {
+	case refused:
+	case err != nil:
+		failAll(f.members, err)
+	default:
+		c.observed(len(f.members))
+		// A batch is stored in its order, and the reply names its last.
+		first := r.Sequence - uint64(len(f.members)-1)
+		for i, s := range f.members {
+			s.done <- outcome{ack: Ack{r.Stream, first + uint64(i), r.Duplicate}}
+		}
+	}
+}
+
+// measure learns from a flight that is answered what such flights cost. Lock held.
+func (c *Committer) measure(f *flight, now time.Time, refused bool) {
+	switch {
+	case refused:
+		again := time.Duration(len(f.members)) * c.costs.single
+		c.costs.sawBatch(now.Sub(f.sent) + again)
+	case f.isBatch():
+		c.costs.sawBatch(now.Sub(f.sent))
+	default:
+		// With others on their way the broker was at work since this one came to it,
+		// or since it was done with the one before.
+		since := f.sent
+		if c.lastSingle.After(since) {
+			since = c.lastSingle
+		}
+		if !c.batch && (c.singles > 0 || since != f.sent) {
+			c.costs.sawGap(now.Sub(since))
+		}
+		c.lastSingle = now
+	}
+}
+
+// readResponse reads a reply. Its error is the broker's, or that it makes no sense.
+func readResponse(m *nats.Msg) (r response, err error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return r, jetstream.ErrNoStreamResponse
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return r, jetstream.ErrInvalidJSAck
+	}
+	if r.Error != nil {
+		return r, r.Error
+	}
+	if r.Stream == "" {
+		return r, jetstream.ErrInvalidJSAck
+	}
+	return r, nil
+}

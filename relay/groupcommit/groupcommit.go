@@ -1,0 +1,251 @@
+// Package groupcommit stores messages in JetStream, singly or many at once.
+//
+// A broker that fsyncs takes its time for each message, and an atomic batch
+// (JetStream's ADR-50) needs little more for many than for one: messages that wait
+// at the same time share its cost. Which way is faster is measured while it runs
+// (see costs); a message that is alone never waits for company.
+//
+// A batch is refused as a whole, for instance because one of its messages is a
+// duplicate: then each of them is sent singly, and gets its own answer.
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// AckTimeout bounds one try: a replica that is not the leader, and a store with
+	// an I/O error, never answer.
+	AckTimeout = 4 * time.Second
+	// maxBatch and maxBatchBytes bound a batch: nats-server takes 1,000 messages
+	// (streamDefaultMaxAtomicBatchSize), and what is large gains nothing by company.
+	maxBatch      = 1000
+	maxBatchBytes = 8 << 20
+	// maxOut and maxBytesOut are how many messages, and of what size, may be with the
+	// broker and not yet stored: half of what nats-server queues for a stream before
+	// it drops messages (10,000, and 128 MiB).
+	maxOut      = 5000
+	maxBytesOut = 64 << 20
+	// recentIDs is how many ids are remembered, at 8 bytes each.
+	recentIDs = 8192
+)
+
+// Message is what is to be stored.
+type Message struct {
+	Subject string
+	// ID is its Nats-Msg-Id.
+	ID string
+	// Header is what else its headers are. It is not changed.
+	Header map[string][]string
+	Data   []byte
+	// Single: its stream takes no batches.
+	Single bool
+}
+
+// Ack is the broker's word that a message is stored.
+type Ack struct {
+	Stream   string
+	Sequence uint64
+	// Duplicate: a message with that id was stored already, at that sequence.
+	Duplicate bool
+}
+
+// NotSentError is that of a message which the broker cannot have stored, since it
+// was not sent.
+type NotSentError struct{ Err error }
+
+// Error says why.
+func (e *NotSentError) Error() string { return e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *NotSentError) Unwrap() error { return e.Err }
+
+// Committer sends messages over one connection at a time. All methods may be
+// called by many goroutines; none of them waits for the connection.
+type Committer struct {
+	batches  func() bool
+	observed func(messages int)
+	wake     chan struct{}
+	seed     maphash.Seed
+
+	mu sync.Mutex
+	// conn is the connection, nil while there is none; replies come by inbox, which
+	// belongs to the connection inboxOf.
+	conn, inboxOf *nats.Conn
+	inbox         string
+	// singly are sent before waiting, and never in a batch.
+	singly, waiting []*Sending
+	flights         map[uint64]*flight
+	lastFlight      uint64
+	singles         int       // messages on their way singly
+	ahead           int       // those of them that were waiting: a batch goes after them
+	batch           bool      // there is a batch on its way
+	bytes           int       // of all that is on its way
+	lastSingle      time.Time // when a message that was sent singly was last acknowledged
+	costs           costs
+	recent          [recentIDs]uint64 // hashes of ids
+}
+
+// New makes a committer. It asks batches whether the stream takes atomic batches
+// now, and tells observed how many messages were stored by one acknowledgement;
+// both must return at once.
+func New(batches func() bool, observed func(messages int)) *Committer {
+	return &Committer{
+		batches: batches, observed: observed, wake: make(chan struct{}, 1), seed: maphash.MakeSeed(),
+		flights: make(map[uint64]*flight),
+	}
+}
+
+// Sending is a message on its way.
+type Sending struct {
+	msg   Message
+	state atomic.Int32
+	done  chan outcome // has room for the only one
+}
+
+type outcome struct {
+	ack Ack
+	err error
+}
+
+// States of a Sending.
+const (
+	waiting = iota
+	sent
+	abandoned // before it was sent
+)
+
+// Send sends a message. While a message of the same id may still be on its way,
+// it does so apart from all batches, which would be refused for it.
+func (c *Committer) Send(msg Message) *Sending {
+	s := &Sending{msg: msg, done: make(chan outcome, 1)}
+	id := maphash.String(c.seed, msg.ID)
+	c.mu.Lock()
+	if slot := &c.recent[id%recentIDs]; msg.Single || *slot == id {
+		c.singly = append(c.singly, s)
+	} else {
+		*slot = id
+		c.waiting = append(c.waiting, s)
+	}
+	c.mu.Unlock()
+	c.look()
+	return s
+}
+
+// SendInOrder sends messages that are to be stored in their order. If one of
+// them is not sent, those behind it are not sent either.
+func (c *Committer) SendInOrder(msgs []Message) []*Sending {
+	sendings := make([]*Sending, len(msgs))
+	for i, msg := range msgs {
+		sendings[i] = &Sending{msg: msg, done: make(chan outcome, 1)}
+	}
+	c.mu.Lock()
+	for _, s := range sendings {
+		if s.msg.Single {
+			c.singly = append(c.singly, s)
+		} else {
+			c.waiting = append(c.waiting, s)
+		}
+	}
+	c.mu.Unlock()
+	c.look()
+	return sendings
+}
+
+// Wait returns the broker's word, or an error: a *NotSentError, a
+// *jetstream.APIError, or another after which the message may be stored or not.
+// It must be called once.
+func (s *Sending) Wait(ctx context.Context) (Ack, error) {
+	select {
+	case o := <-s.done:
+		return o.ack, o.err
+	case <-ctx.Done():
+	}
+	if s.state.CompareAndSwap(waiting, abandoned) {
+		return Ack{}, &NotSentError{fmt.Errorf("the connection to the broker is stalled, or busy with those before it: %w", context.Cause(ctx))}
+	}
+	return Ack{}, fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))
+}
+
+// Attach gives a connection to send over.
+func (c *Committer) Attach(conn *nats.Conn) {
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	c.look()
+}
+
+// Lost takes the connection away. What is on its way will not be acknowledged,
+// and what waits is not sent.
+func (c *Committer) Lost() {
+	c.mu.Lock()
+	c.conn = nil
+	c.mu.Unlock()
+	c.giveUp(nats.ErrDisconnected, func(*flight) bool { return true })
+}
+
+// Denied ends the waiting for messages to a subject to which this user may not
+// publish: the broker says so apart from them, and does not reply. It reports
+// whether there are any. The others of a batch are sent again.
+func (c *Committer) Denied(subject string, why error) (any bool) {
+	c.mu.Lock()
+	var denied []*Sending
+	for _, f := range c.flights {
+		if !f.has(subject) {
+			continue
+		}
+		c.land(f)
+		for _, s := range f.members {
+			if s.msg.Subject == subject {
+				denied = append(denied, s)
+			} else {
+				c.again(s)
+			}
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range denied {
+		s.done <- outcome{err: why}
+	}
+	c.look()
+	return len(denied) > 0
+}
+
+var errStopped = errors.New("the relay is shutting down")
+
+// Run sends what it is given, until ctx ends.
+func (c *Committer) Run(ctx context.Context) {
+	overdue := time.NewTicker(AckTimeout / 16)
+	defer overdue.Stop()
+	for {
+		for c.sendNext() {
+		}
+		select {
+		case <-c.wake:
+		case now := <-overdue.C:
+			c.giveUp(ErrNoAck, func(f *flight) bool { return now.Sub(f.sent) > AckTimeout })
+		case <-ctx.Done():
+			c.mu.Lock()
+			left := c.takeAll()
+			c.mu.Unlock()
+			failAll(left, &NotSentError{errStopped})
+			return
+		}
+	}
+}
+
+// look makes Run look at what there is to do.
+func (c *Committer) look() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is about to
+	}
+}
