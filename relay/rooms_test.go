@@ -34,7 +34,7 @@ var rooms = []room{
 	{"/relay/ops/tail", []string{"/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", nil, []string{"github.com/nats-io/", "os/signal", "flag"}},
 	{"/relay/receiver", []string{"/relay/config", "/relay/event", "/relay/telemetry", "/schema"}, []string{"github.com/nats-io/"}},
-	{"/relay/outbox", []string{"/relay/event", "/relay/telemetry"}, []string{"net/http"}},
+	{"/relay/outbox", []string{"/relay/event", "/relay/groupcommit", "/relay/telemetry"}, []string{"net/http"}},
 	{"/relay/publisher", []string{"/relay/config", "/relay/event", "/relay/groupcommit", "/relay/telemetry", "/schema"}, []string{"net/http"}},
 	{"/relay/groupcommit", nil, []string{"net/http"}},
 	{"/relay/admin", nil, []string{"github.com/nats-io/"}},

@@ -3,6 +3,7 @@ package groupcommit
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +25,6 @@ var ErrNoAck = errors.New("the broker did not acknowledge it within " + AckTimeo
 type flight struct {
 	token   uint64 // last token of the subject to which it is replied
 	members []*Sending
-	one     [1]*Sending // members of most flights
 	bytes   int
 	sent    time.Time
 	waited  bool // it was among the waiting
@@ -94,76 +94,79 @@ func (c *Committer) board() *flight {
 	if len(c.flights) >= maxOut || c.bytes > maxBytesOut {
 		return nil
 	}
-	c.singly = dropAbandoned(c.singly)
+	if c.batchable == 0 {
+		c.singly, c.waiting = append(c.singly, c.waiting...), nil
+	}
 	if len(c.singly) > 0 {
-		return c.depart(&c.singly, 1, false)
+		s := c.singly[0]
+		c.singly = c.singly[1:]
+		return c.depart([]*Sending{s}, false)
 	}
-	c.waiting = dropAbandoned(c.waiting)
-	n := len(c.waiting)
-	if n == 0 || c.batch {
+	if c.batchable == 0 || c.batch {
 		return nil
 	}
-	pays := c.batches() && c.costs.batchPays(c.singles+n)
-	if pays && c.ahead > 0 {
+	all := c.singles + c.batchable
+	pays := c.batches() && c.costs.batchPays(all)
+	switch {
+	case pays && c.ahead > 0:
 		return nil
+	case all > 1:
+		c.costs.chose(pays)
 	}
 	if pays {
-		n = c.fit()
-	} else {
-		n = 1
+		return c.depart(c.takeBatch(), true)
 	}
-	if c.singles+len(c.waiting) > 1 {
-		c.costs.chose(n > 1)
+	s := c.waiting[0]
+	c.waiting = c.waiting[1:]
+	if !s.apart {
+		c.batchable--
 	}
-	return c.depart(&c.waiting, n, true)
+	return c.depart([]*Sending{s}, true)
 }
 
-// fit is how many of the waiting fit into a batch. Lock held.
-func (c *Committer) fit() int {
-	bytes := 0
-	for i, s := range c.waiting {
-		if bytes += len(s.msg.Data); i > 0 && bytes > maxBatchBytes || i == maxBatch {
-			return i
+// takeBatch takes as many of the waiting as fit into a batch. What has to travel
+// apart follows right behind it. Lock held.
+func (c *Committer) takeBatch() (members []*Sending) {
+	bytes, taken := 0, 0
+	for _, s := range c.waiting {
+		if s.apart {
+			c.singly = append(c.singly, s)
+		} else {
+			bytes += len(s.msg.Data)
+			if len(members) == maxBatch || len(members) > 0 && bytes > maxBatchBytes {
+				break
+			}
+			members = append(members, s)
 		}
+		taken++
 	}
-	return len(c.waiting)
+	c.waiting = c.waiting[taken:]
+	c.batchable -= len(members)
+	return members
 }
 
-// dropAbandoned takes off the front what nobody waits for any more.
-func dropAbandoned(queue []*Sending) []*Sending {
-	for len(queue) > 0 && queue[0].state.Load() == abandoned {
-		queue[0] = nil
-		queue = queue[1:]
+// depart makes a flight of those for which somebody still waits. Lock held.
+func (c *Committer) depart(members []*Sending, waited bool) *flight {
+	members = slices.DeleteFunc(members, func(s *Sending) bool { return !s.state.CompareAndSwap(waiting, sent) })
+	f := &flight{members: members, sent: time.Now(), waited: waited}
+	if len(members) == 0 {
+		return f // which is over
 	}
-	return queue
-}
-
-// depart makes a flight of the first n of a queue. Lock held.
-func (c *Committer) depart(queue *[]*Sending, n int, waited bool) *flight {
-	f := &flight{sent: time.Now(), waited: waited}
-	f.members = f.one[:0]
-	for _, s := range (*queue)[:n] {
-		if s.state.CompareAndSwap(waiting, sent) {
-			f.members = append(f.members, s)
-			f.bytes += len(s.msg.Data)
-		}
-	}
-	clear((*queue)[:n])
-	*queue = (*queue)[n:]
-	if len(f.members) == 0 {
-		return f // all of them abandoned in this moment
+	for _, s := range members {
+		f.bytes += len(s.msg.Data)
 	}
 	c.lastFlight++
 	f.token = c.lastFlight
 	c.flights[f.token] = f
 	c.bytes += f.bytes
-	if f.isBatch() {
+	switch {
+	case f.isBatch():
 		c.batch = true
-		return f
-	}
-	c.singles++
-	if waited {
+	case waited:
 		c.ahead++
+		fallthrough
+	default:
+		c.singles++
 	}
 	return f
 }
@@ -241,7 +244,7 @@ func (c *Committer) notSent(f *flight, err error) {
 // takeAll empties the queues. Lock held.
 func (c *Committer) takeAll() (all []*Sending) {
 	all = append(c.singly, c.waiting...)
-	c.singly, c.waiting = nil, nil
+	c.singly, c.waiting, c.batchable = nil, nil, 0
 	return all
 }
 

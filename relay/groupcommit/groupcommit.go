@@ -81,8 +81,10 @@ type Committer struct {
 	// belongs to the connection inboxOf.
 	conn, inboxOf *nats.Conn
 	inbox         string
-	// singly are sent before waiting, and never in a batch.
+	// singly are sent before waiting, and never in a batch; of waiting, so many can
+	// be in one.
 	singly, waiting []*Sending
+	batchable       int
 	flights         map[uint64]*flight
 	lastFlight      uint64
 	singles         int       // messages on their way singly
@@ -107,6 +109,7 @@ func New(batches func() bool, observed func(messages int)) *Committer {
 // Sending is a message on its way.
 type Sending struct {
 	msg   Message
+	apart bool // from all batches
 	state atomic.Int32
 	done  chan outcome // has room for the only one
 }
@@ -123,18 +126,18 @@ const (
 	abandoned // before it was sent
 )
 
-// Send sends a message. While a message of the same id may still be on its way,
-// it does so apart from all batches, which would be refused for it.
+// Send sends a message. A repeat of one that may still be on its way goes behind
+// that, and apart from all batches, which would be refused for its sake.
 func (c *Committer) Send(msg Message) *Sending {
-	s := &Sending{msg: msg, done: make(chan outcome, 1)}
+	s := &Sending{msg: msg, apart: msg.Single, done: make(chan outcome, 1)}
 	id := maphash.String(c.seed, msg.ID)
 	c.mu.Lock()
-	if slot := &c.recent[id%recentIDs]; msg.Single || *slot == id {
-		c.singly = append(c.singly, s)
+	if slot := &c.recent[id%recentIDs]; *slot == id {
+		s.apart = true
 	} else {
 		*slot = id
-		c.waiting = append(c.waiting, s)
 	}
+	c.queue(s)
 	c.mu.Unlock()
 	c.look()
 	return s
@@ -144,20 +147,27 @@ func (c *Committer) Send(msg Message) *Sending {
 // them is not sent, those behind it are not sent either.
 func (c *Committer) SendInOrder(msgs []Message) []*Sending {
 	sendings := make([]*Sending, len(msgs))
-	for i, msg := range msgs {
-		sendings[i] = &Sending{msg: msg, done: make(chan outcome, 1)}
-	}
 	c.mu.Lock()
-	for _, s := range sendings {
-		if s.msg.Single {
-			c.singly = append(c.singly, s)
-		} else {
-			c.waiting = append(c.waiting, s)
-		}
+	for i, msg := range msgs {
+		sendings[i] = &Sending{msg: msg, apart: msg.Single, done: make(chan outcome, 1)}
+		c.queue(sendings[i])
 	}
 	c.mu.Unlock()
 	c.look()
 	return sendings
+}
+
+// queue lines up a message. Lock held.
+func (c *Committer) queue(s *Sending) {
+	switch {
+	case !s.apart:
+		c.batchable++
+		c.waiting = append(c.waiting, s)
+	case len(c.waiting) > 0:
+		c.waiting = append(c.waiting, s)
+	default:
+		c.singly = append(c.singly, s)
+	}
 }
 
 // Wait returns the broker's word, or an error: a *NotSentError, a

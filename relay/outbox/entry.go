@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 )
 
 // Headers of an entry. Its payload is the webhook's body: what that becomes is
@@ -17,14 +18,15 @@ const (
 	headerAttributes = "Relay-Attributes" // as in the query of a URL, since header values lose spaces at their ends
 )
 
-func entryOf(d event.Delivery) *nats.Msg {
+func entryOf(id string, d event.Delivery) groupcommit.Message {
 	attributes := make(url.Values, len(d.Attributes))
 	for name, value := range d.Attributes {
 		attributes.Set(name, value)
 	}
-	return &nats.Msg{
+	return groupcommit.Message{
 		Subject: subject,
-		Header: nats.Header{
+		ID:      id,
+		Header: map[string][]string{
 			headerReceived:   {d.Received.UTC().Format(time.RFC3339Nano)},
 			headerAttributes: {attributes.Encode()},
 		},
