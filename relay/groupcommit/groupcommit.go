@@ -203,9 +203,9 @@ func (c *Committer) Lost() {
 }
 
 // Denied ends the waiting for messages to a subject to which this user may not
-// publish: the broker says so apart from them, and does not reply. It reports
-// whether there are any. The others of a batch are sent again.
-func (c *Committer) Denied(subject string, why error) (any bool) {
+// publish: the broker says so apart from them, and does not reply. The others of a
+// batch are sent again.
+func (c *Committer) Denied(subject string, why error) {
 	c.mu.Lock()
 	var denied []*Sending
 	for _, f := range c.flights {
@@ -222,11 +222,8 @@ func (c *Committer) Denied(subject string, why error) (any bool) {
 		}
 	}
 	c.mu.Unlock()
-	for _, s := range denied {
-		s.done <- outcome{err: why}
-	}
+	failAll(denied, why)
 	c.look()
-	return len(denied) > 0
 }
 
 var errStopped = errors.New("the relay is shutting down")

@@ -481,8 +481,10 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	if events := arrive(t, options, "APIXO", 2); events[1].ID != "task_2" {
 		t.Errorf("arrived %+v", events[1])
 	}
-	if s := r.State(); s.Messages != 1 {
-		t.Errorf("the outbox holds %+v", s)
+	for deadline := time.Now().Add(30 * time.Second); r.State().Messages != 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the outbox holds %+v", r.State())
+		}
 	}
 	limit(-1)
 	// It is tried again after half a minute, or at the next start.

@@ -48,21 +48,16 @@ func (d *denials) of(subject string) <-chan struct{} {
 	return c
 }
 
-// add notes that publishing to a subject was denied, if it was this relay's: ours
-// tells that messages were waited for.
-func (d *denials) add(subject string, ours bool) {
+// add notes that publishing to a subject was denied.
+func (d *denials) add(subject string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.waiting[subject]
-	if c == nil && !ours {
-		return
-	}
 	if d.denied == nil {
 		d.denied = make(map[string]time.Time)
 	}
 	d.denied[subject] = time.Now()
 	d.any.Store(true)
-	if c != nil {
+	if c := d.waiting[subject]; c != nil {
 		delete(d.waiting, subject)
 		close(c)
 	}

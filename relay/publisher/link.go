@@ -64,5 +64,6 @@ func (p *Publisher) Disconnected() {
 
 // Denied is part of broker.Follower.
 func (p *Publisher) Denied(subject string) {
-	p.denials.add(subject, p.commits.Denied(subject, &DeniedError{subject}))
+	p.denials.add(subject) // first, so that readiness says what senders are told
+	p.commits.Denied(subject, &DeniedError{subject})
 }
