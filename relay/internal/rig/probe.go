@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,6 +30,20 @@ func (r *Relay) ask(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("%s: %s", resp.Status, body)
 	}
 	return string(body), nil
+}
+
+// Metric is what the relay's metrics say of a series without labels.
+func (r *Relay) Metric(ctx context.Context, name string) (float64, error) {
+	text, err := r.ask(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("the relay has no metric %s", name)
 }
 
 // Ready asks the relay whether it would accept a webhook now: nil if so, and
