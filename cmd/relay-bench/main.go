@@ -135,7 +135,7 @@ Exit codes:
 	fs.SortFlags = false // by subject, as here
 	fs.IntSliceVar(&f.connections, "connections", []int{1, 64, 256}, "`numbers` of connections, each measured by itself")
 	fs.IntVar(&f.rounds, "rounds", 5, "how often each is measured")
-	fs.DurationVar(&f.duration, "duration", 1500*time.Millisecond, "how long a round is")
+	fs.DurationVar(&f.duration, "duration", 1200*time.Millisecond, "how long a round is")
 	fs.StringArrayVar(&f.urls, "url", nil, "measure the receiver at this callback `URL`, too; repeat it for several. Of the URL, only the host is shown")
 	fs.IntSliceVar(&f.pids, "pid", nil, "process `id` of the receiver of --url on this machine, for its CPU and memory; one for each --url, in the same order")
 	fs.StringVar(&f.relay, "relay", "", "measure this `program` instead of building ./cmd/apixo-relay")
@@ -163,7 +163,7 @@ func (f *flags) check() error {
 	case f.rounds < 1:
 		return fmt.Errorf("--rounds %d: at least 1 is needed", f.rounds)
 	case f.duration <= 0:
-		return fmt.Errorf("--duration %v: a round takes some time, such as 1.5s", f.duration)
+		return fmt.Errorf("--duration %v: a round takes some time, such as 1.2s", f.duration)
 	case len(f.pids) > 0 && len(f.pids) != len(f.urls):
 		return fmt.Errorf("%d --pid for %d --url: give one for each, in the same order", len(f.pids), len(f.urls))
 	}

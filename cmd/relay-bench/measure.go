@@ -146,7 +146,7 @@ func (r *report) measureAt(ctx context.Context, connections int, program, dir st
 			if n == 0 {
 				what, duration = "warming up", o.warmUp()
 			}
-			o.progress.step(fmt.Sprintf("%s, %s: %s", count(connections, "connection"), what, one.name))
+			o.progress.say(fmt.Sprintf("%s, %s: %s", count(connections, "connection"), what, one.name))
 			turn, err := r.turn(ctx, f, one, connections, duration)
 			if err != nil {
 				return err
@@ -155,6 +155,7 @@ func (r *report) measureAt(ctx context.Context, connections int, program, dir st
 				one.rounds = append(one.rounds, turn)
 			}
 			settle(f.dir)
+			o.progress.step()
 		}
 	}
 	for _, one := range f.receivers {

@@ -195,18 +195,17 @@ func progressOn(stderr io.Writer, o options) *progress {
 	)}
 }
 
+// say tells what begins now.
 func (p *progress) say(what string) {
 	if p != nil {
-		p.bar.Describe(what)
-		_ = p.bar.RenderBlank() // what a terminal makes of it is no reason to stop
+		p.bar.Describe(fmt.Sprintf("%-52s", what)) // so that the bar stays where it is
 	}
 }
 
-// step says what begins now; what was said before is done.
-func (p *progress) step(what string) {
+// step tells that a turn is over.
+func (p *progress) step() {
 	if p != nil {
-		p.bar.Describe(what)
-		_ = p.bar.Add(1)
+		_ = p.bar.Add(1) // what a terminal makes of it is no reason to stop
 	}
 }
 
