@@ -29,6 +29,7 @@ var rooms = []room{
 	// Consumers, which import the contract and nothing else of the relay.
 	{"/schema/examples/go", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{"/relay", "/relay/ops/send", "/relay/ops/tail", "/relay/broker", "/relay/config", "/relay/telemetry", "/schema"}, nil},
+	{"/cmd/relay-bench", []string{"/relay/ops/send"}, nil},
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/tail", []string{"/schema"}, []string{"os", "net/http"}},

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// relayProgram is built for the tests that run it.
+var relayProgram string
+
+func TestMain(m *testing.M) {
+	// The floor and the broker are this program once more.
+	if len(os.Args) > 1 && (os.Args[1] == floorName || os.Args[1] == brokerName) {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		_ = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+		stop()
+		// At an ordinary exit the race detector waits for a second.
+		if self, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = self.Kill()
+		}
+	}
+	dir, err := os.MkdirTemp("", "relay-bench-test-")
+	if err != nil {
+		panic(err)
+	}
+	relayProgram = filepath.Join(dir, "apixo-relay")
+	// Unlike what is measured otherwise, this comes from the cache of other tests.
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", relayProgram, "../apixo-relay").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// bench runs the program with a folder of its own, in which nothing may be left,
+// and tiny durations unless the arguments say otherwise.
+func bench(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	var out, errs bytes.Buffer
+	defaults := []string{"--relay", relayProgram, "--dir", dir, "--rounds=1", "--duration=50ms"}
+	if !strings.Contains(strings.Join(args, " "), "--connections") { // which would add up
+		defaults = append(defaults, "--connections=1")
+	}
+	args = append(defaults, args...)
+	code = run(ctx, args, &out, &errs)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+	noChildren(t)
+	return code, out.String(), errs.String()
+}
+
+// noChildren checks that no process is left, where that can be known.
+func noChildren(t *testing.T) {
+	t.Helper()
+	threads, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		if children, err := os.ReadFile(thread); err == nil && len(children) > 0 {
+			t.Errorf("processes that were left: %s", children)
+		}
+	}
+}
+
+// counter is a receiver of webhooks that counts them.
+type counter struct {
+	mu   sync.Mutex
+	seen map[string]int
+	head http.Header
+}
+
+func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var webhook struct{ Data struct{ TaskID string } }
+	if err := json.NewDecoder(r.Body).Decode(&webhook); err != nil || r.Method != http.MethodPost {
+		http.Error(w, "no webhook", http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil {
+		c.seen = make(map[string]int)
+	}
+	c.seen[webhook.Data.TaskID]++
+	c.head = r.Header
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"duplicate":false}`)
+}
+
+// Everything is measured, and another receiver beside it.
+func TestBench(t *testing.T) {
+	var other counter
+	server := httptest.NewServer(&other)
+	defer server.Close()
+	plot := filepath.Join(t.TempDir(), "plot.svg")
+	code, stdout, stderr := bench(t.Context(), t, "--connections=2,1", "--json", "--plot", plot,
+		"--url", strings.Replace(server.URL, "http://", "http://relay:secret0123456789@", 1)+"/token0123456789ab")
+	if code != exitMeasured || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var report struct {
+		Facts   facts
+		Results []struct {
+			Connections, Stored, Failed int
+			Receiver                    string
+			RequestsPerSecond           float64
+			P99Milliseconds             float64
+		}
+		Targets []goal
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatalf("%v in %s", err, stdout)
+	}
+	var got []string
+	for _, r := range report.Results {
+		got = append(got, r.Receiver)
+		if r.Stored == 0 || r.Failed != 0 || r.RequestsPerSecond <= 0 || r.P99Milliseconds <= 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if want := strings.Repeat("floor external always interval "+server.URL+" ", 2); strings.Join(got, " ")+" " != want {
+		t.Errorf("measured were %v, want %s", got, want)
+	}
+	if report.Facts.Relay == "" || report.Facts.Fsyncs == 0 || len(report.Targets) != 8 {
+		t.Errorf("%+v, %+v", report.Facts, report.Targets)
+	}
+	for _, secret := range []string{"secret0123456789", "token0123456789ab"} {
+		if strings.Contains(stdout, secret) {
+			t.Errorf("%s is printed", secret)
+		}
+	}
+	if got := other.head.Get("Authorization"); got != "Basic cmVsYXk6c2VjcmV0MDEyMzQ1Njc4OQ==" {
+		t.Errorf("the other receiver got Authorization %q", got)
+	}
+	svg, err := os.ReadFile(plot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parseXML(t, svg)
+}
+
+func parseXML(t *testing.T, text []byte) {
+	t.Helper()
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+	}
+}
+
+// What fails is said, in the table and by the exit code.
+func TestFailingReceiver(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer server.Close()
+	code, stdout, stderr := bench(t.Context(), t, "--url", server.URL)
+	if code != exitFailed || !strings.Contains(stderr, "webhooks failed") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"embedded, interval", " !", "× 503 Service Unavailable", "start to ready"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+}
+
+// A receiver that is not there is found out before anything is started.
+func TestNoReceiver(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	code, stdout, stderr := bench(t.Context(), t, "--url", server.URL)
+	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "there is no receiver to measure") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+// A program that ends instead of serving is named, with what it says.
+func TestBrokenRelay(t *testing.T) {
+	code, _, stderr := bench(t.Context(), t, "--relay", "go")
+	if code != exitFailed || !strings.Contains(stderr, "external has ended") || !strings.Contains(stderr, "Usage:") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// Stopped in the middle, it leaves nothing behind; bench looks for that.
+func TestStopped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	silence := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		cancel()
+		<-silence
+	}))
+	defer server.Close()
+	defer close(silence)
+	code, stdout, stderr := bench(ctx, t, "--url", server.URL, "--rounds=1000000")
+	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "stopped") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"serve"},
+		{"--connection=1"},
+		{"--connections="},
+		{"--connections=0"},
+		{"--connections=64,64"},
+		{"--connections=100000"},
+		{"--rounds=0"},
+		{"--duration=0s"},
+		{"--duration=1"},
+		{"--url=hooks.example.com/secret0123456789"},
+		{"--pid=1"},
+		{"--relay=/nowhere/secret"},
+		{"--plot=/nowhere/plot.svg"},
+	} {
+		code, stdout, stderr := bench(t.Context(), t, args...)
+		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "relay-bench: ") || strings.Contains(stderr, "secret0123456789") {
+			t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	code, stdout, _ := bench(t.Context(), t, "-h")
+	for _, want := range []string{"Exit codes:", "Examples:", "--connections"} {
+		if code != exitMeasured || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, no %q in\n%s", code, want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "Available Commands") {
+		t.Errorf("commands for this program alone are shown:\n%s", stdout)
+	}
+}
