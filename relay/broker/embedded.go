@@ -52,7 +52,18 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	}
 	logger := &serverLog{log: log.With("from", "broker"), fatal: make(chan string, 1)}
 	s.SetLoggerV2(logger, log.Enabled(ctx, slog.LevelDebug), false, false)
-	go s.Start()
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		s.Start()
+	}()
+	// It is back when the server listens, mostly within 2 ms. To ask whether it is
+	// ready before that is to wait for 25 ms.
+	select {
+	case <-started:
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
 	for !s.ReadyForConnections(time.Second) {
 		select {
 		case why := <-logger.fatal:

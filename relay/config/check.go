@@ -34,11 +34,21 @@ const (
 )
 
 var (
-	streamName    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
-	subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}$`)
-	urlScheme     = regexp.MustCompile(`^[A-Za-z]+://`)
-	webhookPath   = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
+	nameToken   = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	urlScheme   = regexp.MustCompile(`^[A-Za-z]+://`)
+	webhookPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 )
+
+// isName reports whether s is 1 to so many letters, digits, - and _. The length
+// is no part of the expression: compiled, {1,255} is 255 copies of what it
+// repeats, which every start would pay for in time and memory.
+func isName(s string, most int) bool { return len(s) <= most && nameToken.MatchString(s) }
+
+// isSubjectPrefix reports whether s is 1 to 8 names with dots between them.
+func isSubjectPrefix(s string) bool {
+	tokens := strings.Split(s, ".")
+	return len(tokens) <= 8 && !slices.ContainsFunc(tokens, func(token string) bool { return !isName(token, 64) })
+}
 
 // checker collects what is wrong with values that could be read.
 type checker struct {
@@ -199,10 +209,10 @@ func (c *Config) checkNATS(k *checker) {
 func (c *Config) checkStream(k *checker) {
 	s := c.Stream
 	const nameHint = "1 to 255 letters, digits, - and _"
-	k.expect(streamName.MatchString(s.Name), "RELAY_STREAM", "is not a stream name", nameHint)
-	k.expect(streamName.MatchString(s.Quarantine), "RELAY_QUARANTINE_STREAM", "is not a stream name", nameHint)
+	k.expect(isName(s.Name, 255), "RELAY_STREAM", "is not a stream name", nameHint)
+	k.expect(isName(s.Quarantine, 255), "RELAY_QUARANTINE_STREAM", "is not a stream name", nameHint)
 	k.expect(s.Name != s.Quarantine, "RELAY_QUARANTINE_STREAM", "is RELAY_STREAM too", "choose another name: what could not become an event must stay apart")
-	k.expect(subjectPrefix.MatchString(s.Prefix), "RELAY_SUBJECT_PREFIX", "is not a subject prefix", "up to 8 tokens of letters, digits, - and _, with dots between them")
+	k.expect(isSubjectPrefix(s.Prefix), "RELAY_SUBJECT_PREFIX", "is not a subject prefix", "up to 8 tokens of letters, digits, - and _, with dots between them")
 	k.expect(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "RELAY_STREAM_REPLICAS", "is not a number of replicas", "choose 1, 3 or 5: an even number survives no more failures than the odd one below it")
 	k.expect(s.MaxAge == 0 || s.MaxAge >= time.Second, "RELAY_STREAM_MAX_AGE", "is too short", "choose 1s or more, or 0s to keep events for ever")
 	k.expect(s.MaxBytes == -1 || s.MaxBytes > 0, "RELAY_STREAM_MAX_BYTES", "is out of range", "choose a size in bytes, or -1 for no bound")

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,8 @@ func TestSecretsAreMarked(t *testing.T) {
 
 func TestValuesAreRead(t *testing.T) {
 	t.Parallel()
+	longestName := strings.Repeat("A", 255)
+	longestPrefix := strings.Repeat("."+strings.Repeat("b", 64), 8)[1:]
 	for _, test := range []struct {
 		name string
 		env  []string
@@ -182,6 +185,9 @@ func TestValuesAreRead(t *testing.T) {
 		}, func(c *config.Config) {
 			c.NATS.URL = "nats://a"
 			c.Stream = config.Stream{Name: "S-1", Quarantine: "Q_1", Prefix: "a.b-c", Policy: config.PolicyUpdate, Replicas: 3, MaxBytes: 1, Dedupe: 1000 * time.Hour}
+		}},
+		{"longest names", []string{"RELAY_STREAM=" + longestName, "RELAY_SUBJECT_PREFIX=" + longestPrefix}, func(c *config.Config) {
+			c.Stream.Name, c.Stream.Prefix = longestName, longestPrefix
 		}},
 		{"event", []string{"RELAY_CE_SOURCE=/apixo", "RELAY_CE_MODE=binary", "RELAY_CALLBACK_ATTRIBUTES=model, tenant2"}, func(c *config.Config) {
 			c.Event = config.Event{Source: "/apixo", Mode: config.ModeBinary, Attributes: config.Attributes{"model", "tenant2"}}

@@ -75,6 +75,7 @@ var mistakes = []mistake{
 	{"RELAY_SUBJECT_PREFIX", "a.*", "is not a subject prefix", prefixHint},
 	{"RELAY_SUBJECT_PREFIX", "a..b", "is not a subject prefix", prefixHint},
 	{"RELAY_SUBJECT_PREFIX", "a.b.c.d.e.f.g.h.i", "is not a subject prefix", prefixHint},
+	{"RELAY_SUBJECT_PREFIX", "a." + strings.Repeat("b", 65), "is not a subject prefix", prefixHint},
 	{"RELAY_STREAM_POLICY", "replace", "must be one of", "create, update, require"},
 	{"RELAY_STREAM_REPLICAS", "one", "is not a whole number", numberHint},
 	{"RELAY_STREAM_REPLICAS", "3", "the embedded broker is a single server", "set NATS_URL to a cluster"},

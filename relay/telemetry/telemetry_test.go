@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -93,5 +96,25 @@ func TestLoggerWritesDurationsInSecondsForPrograms(t *testing.T) {
 	log.Warn("m", "duration", 1500*time.Microsecond)
 	if got := b.String(); strings.Contains(got, "hidden") || !strings.Contains(got, "duration=1.5ms") {
 		t.Error(got)
+	}
+}
+
+// Prometheus reads what is served, and the runtime's metrics are in it.
+func TestMetricsAreText(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	telemetry.NewMetrics("test").Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if got, want := w.Header().Get("Content-Type"), "text/plain; version=0.0.4; charset=utf-8"; w.Code != 200 || got != want {
+		t.Errorf("%d with content type %q, want 200 with %q", w.Code, got, want)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"apixo_relay_webhooks_total", "go_goroutines", "process_start_time_seconds"} {
+		if families[name] == nil {
+			t.Errorf("%s is not among the metrics", name)
+		}
 	}
 }

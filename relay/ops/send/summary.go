@@ -2,14 +2,13 @@ package send
 
 import (
 	"cmp"
+	"encoding/json"
 	"math"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 const (

@@ -1,13 +1,13 @@
 package send
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -40,12 +40,9 @@ func (s Summary) WriteText(w io.Writer) error {
 
 // WriteJSON writes the summary as one line of JSON. The error is the writer's.
 func (s Summary) WriteJSON(w io.Writer) error {
-	line, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(line, '\n'))
-	return err
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(s)
 }
 
 // answersText writes a line for each kind of answer, and below it what the
