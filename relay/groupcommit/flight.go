@@ -1,7 +1,6 @@
 package groupcommit
 
 import (
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -280,15 +279,6 @@ func (c *Committer) giveUp(why error, which func(*flight) bool) {
 	failAll(notSent, &NotSentError{why})
 }
 
-// response is JetStream's reply to a message, or to the last one of a batch.
-type response struct {
-	Error     *jetstream.APIError `json:"error"`
-	Stream    string              `json:"stream"`
-	Sequence  uint64              `json:"seq"`
-	Duplicate bool                `json:"duplicate"`
-	Count     int                 `json:"count"`
-}
-
 // reply takes the broker's word on a flight.
 func (c *Committer) reply(m *nats.Msg, lastToken string) {
 	now := time.Now()
@@ -351,21 +341,4 @@ func (c *Committer) measure(f *flight, now time.Time, refused bool) {
 		}
 		c.lastSingle = now
 	}
-}
-
-// readResponse reads a reply. Its error is the broker's, or that it makes no sense.
-func readResponse(m *nats.Msg) (r response, err error) {
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return r, jetstream.ErrNoStreamResponse
-	}
-	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return r, jetstream.ErrInvalidJSAck
-	}
-	if r.Error != nil {
-		return r, r.Error
-	}
-	if r.Stream == "" {
-		return r, jetstream.ErrInvalidJSAck
-	}
-	return r, nil
 }

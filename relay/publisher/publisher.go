@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +32,12 @@ const (
 // Publisher stores messages in the relay's two streams. It may be used by many
 // goroutines.
 type Publisher struct {
-	cfg     config.Stream
-	encoder event.Encoder
-	maxSize int64 // of a message, in bytes
-	metrics *telemetry.Metrics
-	log     *slog.Logger
+	cfg         config.Stream
+	quarantined string // how the subjects of the quarantine begin
+	encoder     event.Encoder
+	maxSize     int64 // of a message, in bytes
+	metrics     *telemetry.Metrics
+	log         *slog.Logger
 
 	link    atomic.Pointer[link]
 	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
@@ -59,7 +61,7 @@ type Publisher struct {
 // largest, in bytes.
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) *Publisher {
 	p := &Publisher{
-		cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
+		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
 		stored:  newOutcomes(),
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
@@ -202,7 +204,7 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack gro
 
 // streamOf is the stream in which a subject is stored.
 func (p *Publisher) streamOf(subject string) string {
-	if subjectMatches(schema.QuarantineSubjects(p.cfg.Prefix), subject) {
+	if strings.HasPrefix(subject, p.quarantined) {
 		return p.cfg.Quarantine
 	}
 	return p.cfg.Name
