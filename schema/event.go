@@ -118,26 +118,24 @@ func decodeStructured(payload []byte) (Event, error) {
 	}
 	attributes := make(map[string]string)
 	var data []byte
-	err := eachMember(object, func(name string, v jsontext.Value) (err error) {
+	for name, v := range members(object) {
+		var err error
 		switch {
-		case name == "data":
+		case string(name) == "data":
 			data = v
-		case name == "data_base64":
+		case string(name) == "data_base64":
 			var encoded string
-			if err = text(name, v, &encoded); err == nil {
+			if err = text("data_base64", v, &encoded); err == nil {
 				data, err = base64.StdEncoding.DecodeString(encoded)
 			}
 		case v.Kind() == jsontext.KindString:
-			var value string
-			err = text(name, v, &value)
-			attributes[name] = value
+			attributes[string(name)] = string(unquoteText(v))
 		case v.Kind() != jsontext.KindNull:
-			attributes[name] = string(v)
+			attributes[string(name)] = string(v)
 		}
-		return err
-	})
-	if err != nil {
-		return Event{}, fmt.Errorf("the CloudEvent cannot be read: %w", err)
+		if err != nil {
+			return Event{}, fmt.Errorf("the CloudEvent cannot be read: %w", err)
+		}
 	}
 	e, err := fromAttributes(attributes)
 	e.Data = data

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"math"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,26 +13,30 @@ import (
 // levels; the bound keeps consumers safe whose readers recurse.
 const MaxDepth = 64
 
-// checkSyntax makes sure that body is one JSON text that every reader
+// checkSyntax makes sure that text is one JSON text that every reader
 // understands in the same way. It returns an [Error] of kind ErrNotJSON.
-func checkSyntax(body []byte) error {
+func checkSyntax(text []byte) error {
+	if !tooDeep(text) && jsontext.Value(text).IsValid() {
+		return nil
+	}
+	return explainSyntax(text)
+}
+
+// explainSyntax says what is wrong with a text that is not valid.
+func explainSyntax(text []byte) error {
 	switch {
-	case len(trimSpace(body)) == 0:
+	case len(trimSpace(text)) == 0:
 		return notJSON(CodeEmpty, "there is nothing in it")
-	case !utf8.Valid(body):
-		return notJSON(CodeInvalidUTF8, "the byte at offset %d is not UTF-8", invalidUTF8(body))
-	case depth(body) > MaxDepth:
+	case !utf8.Valid(text):
+		return notJSON(CodeInvalidUTF8, "the byte at offset %d is not UTF-8", invalidUTF8(text))
+	case tooDeep(text):
 		return notJSON(CodeTooDeep, "arrays and objects nest deeper than %d levels", MaxDepth)
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(body))
+	d := jsontext.NewDecoder(bytes.NewBuffer(text))
 	if _, err := d.ReadValue(); err != nil {
-		return syntaxError(err, len(body))
+		return syntaxError(err, len(text))
 	}
-	end := d.InputOffset()
-	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return notJSON(CodeTrailingData, "the JSON text ends at offset %d, and more follows", end)
-	}
-	return nil
+	return notJSON(CodeTrailingData, "the JSON text ends at offset %d, and more follows", d.InputOffset())
 }
 
 // trimSpace takes off what JSON knows as white space, which is less than what
@@ -66,6 +68,12 @@ func invalidUTF8(b []byte) int {
 	return len(b)
 }
 
+// tooDeep reports whether arrays and objects nest deeper than MaxDepth.
+func tooDeep(b []byte) bool {
+	// Nothing nests deeper than it has brackets, and most webhooks have few.
+	return bytes.Count(b, []byte("{"))+bytes.Count(b, []byte("[")) > MaxDepth && depth(b) > MaxDepth
+}
+
 // depth is the deepest nesting of arrays and objects in a JSON text; in bytes
 // that are none it is some number, which never comes out too small.
 func depth(b []byte) int {
@@ -86,82 +94,4 @@ func depth(b []byte) int {
 		}
 	}
 	return deepest
-}
-
-// eachMember calls f for every member of an object in a text that passed
-// checkSyntax. The values alias the text.
-func eachMember(object []byte, f func(name string, value jsontext.Value) error) error {
-	// The names are known to be unique: no need to compare them again.
-	d := jsontext.NewDecoder(bytes.NewBuffer(object), jsontext.AllowDuplicateNames(true))
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for d.PeekKind() == jsontext.KindString {
-		token, err := d.ReadToken()
-		if err != nil {
-			return err
-		}
-		name := token.String()
-		value, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		end := d.InputOffset()
-		if err := f(name, object[end-int64(len(value)):end]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// kindName says what a value is, for errors.
-func kindName(v jsontext.Value) string {
-	switch v.Kind() {
-	case jsontext.KindNull:
-		return "null"
-	case jsontext.KindTrue, jsontext.KindFalse:
-		return "a truth value"
-	case jsontext.KindString:
-		return "a string"
-	case jsontext.KindNumber:
-		return "a number"
-	case jsontext.KindBeginArray:
-		return "an array"
-	default:
-		return "an object"
-	}
-}
-
-// text reads a string; null leaves dst as it is, like a missing member.
-func text(member string, v jsontext.Value, dst *string) error {
-	switch v.Kind() {
-	case jsontext.KindNull:
-		return nil
-	case jsontext.KindString:
-		b, err := jsontext.AppendUnquote(nil, v)
-		*dst = string(b)
-		return err
-	default:
-		return notResult(CodeMemberType, "%s is %s, a string was expected", member, kindName(v))
-	}
-}
-
-// maxInteger is the greatest whole number that every JSON reader keeps exact (RFC 7493, section 2.2).
-const maxInteger = 1<<53 - 1
-
-// integer reads a whole number in any of JSON's spellings of it, 1e3 and 1000.0
-// too; null leaves dst as it is, like a missing member.
-func integer(member string, v jsontext.Value, dst *int64) error {
-	if v.Kind() == jsontext.KindNull {
-		return nil
-	}
-	if v.Kind() != jsontext.KindNumber {
-		return notResult(CodeMemberType, "%s is %s, a whole number was expected", member, kindName(v))
-	}
-	f, err := strconv.ParseFloat(string(v), 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > maxInteger {
-		return notResult(CodeMemberType, "%s is %s, a whole number of at most 53 bits was expected", member, quote(string(v)))
-	}
-	*dst = int64(f)
-	return nil
 }

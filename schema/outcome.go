@@ -23,29 +23,23 @@ type digest [16]byte
 // OutcomeOf reads the outcome out of the data of a task's event, or out of a
 // webhook's data object. It returns an [Error] if that is no task.
 func OutcomeOf(data []byte) (Outcome, error) {
-	task, err := DecodeTask(data)
+	if err := checkSyntax(data); err != nil {
+		return Outcome{}, err
+	}
+	r, err := readTask(data)
 	if err != nil {
 		return Outcome{}, err
 	}
-	var result, urls []byte
-	err = eachMember(data, func(name string, v jsontext.Value) error {
-		switch name {
-		case "resultJson":
-			result = canonical(v)
-		case "resultUrls":
-			urls = canonical(v)
-		}
-		return nil
-	})
-	if len(result) == 0 && len(task.ResultURLs) > 0 {
-		result = urls // without resultJson, from which they are decoded, they are the result
+	result := canonical(r.resultJSON)
+	if len(result) == 0 && len(r.task.ResultURLs) > 0 {
+		result = canonical(r.ownURLs) // without resultJson, from which they are decoded, they are the result
 	}
 	return Outcome{
-		state:    task.State,
+		state:    r.task.State,
 		result:   digestOf(result),
-		failCode: digestOf([]byte(task.FailCode)),
-		failText: digestOf([]byte(task.FailMsg)),
-	}, err
+		failCode: digestOf([]byte(r.task.FailCode)),
+		failText: digestOf([]byte(r.task.FailMsg)),
+	}, nil
 }
 
 // Differences are the names of the webhook's members in which two outcomes
@@ -95,12 +89,7 @@ func canonicalNumbers(text []byte) []byte {
 		end := i + 1
 		switch c := text[i]; {
 		case c == '"':
-			for ; text[end] != '"'; end++ {
-				if text[end] == '\\' {
-					end++
-				}
-			}
-			end++
+			end = stringEnd(text, i)
 			dst = append(dst, text[i:end]...)
 		case c == '-' || c >= '0' && c <= '9':
 			for end < len(text) && bytes.IndexByte([]byte("0123456789+-.eE"), text[end]) >= 0 {

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -22,13 +21,10 @@ func (r *taskReader) readResult() error {
 	}
 	if inner != nil {
 		r.task.ResultJSON = json.RawMessage(inner)
-		if err := eachMember(inner, func(name string, v jsontext.Value) error {
-			if name == "resultUrls" && v.Kind() != jsontext.KindNull {
+		for name, v := range members(inner) {
+			if string(name) == "resultUrls" && v.Kind() != jsontext.KindNull {
 				r.decodedURLs = v
 			}
-			return nil
-		}); err != nil {
-			return err
 		}
 	}
 	decoded, err := readURLs("resultUrls in resultJson", r.decodedURLs)
@@ -74,11 +70,7 @@ func unwrap(v jsontext.Value) (jsontext.Value, error) {
 	case jsontext.KindBeginObject:
 		return v, nil
 	}
-	inner, err := jsontext.AppendUnquote(nil, v)
-	if err != nil {
-		return nil, err
-	}
-	inner = trimSpace(inner)
+	inner := trimSpace(unquoteText(v))
 	if len(inner) == 0 || string(inner) == "null" {
 		return nil, nil
 	}
@@ -100,23 +92,11 @@ func readURLs(member string, v jsontext.Value) ([]string, error) {
 		return nil, notResult(CodeMemberType, "%s is %s, an array of strings was expected", member, kindName(v))
 	}
 	var urls []string
-	d := jsontext.NewDecoder(bytes.NewBuffer(v))
-	if _, err := d.ReadToken(); err != nil {
-		return nil, err
-	}
-	for d.PeekKind() != jsontext.KindEndArray {
-		item, err := d.ReadValue()
-		if err != nil {
-			return nil, err
-		}
+	for item := range elements(v) {
 		if item.Kind() != jsontext.KindString {
 			return nil, notResult(CodeMemberType, "%s holds %s, an array of strings was expected", member, kindName(item))
 		}
-		url, err := jsontext.AppendUnquote(nil, item)
-		if err != nil {
-			return nil, err
-		}
-		urls = append(urls, string(url))
+		urls = append(urls, string(unquoteText(item)))
 	}
 	return urls, nil
 }

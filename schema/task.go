@@ -2,7 +2,6 @@ package schema
 
 import (
 	"encoding/json"
-	"regexp"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -34,7 +33,19 @@ type Task struct {
 	CreateTime, CompleteTime time.Time
 }
 
-var taskID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+// maxTaskID is how long a task's id may be.
+const maxTaskID = 128
+
+func isTaskID(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '_', c == '.', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxTaskID
+}
 
 // taskReader gathers a task from the members of the webhook's data object.
 type taskReader struct {
@@ -64,39 +75,40 @@ func readTask(data jsontext.Value) (taskReader, error) {
 		return r, notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
 	}
 	var hasID, hasState bool
-	err := eachMember(data, func(name string, v jsontext.Value) error {
-		switch name {
+	for name, v := range members(data) {
+		var err error
+		switch string(name) {
 		case "taskId":
 			hasID = true
-			return required(name, v, &r.task.ID)
+			err = required("taskId", v, &r.task.ID)
 		case "state":
 			hasState = true
-			return required(name, v, (*string)(&r.task.State))
+			err = required("state", v, (*string)(&r.task.State))
 		case "resultJson":
 			r.resultJSON = v
 		case "resultUrls":
 			r.ownURLs = v
 		case "failCode":
-			return text(name, v, &r.task.FailCode)
+			err = text("failCode", v, &r.task.FailCode)
 		case "failMsg":
-			return text(name, v, &r.task.FailMsg)
+			err = text("failMsg", v, &r.task.FailMsg)
 		case "costTime":
-			return integer(name, v, &r.costMs)
+			err = integer("costTime", v, &r.costMs)
 		case "createTime":
 			r.hasCreate = v.Kind() != jsontext.KindNull
-			return integer(name, v, &r.createMs)
+			err = integer("createTime", v, &r.createMs)
 		case "completeTime":
 			r.hasComplete = v.Kind() != jsontext.KindNull
-			return integer(name, v, &r.completeMs)
+			err = integer("completeTime", v, &r.completeMs)
 		}
-		return nil
-	})
+		if err != nil {
+			return r, err
+		}
+	}
 	switch {
-	case err != nil:
-		return r, err
 	case !hasID:
 		return r, notResult(CodeMemberMissing, "data.taskId is missing")
-	case !taskID.MatchString(r.task.ID):
+	case !isTaskID(r.task.ID):
 		return r, notResult(CodeTaskID, "taskId is %s, 1 to 128 letters, digits and _ . : - were expected", quote(r.task.ID))
 	case !hasState:
 		return r, notResult(CodeMemberMissing, "data.state is missing")

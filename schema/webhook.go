@@ -31,22 +31,21 @@ func ParseWebhook(body []byte) (Webhook, error) {
 		return Webhook{}, notResult(CodeMemberType, "it is %s, an object was expected", kindName(envelope))
 	}
 	var data jsontext.Value
-	var code int64
-	var message string
-	err := eachMember(envelope, func(name string, v jsontext.Value) error {
-		switch name {
+	for name, v := range members(envelope) {
+		var err error
+		switch string(name) {
 		case "data":
 			data = v
 		case "code":
 			// The code is no judge of the task: a failed one comes with 200 too.
-			return integer(name, v, &code)
+			var code int64
+			err = integer("code", v, &code)
 		case "message":
-			return text(name, v, &message)
+			err = textOrNull("message", v)
 		}
-		return nil
-	})
-	if err != nil {
-		return Webhook{}, err
+		if err != nil {
+			return Webhook{}, err
+		}
 	}
 	if data == nil {
 		return Webhook{}, notResult(CodeMemberMissing, "data is missing")
