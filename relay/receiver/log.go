@@ -52,7 +52,8 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 12)
+	var room [16]slog.Attr // for all that a line can have
+	attrs := room[:0]
 	text := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
@@ -79,5 +80,9 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 		text("error", l.err.Error())
 	}
 	text("panic", l.panic)
-	log.LogAttrs(ctx, level, "webhook", attrs...)
+	// Straight to the handler: the logger would look up the line of code, which
+	// is always this one.
+	record := slog.NewRecord(l.start.Add(took), level, "webhook", 0)
+	record.AddAttrs(attrs...)
+	_ = log.Handler().Handle(ctx, record) // the logger drops the error too
 }

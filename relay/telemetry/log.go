@@ -25,7 +25,7 @@ const (
 // Durations are in seconds where programs read them.
 func NewLogger(w io.Writer, format Format, level slog.Leveler) *slog.Logger {
 	if format == JSON {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}))
+		return slog.New(newLineHandler(w, level))
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
@@ -34,7 +34,9 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler) *slog.Logger {
 // nanoseconds, by seconds: the unit of the metrics too.
 func inSeconds(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
-		return slog.Float64(a.Key, a.Value.Duration().Round(time.Microsecond).Seconds())
+		return slog.Float64(a.Key, seconds(a.Value.Duration()))
 	}
 	return a
 }
+
+func seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }
