@@ -9,9 +9,6 @@ package event
 import (
 	"errors"
 	"fmt"
-	"regexp"
-	"unicode"
-	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
@@ -46,44 +43,16 @@ type Encoder struct {
 // The error is of the encoder's own making, and no word about the delivery.
 func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 	w, err := schema.ParseWebhook(d.Body)
-	var why *schema.Error
-	if errors.As(err, &why) {
-		msg, err := e.rejected(d, why)
-		return msg, why, err
+	if err == nil {
+		msg, err := e.task(d, w)
+		return msg, nil, err
 	}
-	if err != nil {
+	var why *schema.Error
+	if !errors.As(err, &why) {
 		return Message{}, nil, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
 	}
-	msg, err := e.task(d, w)
-	return msg, nil, err
-}
-
-// task makes the message of a task's event. Its time is when the webhook came
-// if the webhook does not tell when the task ended.
-//
-// The message's id is the task's: JetStream stores it once in its duplicate window.
-func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
-	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	ce.SetID(w.Task.ID)
-	ce.SetSource(e.Source)
-	ce.SetType(schema.EventType(w.Task.State))
-	ce.SetSubject(w.Task.ID)
-	ce.SetTime(d.Received.UTC())
-	if !w.Task.CompleteTime.IsZero() {
-		ce.SetTime(w.Task.CompleteTime)
-	}
-	ce.SetDataContentType(cloudevents.ApplicationJSON)
-	ce.SetDataSchema(schema.TaskSchemaID)
-	for name, value := range d.Attributes {
-		ce.SetExtension(name, value)
-	}
-	ce.DataEncoded = w.EventData
-	msg, err := e.message(ce, schema.TaskSubject(e.Prefix, w.Task.State))
-	// While the message is being stored nothing holds the result besides it.
-	t := w.Task
-	t.ResultURLs, t.ResultJSON, t.FailMsg = nil, nil, ""
-	msg.Delivery, msg.Task = d, &t
-	return msg, err
+	msg, err := e.rejected(d, why)
+	return msg, why, err
 }
 
 // rejected makes the message that keeps a body which is no webhook, with the
@@ -137,6 +106,7 @@ func (e Encoder) kept(d Delivery, eventType string, isJSON bool, reason, detail 
 	return ce, nil
 }
 
+// message encodes an event by means of the SDK.
 func (e Encoder) message(ce cloudevents.Event, subject string) (Message, error) {
 	if err := ce.Validate(); err != nil {
 		return Message{}, fmt.Errorf("the event for %s would be no valid CloudEvent: %w", subject, err)
@@ -150,38 +120,3 @@ func (e Encoder) message(ce cloudevents.Event, subject string) (Message, error) 
 	}
 	return msg, err
 }
-
-// MaxAttributeBytes bounds the value of a callback attribute: a model's name
-// has a few dozen characters, and each event carries the attributes with it.
-const MaxAttributeBytes = 256
-
-// ValidAttribute reports whether a value from outside can be a CloudEvents
-// attribute of type String (CloudEvents 1.0.2, section 3.1.1): UTF-8 of at
-// most MaxAttributeBytes, without control characters and noncharacters, and
-// not empty.
-func ValidAttribute(value string) bool {
-	if value == "" || len(value) > MaxAttributeBytes || !utf8.ValidString(value) {
-		return false
-	}
-	for _, r := range value {
-		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) {
-			return false
-		}
-	}
-	return true
-}
-
-var (
-	traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
-	zeroIDs     = regexp.MustCompile(`^(ff-|..-0{32}-|..-.{32}-0{16}-)`)
-	traceState  = regexp.MustCompile(`^[\x20-\x7e]{1,512}$`)
-)
-
-// ValidTraceParent reports whether a value is a traceparent (W3C Trace Context, section 3.2).
-func ValidTraceParent(value string) bool {
-	return traceParent.MatchString(value) && !zeroIDs.MatchString(value)
-}
-
-// ValidTraceState reports whether a value may be a tracestate (W3C Trace
-// Context, section 3.3): printable ASCII within the size that everybody must pass on.
-func ValidTraceState(value string) bool { return traceState.MatchString(value) }

@@ -3,7 +3,6 @@ package event
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"strings"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -30,43 +29,54 @@ type Message struct {
 	Task     *schema.Task
 }
 
-// structured encodes an event as JSON. Readers know the mode by the content
-// type (NATS protocol binding, section 3).
+// structuredHeader is that of all messages in structured mode: readers know the
+// mode by the content type (NATS protocol binding, section 3).
+var structuredHeader = map[string][]string{"Content-Type": {cloudevents.ApplicationCloudEventsJSON}}
+
+// structured encodes an event as JSON.
 func structured(ce cloudevents.Event) (map[string][]string, []byte, error) {
 	var buf bytes.Buffer
-	buf.Grow(len(ce.DataEncoded) + 1024)
-	// Not json.Marshal: it would compact the data and escape it anew.
+	buf.Grow(4*len(ce.DataEncoded)/3 + 1024) // as base64
 	if err := cloudevents.WriteJson(&ce, &buf); err != nil {
 		return nil, nil, fmt.Errorf("the event %q cannot be encoded: %w", ce.ID(), err)
 	}
-	return map[string][]string{"Content-Type": {cloudevents.ApplicationCloudEventsJSON}}, buf.Bytes(), nil
+	return structuredHeader, buf.Bytes(), nil
 }
 
-// binary puts every attribute into a header of its own (NATS protocol binding,
-// section 3.1.3), the data's content type included.
+// binary puts every attribute of an event into a header.
 func binary(ce cloudevents.Event) (map[string][]string, []byte, error) {
-	header := make(map[string][]string, 8+len(ce.Extensions()))
-	set := func(name, value string) {
-		if value != "" {
-			header["ce-"+name] = []string{percentEncode(value)}
-		}
+	list := []attribute{
+		{"specversion", ce.SpecVersion()},
+		{"id", ce.ID()},
+		{"source", ce.Source()},
+		{"type", ce.Type()},
+		{"subject", ce.Subject()},
+		{"time", types.FormatTime(ce.Time())},
+		{"datacontenttype", ce.DataContentType()},
+		{"dataschema", ce.DataSchema()},
 	}
-	set("specversion", ce.SpecVersion())
-	set("id", ce.ID())
-	set("source", ce.Source())
-	set("type", ce.Type())
-	set("subject", ce.Subject())
-	set("time", types.FormatTime(ce.Time()))
-	set("datacontenttype", ce.DataContentType())
-	set("dataschema", ce.DataSchema())
-	for name, value := range maps.All(ce.Extensions()) {
+	for name, value := range ce.Extensions() {
 		text, err := types.Format(value)
 		if err != nil {
 			return nil, nil, fmt.Errorf("the attribute %s of the event %q cannot be encoded: %w", name, ce.ID(), err)
 		}
-		set(name, text)
+		list = append(list, attribute{name, text})
 	}
-	return header, ce.DataEncoded, nil
+	return headers(list), ce.DataEncoded, nil
+}
+
+// headers puts every attribute into a header of its own (NATS protocol binding,
+// section 3.1.3), the data's content type included.
+func headers(list []attribute) map[string][]string {
+	header := make(map[string][]string, len(list))
+	values := make([]string, len(list)) // of all headers, in one piece
+	for i, a := range list {
+		if a.value != "" {
+			values[i] = percentEncode(a.value)
+			header["ce-"+a.name] = values[i : i+1 : i+1]
+		}
+	}
+	return header
 }
 
 // percentEncode writes a header value as the binding asks (section 3.1.3.2):

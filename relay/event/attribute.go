@@ -1,0 +1,42 @@
+package event
+
+import (
+	"regexp"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxAttributeBytes bounds the value of a callback attribute: a model's name
+// has a few dozen characters, and each event carries the attributes with it.
+const MaxAttributeBytes = 256
+
+// ValidAttribute reports whether a value from outside can be a CloudEvents
+// attribute of type String (CloudEvents 1.0.2, section 3.1.1): UTF-8 of at
+// most MaxAttributeBytes, without control characters and noncharacters, and
+// not empty.
+func ValidAttribute(value string) bool {
+	if value == "" || len(value) > MaxAttributeBytes || !utf8.ValidString(value) {
+		return false
+	}
+	for _, r := range value {
+		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+	zeroIDs     = regexp.MustCompile(`^(ff-|..-0{32}-|..-.{32}-0{16}-)`)
+	traceState  = regexp.MustCompile(`^[\x20-\x7e]{1,512}$`)
+)
+
+// ValidTraceParent reports whether a value is a traceparent (W3C Trace Context, section 3.2).
+func ValidTraceParent(value string) bool {
+	return traceParent.MatchString(value) && !zeroIDs.MatchString(value)
+}
+
+// ValidTraceState reports whether a value may be a tracestate (W3C Trace
+// Context, section 3.3): printable ASCII within the size that everybody must pass on.
+func ValidTraceState(value string) bool { return traceState.MatchString(value) }
