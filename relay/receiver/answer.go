@@ -72,16 +72,49 @@ type answer struct {
 	outcome telemetry.Outcome
 	problem string // its slug, or empty
 	header  http.Header
-	body    any
+	body    []byte
+}
+
+// stored is the answer when a webhook is stored.
+func stored(taskID string, r event.Receipt) answer {
+	outcome := telemetry.Published
+	switch {
+	case r.Conflict:
+		outcome = telemetry.Conflict
+	case r.Duplicate:
+		outcome = telemetry.Duplicate
+	}
+	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody(taskID, r)}
 }
 
 // receiptBody is the body of a 200.
-type receiptBody struct {
-	TaskID    string `json:"taskId"`
-	Stream    string `json:"stream"`
-	Sequence  uint64 `json:"sequence"`
-	Duplicate bool   `json:"duplicate"`
-	Conflict  bool   `json:"conflict,omitempty"`
+func receiptBody(taskID string, r event.Receipt) []byte {
+	const most = len(`{"taskId":"","stream":"","sequence":18446744073709551615,"duplicate":false,"conflict":true}`) + 1
+	b := make([]byte, 0, most+len(taskID)+len(r.Stream))
+	b = append(b, `{"taskId":`...)
+	b = appendString(b, taskID)
+	b = append(b, `,"stream":`...)
+	b = appendString(b, r.Stream)
+	b = append(b, `,"sequence":`...)
+	b = strconv.AppendUint(b, r.Sequence, 10)
+	b = append(b, `,"duplicate":`...)
+	b = strconv.AppendBool(b, r.Duplicate)
+	if r.Conflict {
+		b = append(b, `,"conflict":true`...)
+	}
+	return append(b, "}\n"...)
+}
+
+// appendString writes a string as encoding/json does. Ids, and the names that
+// streams nearly always have, need no escaping.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return append(dst, encoded(s)...)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
 }
 
 // problemBody is a problem document (RFC 9457) with two members of its own.
@@ -99,22 +132,8 @@ type quarantined struct {
 	Sequence uint64 `json:"sequence"`
 }
 
-func stored(taskID string, r event.Receipt) answer {
-	outcome := telemetry.Published
-	switch {
-	case r.Conflict:
-		outcome = telemetry.Conflict
-	case r.Duplicate:
-		outcome = telemetry.Duplicate
-	}
-	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody{taskID, r.Stream, r.Sequence, r.Duplicate, r.Conflict}}
-}
-
 func problem(k kind, detail string) answer {
-	return answer{
-		status: k.status, outcome: k.outcome, problem: k.slug, header: k.header,
-		body: problemBody{Type: problemTypes + k.slug, Title: k.title, Status: k.status, Detail: detail},
-	}
+	return k.answer(problemBody{Detail: detail})
 }
 
 // rejected is the answer to a body that is kept in the quarantine.
@@ -123,32 +142,44 @@ func rejected(why *schema.Error, r event.Receipt) answer {
 	if why.Kind == schema.ErrNotResult {
 		k = notResult
 	}
-	a := problem(k, why.Detail)
-	body := a.body.(problemBody)
-	body.Code = why.Code
-	body.Quarantined = &quarantined{r.Stream, r.Sequence}
-	a.body = body
-	return a
+	return k.answer(problemBody{Detail: why.Detail, Code: why.Code, Quarantined: &quarantined{r.Stream, r.Sequence}})
 }
 
+// answer completes a problem document by what is the same for all of a kind.
+func (k kind) answer(body problemBody) answer {
+	body.Type, body.Title, body.Status = problemTypes+k.slug, k.title, k.status
+	return answer{status: k.status, outcome: k.outcome, problem: k.slug, header: k.header, body: append(encoded(body), '\n')}
+}
+
+func encoded(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		// Strings and numbers always encode.
+		panic(err)
+	}
+	return b
+}
+
+// Values of headers, which all answers share and nobody changes.
+var (
+	receiptType = []string{"application/json"}
+	problemType = []string{"application/problem+json"}
+	noSniff     = []string{"nosniff"}
+)
+
+// write answers. The library adds the Content-Length of a body as small as all
+// of these are.
 func (a answer) write(w http.ResponseWriter) {
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
 	}
-	contentType := "application/json"
+	h["Content-Type"] = receiptType
 	if a.problem != "" {
-		contentType = "application/problem+json"
+		h["Content-Type"] = problemType
 	}
-	body, err := json.Marshal(a.body)
-	if err != nil {
-		// Strings and numbers always encode.
-		panic(err)
-	}
-	h.Set("Content-Type", contentType)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h["X-Content-Type-Options"] = noSniff
 	w.WriteHeader(a.status)
 	// A sender that has hung up does not read its answer, and comes again.
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(a.body)
 }

@@ -13,11 +13,11 @@ import (
 // checkContent refuses what is declared to be no JSON, or to be compressed: a
 // small body that unfolds into a large one would go around the size limit.
 func checkContent(h http.Header) (answer, bool) {
-	if len(h.Values("Content-Encoding")) > 0 {
+	if len(h["Content-Encoding"]) > 0 {
 		return problem(unsupportedType, "the body has a Content-Encoding, and is only taken without one"), false
 	}
-	values := h.Values("Content-Type")
-	if len(values) == 0 || len(values) == 1 && values[0] == "" {
+	values := h["Content-Type"]
+	if len(values) == 0 || len(values) == 1 && (values[0] == "application/json" || values[0] == "") {
 		return answer{}, true
 	}
 	media, parameters, err := mime.ParseMediaType(values[0])

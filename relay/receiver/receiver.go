@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -115,7 +114,7 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return a
 	}
 
-	delivery := event.Delivery{Body: body, Attributes: callbackAttributes(r.URL.Query(), rc.attributes, line), Received: line.start}
+	delivery := event.Delivery{Body: body, Attributes: callbackAttributes(r.URL.RawQuery, rc.attributes, line), Received: line.start}
 	// The sender hanging up is no reason to stop storing: it would only come again.
 	ctx, cancel := context.WithDeadline(rc.closing, line.start.Add(rc.budget()))
 	defer cancel()
@@ -186,28 +185,4 @@ func (rc *Receiver) route(path string) (token string, ok bool) {
 	default:
 		return rest[1:], true
 	}
-}
-
-// callbackAttributes picks out of the callback URL's query what becomes
-// attributes of the event: the configured parameters, and a trace context.
-// What cannot be an attribute is left out and named in the log.
-func callbackAttributes(query url.Values, names []string, line *logLine) map[string]string {
-	attributes := make(map[string]string, len(names))
-	take := func(name string, valid func(string) bool) {
-		switch value := query.Get(name); {
-		case value == "":
-		case valid(value):
-			attributes[name] = value
-		default:
-			line.dropped = append(line.dropped, name)
-		}
-	}
-	for _, name := range names {
-		take(name, event.ValidAttribute)
-	}
-	take("traceparent", event.ValidTraceParent)
-	if attributes["traceparent"] != "" {
-		take("tracestate", event.ValidTraceState)
-	}
-	return attributes
 }

@@ -60,6 +60,9 @@ func (r *relay) send(ctx context.Context, path, body string, changes ...change) 
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.ContentLength != int64(len(answer)) {
+		err = fmt.Errorf("a body of %d bytes came with the Content-Length %d", len(answer), res.ContentLength)
+	}
 	return reply{res.StatusCode, res.Header, string(answer)}, err
 }
 

@@ -1,0 +1,58 @@
+package receiver_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+// BenchmarkReceive is what the relay itself does for a webhook: without the
+// library's part, and with a store that answers at once.
+func BenchmarkReceive(b *testing.B) {
+	store := storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
+		return event.Receipt{Stream: "APIXO", Sequence: 123456}, nil
+	})
+	encoder := event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
+	settings := config.Webhooks{Path: webhookPath, MaxBodyBytes: 256 << 10, MaxInFlight: 1024, PublishTimeout: 20 * time.Second}
+	for name, level := range map[string]slog.Level{"log=info": slog.LevelInfo, "log=off": slog.LevelError} {
+		b.Run(name, func(b *testing.B) {
+			log := telemetry.NewLogger(io.Discard, telemetry.JSON, level)
+			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), log)
+			body := bytes.NewReader([]byte(success("task_abc123xyz")))
+			req := httptest.NewRequest(http.MethodPost, webhookPath+"?model=nano-banana", nil)
+			req.Header.Set("Content-Type", "application/json")
+			req.ContentLength = body.Size()
+			req.Body = io.NopCloser(body)
+			w := &discard{header: make(http.Header)}
+			b.ReportAllocs()
+			for b.Loop() {
+				body.Seek(0, io.SeekStart)
+				clear(w.header)
+				rc.ServeHTTP(w, req)
+				if w.status != http.StatusOK {
+					b.Fatal(w.status)
+				}
+			}
+		})
+	}
+}
+
+// discard is the connection of an answer that nobody reads.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
