@@ -156,6 +156,10 @@ func integer(member string, v jsontext.Value, dst *int64) error {
 	if v.Kind() != jsontext.KindNumber {
 		return notResult(CodeMemberType, "%s is %s, a whole number was expected", member, kindName(v))
 	}
+	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && -maxInteger <= n && n <= maxInteger {
+		*dst = n // as nearly all are spelt
+		return nil
+	}
 	f, err := strconv.ParseFloat(string(v), 64)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > maxInteger {
 		return notResult(CodeMemberType, "%s is %s, a whole number of at most 53 bits was expected", member, quote(string(v)))
