@@ -36,9 +36,8 @@ type Receiver struct {
 
 	inFlight atomic.Int64
 	// closing ends what is still being stored when the time for an orderly end is over.
-	closing   context.Context
-	close     context.CancelFunc
-	deadlines deadlines
+	closing context.Context
+	close   context.CancelFunc
 }
 
 // New makes a receiver. The attributes are the query parameters of the callback
@@ -47,7 +46,7 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	closing, cancel := context.WithCancel(context.Background())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, log: log,
-		closing: closing, close: cancel, deadlines: deadlines{closing: closing, base: time.Now()},
+		closing: closing, close: cancel,
 	}
 }
 
@@ -117,8 +116,8 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 
 	delivery := event.Delivery{Body: body, Attributes: callbackAttributes(r.URL.RawQuery, rc.attributes, line), Received: line.start}
 	// The sender hanging up is no reason to stop storing: it would only come again.
-	ctx, done := rc.deadlines.until(line.start.Add(rc.budget()))
-	defer done()
+	ctx, cancel := context.WithDeadline(rc.closing, line.start.Add(rc.budget()))
+	defer cancel()
 	return rc.keep(ctx, delivery, line)
 }
 
