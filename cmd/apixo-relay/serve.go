@@ -53,11 +53,8 @@ Settings, all of them environment variables:
 			if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 				debug.SetMemoryLimit(cfg.MemoryBound() - uncollected)
 			}
-			// Next to nothing outlives its webhook, so that the collector has hardly more
-			// to do when it runs seldom: at five times of what it left, unless GOGC says
-			// otherwise, and in any case at the limit above.
 			if !slices.ContainsFunc(w.environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-				debug.SetGCPercent(400)
+				collectSeldom()
 			}
 			format := logFormat(cfg.Log.Format, w.stderr)
 			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
