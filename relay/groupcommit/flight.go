@@ -97,9 +97,7 @@ func (c *Committer) board() *flight {
 		c.singly, c.waiting = append(c.singly, c.waiting...), nil
 	}
 	if len(c.singly) > 0 {
-		s := c.singly[0]
-		c.singly = c.singly[1:]
-		return c.depart([]*Sending{s}, false)
+		return c.depart([]*Sending{pop(&c.singly)}, false)
 	}
 	if c.batchable == 0 || c.batch {
 		return nil
@@ -115,8 +113,7 @@ func (c *Committer) board() *flight {
 	if pays {
 		return c.depart(c.takeBatch(), true)
 	}
-	s := c.waiting[0]
-	c.waiting = c.waiting[1:]
+	s := pop(&c.waiting)
 	if !s.apart {
 		c.batchable--
 	}
@@ -139,9 +136,19 @@ func (c *Committer) takeBatch() (members []*Sending) {
 		}
 		taken++
 	}
+	clear(c.waiting[:taken])
 	c.waiting = c.waiting[taken:]
 	c.batchable -= len(members)
 	return members
+}
+
+// pop takes the first of a queue, which must not hold it any longer: a message
+// may be large.
+func pop(queue *[]*Sending) *Sending {
+	s := (*queue)[0]
+	(*queue)[0] = nil
+	*queue = (*queue)[1:]
+	return s
 }
 
 // depart makes a flight of those for which somebody still waits. Lock held.

@@ -29,7 +29,7 @@ const (
 	// maxBatch and maxBatchBytes bound a batch: nats-server takes 1,000 messages
 	// (streamDefaultMaxAtomicBatchSize), and what is large gains nothing by company.
 	maxBatch      = 1000
-	maxBatchBytes = 8 << 20
+	maxBatchBytes = 1 << 20
 	// maxOut and maxBytesOut are how many messages, and of what size, may be with the
 	// broker and not yet stored: half of what nats-server queues for a stream before
 	// it drops messages (10,000, and 128 MiB).

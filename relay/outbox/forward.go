@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -72,21 +73,16 @@ func (o *Outbox) Stop() {
 func (o *Outbox) forwardAll(ctx context.Context) {
 	for ctx.Err() == nil {
 		batch, err := o.next(window)
+		if err == nil && len(batch) == 0 {
+			o.recount(ctx)
+			batch, err = o.awaitNext(ctx)
+		}
 		if err != nil {
 			o.Log.Error("the outbox cannot be read; it is tried again", "error", err)
 			sleep(ctx, maxBackoff)
 			continue
 		}
-		if len(batch) > 0 {
-			o.forward(ctx, batch)
-			continue
-		}
-		o.recount(ctx)
-		select {
-		case <-ctx.Done():
-		case <-o.kept:
-		case <-time.After(asideFor):
-		}
+		o.forward(ctx, batch)
 	}
 }
 
@@ -114,22 +110,43 @@ func (o *Outbox) next(most int) (batch []entry, err error) {
 		return nil, err
 	}
 	for in := range fetched.Messages() {
-		msg, _, err := o.Encoder.Message(deliveryOf(in.Headers(), in.Data()))
-		if err != nil {
-			// A fault of the relay's own: the entry stays, for a relay that is mended.
-			o.setAside(entry{in: in}, err)
-			continue
-		}
-		batch = append(batch, entry{msg: msg, in: in})
+		batch = o.read(batch, in)
 	}
 	return batch, fetched.Error()
+}
+
+// awaitNext waits for an entry. Only the server knows when it can hand out what
+// has just been stored: a little later than whoever stored it.
+func (o *Outbox) awaitNext(ctx context.Context) (batch []entry, err error) {
+	waiting, cancel := context.WithTimeout(ctx, asideFor)
+	defer cancel()
+	in, err := o.entries.Next(jetstream.FetchContext(waiting))
+	switch {
+	case err == nil:
+		return o.read(nil, in), nil
+	case waiting.Err() != nil, errors.Is(err, nats.ErrTimeout):
+		return nil, nil
+	default:
+		return nil, err
+	}
+}
+
+// read makes an entry of what the outbox handed out.
+func (o *Outbox) read(batch []entry, in jetstream.Msg) []entry {
+	msg, _, err := o.Encoder.Message(deliveryOf(in.Headers(), in.Data()))
+	if err != nil {
+		// A fault of the relay's own: the entry stays, for a relay that is mended.
+		o.setAside(entry{in: in}, err)
+		return batch
+	}
+	return append(batch, entry{msg: msg, in: in})
 }
 
 // forward hands entries to the broker until it has each, or has refused it for
 // what it is.
 func (o *Outbox) forward(ctx context.Context, batch []entry) {
 	backoff := minBackoff
-	for {
+	for len(batch) > 0 {
 		left := o.try(ctx, batch)
 		if len(left) == 0 || ctx.Err() != nil {
 			return

@@ -74,8 +74,7 @@ type Outbox struct {
 	commits *groupcommit.Committer
 	entries jetstream.Consumer
 
-	waiting atomic.Int64  // entries that the broker has not acknowledged
-	kept    chan struct{} // there is a new one
+	waiting atomic.Int64 // entries that the broker has not acknowledged
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -87,7 +86,7 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
 	}
-	o := &Outbox{Settings: settings, kept: make(chan struct{}, 1)}
+	o := &Outbox{Settings: settings}
 	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        Stream,
 		Description: "Webhooks on their way to a broker that was away.",
@@ -180,7 +179,7 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	}
 	// What is there may tell another outcome. If it has been forwarded meanwhile,
 	// the broker has to judge.
-	first, err := o.read(ctx, receipt.Sequence)
+	first, err := o.stored(ctx, receipt.Sequence)
 	if err == nil && !contradicts(msg.Delivery, first) {
 		return receipt, nil
 	}
@@ -204,16 +203,12 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 		if o.waiting.Add(1) == 1 {
 			o.Log.Warn("webhooks are being kept in the outbox", "error", direct)
 		}
-		select {
-		case o.kept <- struct{}{}:
-		default: // it is known that there is something
-		}
 	}
 	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
 
-// read is the delivery at a sequence.
-func (o *Outbox) read(ctx context.Context, sequence uint64) (event.Delivery, error) {
+// stored is the delivery at a sequence.
+func (o *Outbox) stored(ctx context.Context, sequence uint64) (event.Delivery, error) {
 	msg, err := o.stream.GetMsg(ctx, sequence)
 	if err != nil {
 		return event.Delivery{}, err
