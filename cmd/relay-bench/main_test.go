@@ -253,7 +253,13 @@ func TestHelp(t *testing.T) {
 			t.Errorf("exit code %d, no %q in\n%s", code, want, stdout)
 		}
 	}
-	if strings.Contains(stdout, "Available Commands") {
-		t.Errorf("commands for this program alone are shown:\n%s", stdout)
+	for _, hidden := range []string{"\n  " + floorName, "\n  " + brokerName, "\n  help"} {
+		if strings.Contains(stdout, hidden) {
+			t.Errorf("commands for this program alone are shown:\n%s", stdout)
+		}
+	}
+	var grow bytes.Buffer
+	if code := run(t.Context(), []string{"grow", "-h"}, &grow, io.Discard); code != exitMeasured || !strings.Contains(grow.String(), "Exit codes:") {
+		t.Errorf("exit code %d: %s", code, grow.String())
 	}
 }
