@@ -200,7 +200,11 @@ func TestNoReceiver(t *testing.T) {
 
 // A program that ends instead of serving is named, with what it says.
 func TestBrokenRelay(t *testing.T) {
-	code, _, stderr := bench(t.Context(), t, "--relay", "go")
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, []byte("#!/bin/sh\necho Usage: none\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := bench(t.Context(), t, "--relay", broken)
 	if code != exitFailed || !strings.Contains(stderr, "external has ended") || !strings.Contains(stderr, "Usage:") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
