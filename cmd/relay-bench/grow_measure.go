@@ -236,7 +236,7 @@ func (g *growth) restart(ctx context.Context, name string, window time.Duration,
 	if stored != g.options.events {
 		g.problem("%s: %d events are stored, and %d were answered with 200", name, stored, g.options.events)
 	}
-	if inWindow > 0 {
+	if g.inWindow(window) > 0 {
 		if err := g.repeat(ctx, name, last); err != nil {
 			return err
 		}
@@ -322,14 +322,16 @@ func (g *growth) settledHeap(ctx context.Context) (number, error) {
 }
 
 // cost is what ids in the window cost, from the difference between a start with
-// them and one without.
+// them and one without. Of a few ids it is too small to be seen.
 func (g *growth) cost() (bytes, ready, cpu number) {
 	with, without := g.Starts[starts-2], g.Starts[starts-1]
-	ids := number(with.InWindow)
-	if ids == 0 {
-		ids = notMeasured
+	perMillion := func(more, less number) number {
+		if with.InWindow == 0 || !(more > less) {
+			return notMeasured
+		}
+		return (more - less) * 1e6 / number(with.InWindow)
 	}
-	return (with.Heap - without.Heap) * (1 << 20) / ids, (with.Ready - without.Ready) * 1e6 / ids, (with.CPU - without.CPU) * 1e6 / ids
+	return perMillion(with.Heap, without.Heap) * (1 << 20) / 1e6, perMillion(with.Ready, without.Ready), perMillion(with.CPU, without.CPU)
 }
 
 // drift is how the CPU for an event in the last tenth compares to the second,

@@ -37,7 +37,7 @@ func (g *growth) writeText(w io.Writer) error {
 		fmt.Fprintf(&b, "\nAn id in the window costs %s bytes of memory, and a million of them %s ms of each start (%s ms of CPU):\n", digits(bytes), digits(ready), digits(cpu))
 		b.WriteString("the difference between the last two lines. The heap is that after two garbage collections.\n")
 	} else {
-		b.WriteString("\nWhat an id in the window costs cannot be told: some left it meanwhile. Choose a --window longer than the run.\n")
+		b.WriteString("\nWhat an id in the window costs cannot be told: some left it meanwhile, or there were few. Choose a --window longer than the run, or more --events.\n")
 	}
 	for _, problem := range g.Problems {
 		fmt.Fprintf(&b, "! %s\n", problem)
