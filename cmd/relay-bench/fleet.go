@@ -42,15 +42,20 @@ func (f *fleet) start(ctx context.Context, id, program string, args, environ []s
 // add makes a receiver of a process. Its answers have to say that the webhook
 // was new: storing nothing would be fast.
 func (f *fleet) add(p *process, name string, broker *process) error {
+	target, err := p.target(`"duplicate":false`)
+	f.receivers = append(f.receivers, &receiver{id: p.name, name: name, target: target, pid: p.cmd.Process.Pid, broker: broker, idle: notMeasured})
+	return err
+}
+
+// target is where a process says that webhooks arrive.
+func (p *process) target(want string) (*target, error) {
 	webhooks, err := url.Parse(p.ready["webhooks"])
 	if err != nil {
-		return fmt.Errorf("%s does not say where webhooks arrive: %w", p.name, err)
+		return nil, fmt.Errorf("%s does not say where webhooks arrive: %w", p.name, err)
 	}
 	// The form of callback URL that the README advises.
 	webhooks.RawQuery = "model=nano-banana"
-	target, err := newTarget(webhooks, `"duplicate":false`)
-	f.receivers = append(f.receivers, &receiver{id: p.name, name: name, target: target, pid: p.cmd.Process.Pid, broker: broker, idle: notMeasured})
-	return err
+	return newTarget(webhooks, want)
 }
 
 // Ids of what is started here.
@@ -86,11 +91,7 @@ func (f *fleet) startAll(ctx context.Context, program string) error {
 		{idAlways, "embedded, always", "RELAY_EMBEDDED_SYNC=always", nil},
 		{idInterval, "embedded, interval", "RELAY_EMBEDDED_SYNC=interval", nil},
 	} {
-		p, err := f.start(ctx, relay.id, program, nil, []string{
-			relay.variable, "RELAY_DATA_DIR=" + filepath.Join(f.dir, relay.id+"-data"),
-			"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
-			"RELAY_LOG_FORMAT=json", "RELAY_LOG_LEVEL=info",
-		})
+		p, err := f.start(ctx, relay.id, program, nil, relayEnviron(filepath.Join(f.dir, relay.id+"-data"), relay.variable))
 		if err != nil {
 			return err
 		}
@@ -99,4 +100,11 @@ func (f *fleet) startAll(ctx context.Context, program string) error {
 		}
 	}
 	return nil
+}
+
+// relayEnviron are the variables of a relay: these, and where it listens and logs.
+func relayEnviron(data string, variables ...string) []string {
+	return append(variables, "RELAY_DATA_DIR="+data,
+		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
+		"RELAY_LOG_FORMAT=json", "RELAY_LOG_LEVEL=info")
 }

@@ -142,6 +142,7 @@ type client struct {
 	body      bytes.Buffer
 	latencies []uint32
 	failures  map[string]int
+	quota     *atomic.Int64 // how many webhooks all connections may send yet; nil for any number
 }
 
 func (c *client) dial(ctx context.Context) error {
@@ -177,7 +178,7 @@ func (c *client) run(ctx context.Context, until time.Time) {
 	if c.conn != nil {
 		_ = c.conn.SetDeadline(giveUp)
 	}
-	for begin := time.Now(); begin.Before(until) && ctx.Err() == nil; {
+	for begin := time.Now(); begin.Before(until) && ctx.Err() == nil && c.take(); {
 		if c.conn == nil {
 			if err := c.dial(ctx); err != nil {
 				c.failures[innermost(err)]++
@@ -187,7 +188,7 @@ func (c *client) run(ctx context.Context, until time.Time) {
 			}
 			_ = c.conn.SetDeadline(giveUp)
 		}
-		why, keep := c.post()
+		why, keep := c.post(lastID.Add(1))
 		end := time.Now()
 		if why == "" {
 			c.latencies = append(c.latencies, uint32(end.Sub(begin).Microseconds()))
@@ -201,10 +202,13 @@ func (c *client) run(ctx context.Context, until time.Time) {
 	}
 }
 
-// post sends a webhook with a fresh id and reads the answer. It tells why the
-// webhook failed, if it did, and whether the connection can be used again.
-func (c *client) post() (why string, keep bool) {
-	n := lastID.Add(1)
+// take is whether there is a webhook left to send, which then has to be sent.
+func (c *client) take() bool { return c.quota == nil || c.quota.Add(-1) >= 0 }
+
+// post sends the webhook with the id of this number and reads the answer. It
+// tells why the webhook failed, if it did, and whether the connection can be used
+// again.
+func (c *client) post(n uint64) (why string, keep bool) {
 	for i := c.target.idAt + idDigits - 1; i >= c.target.idAt; i-- {
 		c.request[i] = byte('0' + n%10)
 		n /= 10

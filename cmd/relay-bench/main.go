@@ -142,8 +142,8 @@ Exit codes:
 	fs.StringVar(&f.dir, "dir", "", "make the temporary folder in this `folder`, to measure its disk")
 	fs.BoolVar(&f.json, "json", false, "print JSON instead of tables")
 	fs.StringVar(&f.plot, "plot", "", "write a plot, in SVG, to this `file`, too")
-	c.AddCommand(floorCommand(stdout), brokerCommand(stdout))
-	c.SetHelpCommand(&cobra.Command{Hidden: true}) // for the two above nobody needs one
+	c.AddCommand(growCommand(stdout, stderr), floorCommand(stdout), brokerCommand(stdout))
+	c.SetHelpCommand(&cobra.Command{Hidden: true}) // -h says the same
 	return c
 }
 
@@ -186,7 +186,7 @@ func runBench(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 			return usageError{fmt.Errorf("--plot: %w", err)}
 		}
 	}
-	f.progress = progressOn(stderr, f.options)
+	f.progress = progressOn(stderr, len(f.connections)*(f.rounds+1)*f.receivers())
 	report, err := measure(ctx, f.options)
 	f.progress.end()
 	switch {

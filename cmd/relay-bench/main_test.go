@@ -200,7 +200,11 @@ func TestNoReceiver(t *testing.T) {
 
 // A program that ends instead of serving is named, with what it says.
 func TestBrokenRelay(t *testing.T) {
-	code, _, stderr := bench(t.Context(), t, "--relay", "go")
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, []byte("#!/bin/sh\necho Usage: none\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := bench(t.Context(), t, "--relay", broken)
 	if code != exitFailed || !strings.Contains(stderr, "external has ended") || !strings.Contains(stderr, "Usage:") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -253,7 +257,13 @@ func TestHelp(t *testing.T) {
 			t.Errorf("exit code %d, no %q in\n%s", code, want, stdout)
 		}
 	}
-	if strings.Contains(stdout, "Available Commands") {
-		t.Errorf("commands for this program alone are shown:\n%s", stdout)
+	for _, hidden := range []string{"\n  " + floorName, "\n  " + brokerName, "\n  help"} {
+		if strings.Contains(stdout, hidden) {
+			t.Errorf("commands for this program alone are shown:\n%s", stdout)
+		}
+	}
+	var grow bytes.Buffer
+	if code := run(t.Context(), []string{"grow", "-h"}, &grow, io.Discard); code != exitMeasured || !strings.Contains(grow.String(), "Exit codes:") {
+		t.Errorf("exit code %d: %s", code, grow.String())
 	}
 }

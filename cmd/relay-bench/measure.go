@@ -58,23 +58,37 @@ type round struct {
 }
 
 // measure does all of it.
-func measure(ctx context.Context, o options) (_ *report, err error) {
+func measure(ctx context.Context, o options) (*report, error) {
 	others, err := otherReceivers(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	r := &report{options: o}
+	return r, withRelay(ctx, o, func(program, dir string) error {
+		for _, n := range o.connections {
+			if err := r.measureAt(ctx, n, program, dir, others); err != nil {
+				return err
+			}
+		}
+		return r.describe(program, dir)
+	})
+}
+
+// withRelay does something with the relay and a temporary folder, which is
+// removed in the end.
+func withRelay(ctx context.Context, o options, do func(program, dir string) error) (err error) {
 	program := ""
 	if o.relay != "" {
 		if program, err = exec.LookPath(o.relay); err == nil {
 			program, err = filepath.Abs(program) // it runs in another folder
 		}
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--relay: %w", err)}
+			return usageError{fmt.Errorf("--relay: %w", err)}
 		}
 	}
 	dir, err := workFolder(o.dir)
 	if err != nil {
-		return nil, fmt.Errorf("no temporary folder: %w; name a folder that this user may write with --dir", err)
+		return fmt.Errorf("no temporary folder: %w; name a folder that this user may write with --dir", err)
 	}
 	defer func() {
 		if removeErr := os.RemoveAll(dir); err == nil && removeErr != nil {
@@ -84,16 +98,10 @@ func measure(ctx context.Context, o options) (_ *report, err error) {
 	if program == "" {
 		o.progress.say("building the relay")
 		if program, err = buildRelay(ctx, dir); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	r := &report{options: o}
-	for _, n := range o.connections {
-		if err := r.measureAt(ctx, n, program, dir, others); err != nil {
-			return nil, err
-		}
-	}
-	return r, r.describe(program, dir)
+	return do(program, dir)
 }
 
 // otherReceivers are those of --url. Nothing needs to be started to find out that

@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	// startTimeout is far more than any of the programs needs to be ready.
-	startTimeout = 30 * time.Second
+	// startTimeout is far more than any of the programs needs to be ready, be its
+	// store as large as it may.
+	startTimeout = 5 * time.Minute
 
-	// stopTimeout is what a program has for an orderly end.
-	stopTimeout = 10 * time.Second
+	// stopTimeout is what a program has for an orderly end: more than the relay
+	// gives itself.
+	stopTimeout = 30 * time.Second
 
 	// readyPause is how precisely the time to readiness is known.
 	readyPause = time.Millisecond
@@ -122,6 +124,12 @@ func (p *process) stop() {
 	_ = p.stdin.Close()
 	p.cancel()
 	<-p.done
+}
+
+// kill ends the process as a crash would, and waits for that.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	p.stop()
 }
 
 // lastLog is as much of the end of the log as one wants to read.

@@ -125,15 +125,7 @@ type facts struct {
 }
 
 // describe gathers the facts.
-func (r *report) describe(program, dir string) error {
-	info, err := os.Stat(program)
-	if err != nil {
-		return err
-	}
-	built := "unknown version of Go"
-	if b, err := buildinfo.ReadFile(program); err == nil {
-		built = b.GoVersion
-	}
+func (r *report) describe(program, dir string) (err error) {
 	var load []number
 	for _, result := range r.results {
 		for _, one := range result.receivers {
@@ -142,13 +134,25 @@ func (r *report) describe(program, dir string) error {
 			}
 		}
 	}
-	r.facts = facts{
-		Date: time.Now().UTC().Format(time.DateOnly), Relay: r.version, Go: built, NATSServer: server.VERSION,
-		Cores: runtime.NumCPU(), CPU: cpuModel(), Kernel: kernel(), Filesystem: filesystem(dir),
-		Fsyncs: len(r.fsyncs), FsyncP50: milliseconds(percentile(r.fsyncs, 50)), FsyncP99: milliseconds(percentile(r.fsyncs, 99)),
-		LoadCPU: median(load), BinaryMiB: number(info.Size()) / (1 << 20),
+	r.facts, err = gather(program, dir, r.version, r.fsyncs, load)
+	return err
+}
+
+func gather(program, dir, version string, fsyncs []time.Duration, load []number) (facts, error) {
+	info, err := os.Stat(program)
+	if err != nil {
+		return facts{}, err
 	}
-	return nil
+	built := "unknown version of Go"
+	if b, err := buildinfo.ReadFile(program); err == nil {
+		built = b.GoVersion
+	}
+	return facts{
+		Date: time.Now().UTC().Format(time.DateOnly), Relay: version, Go: built, NATSServer: server.VERSION,
+		Cores: runtime.NumCPU(), CPU: cpuModel(), Kernel: kernel(), Filesystem: filesystem(dir),
+		Fsyncs: len(fsyncs), FsyncP50: milliseconds(percentile(fsyncs, 50)), FsyncP99: milliseconds(percentile(fsyncs, 99)),
+		LoadCPU: median(load), BinaryMiB: number(info.Size()) / (1 << 20),
+	}, nil
 }
 
 // row is what is said of one receiver at one number of connections.
@@ -224,17 +228,20 @@ func (r *report) receiver(id string, connections int) *receiver {
 
 // writeJSON writes everything for a script.
 func (r *report) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	err := e.Encode(struct {
+	return encode(w, struct {
 		Facts           facts  `json:"facts"`
 		Rounds          int    `json:"rounds"`
 		DurationSeconds number `json:"durationSeconds"`
 		Results         []row  `json:"results"`
 		Targets         []goal `json:"targets"`
 	}{r.facts, r.options.rounds, number(r.options.duration.Seconds()), r.rows(), r.goals()})
-	if err != nil {
+}
+
+func encode(w io.Writer, report any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(report); err != nil {
 		return fmt.Errorf("as JSON: %w", err)
 	}
 	return nil

@@ -16,12 +16,7 @@ import (
 func (r *report) writeText(w io.Writer) error {
 	var b strings.Builder
 	f := r.facts
-	fmt.Fprintf(&b, "apixo-relay %s, built with %s, measured on %s\n\n", f.Relay, f.Go, f.Date)
-	fmt.Fprintf(&b, "machine  %s, %s, %s\n", count(f.Cores, "core"), f.CPU, f.Kernel)
-	fmt.Fprintf(&b, "disk     %s; appending 1 KiB and fsync: p50 %s ms, p99 %s ms (%d times, between the rounds)\n", f.Filesystem, digits(f.FsyncP50), digits(f.FsyncP99), f.Fsyncs)
-	if inMemory(f.Filesystem) {
-		b.WriteString("         this is no disk, and fsync costs nothing here: choose one with --dir\n")
-	}
+	b.WriteString(f.text("between the rounds"))
 	fmt.Fprintf(&b, "load     APIXO's example, each time a new task; %s of CPU a request, on the same cores\n", microseconds(f.LoadCPU))
 	fmt.Fprintf(&b, "rounds   medians of %s, in turns\n", r.roundsText())
 	fmt.Fprintf(&b, "broker   the external one is nats-server %s on this machine, which does not fsync before it acknowledges\n", f.NATSServer)
@@ -31,6 +26,18 @@ func (r *report) writeText(w io.Writer) error {
 	b.WriteString(r.goalsTable())
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// text is what all reports begin with.
+func (f facts) text(fsynced string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apixo-relay %s, built with %s, measured on %s\n\n", f.Relay, f.Go, f.Date)
+	fmt.Fprintf(&b, "machine  %s, %s, %s\n", count(f.Cores, "core"), f.CPU, f.Kernel)
+	fmt.Fprintf(&b, "disk     %s; appending 1 KiB and fsync: p50 %s ms, p99 %s ms (%d times, %s)\n", f.Filesystem, digits(f.FsyncP50), digits(f.FsyncP99), f.Fsyncs, fsynced)
+	if inMemory(f.Filesystem) {
+		b.WriteString("         this is no disk, and fsync costs nothing here: choose one with --dir\n")
+	}
+	return b.String()
 }
 
 // figures is the table of what was measured, and below it what failed.
@@ -183,11 +190,10 @@ func whole(n number) string {
 // progress is a bar on a terminal, and nothing elsewhere, where it is nil.
 type progress struct{ bar *progressbar.ProgressBar }
 
-func progressOn(stderr io.Writer, o options) *progress {
+func progressOn(stderr io.Writer, steps int) *progress {
 	if !isTerminal(stderr) {
 		return nil
 	}
-	steps := len(o.connections) * (o.rounds + 1) * o.receivers()
 	return &progress{progressbar.NewOptions(steps,
 		progressbar.OptionSetWriter(stderr),
 		progressbar.OptionSetWidth(20),
