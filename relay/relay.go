@@ -36,6 +36,7 @@ type Relay struct {
 	webhooks, admin net.Listener // admin is nil if it is off
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
+	receiver        *receiver.Receiver
 	local           *broker.Broker // whose store is in this process, if any is
 	outbox          *outbox.Outbox // nil without one
 
@@ -129,10 +130,10 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 
 	tokens := r.watchFiles(tlsFiles)
-	rc := receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
+	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
-	r.serve("webhook endpoint", rc.Server(tlsFiles.Config()), r.webhooks, rc.Close)
-	r.watchHealth(rc.Close)
+	r.serve("webhook endpoint", r.receiver.Server(tlsFiles.Config()), r.webhooks, r.receiver.Close)
+	r.watchHealth(r.receiver.Close)
 	r.started.Store(true)
 	for _, name := range cfg.Unknown {
 		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
@@ -154,6 +155,9 @@ func (r *Relay) AdminAddr() string {
 // BrokerURL is where consumers find the broker, without credentials; empty
 // while an external broker has not been reached yet.
 func (r *Relay) BrokerURL() string { return r.broker.URL() }
+
+// BytesInFlight is the size of the bodies of the webhooks that are being worked on.
+func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 
 // Failed delivers the error of a relay that cannot go on by itself.
 func (r *Relay) Failed() <-chan error { return r.failed }

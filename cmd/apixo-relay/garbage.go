@@ -1,9 +1,13 @@
 package main
 
 import (
+	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
 const (
@@ -16,29 +20,69 @@ const (
 	// at 100, a roomy one. More than maxPercent would gain little.
 	startPercent = 100 * roomyHeap / (4 << 20)
 	maxPercent   = 400
+	// uncollected is what the garbage collector does not count, in bytes: the pages
+	// of the program itself, and how far it can overshoot.
+	uncollected = 140 << 20
+	// included is what the bound has in it for everything but webhooks, in bytes, and
+	// is collected.
+	included = config.ProgramMemory - uncollected
 )
 
-// collectSeldom keeps the collector's percentage at what fits roomyHeap, and at
-// its default of 100 where more than half of that is in use.
-func collectSeldom() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	percent := startPercent
-	var tune func()
-	tune = func() {
-		metrics.Read(live)
-		inUse := max(live[0].Value.Uint64(), 1)
-		wanted := min(max(int(100*roomyHeap/inUse)-100, 100), maxPercent)
-		if wanted < percent*9/10 || wanted > percent*11/10 { // each change stops the world for a moment
-			percent = wanted
-			debug.SetGCPercent(percent)
-		}
-		afterCollection(tune)
+// tuneCollector makes the collector run seldom while little memory is in use, and
+// keeps what webhooks take within a bound, where by its rule alone it would let
+// them take twice of that. GOGC and GOMEMLIMIT, if they are set, have the last word.
+// The bodies in flight, in bytes, are asked for after each collection.
+func tuneCollector(bound int64, inFlight func() int64) {
+	t := &collector{
+		limit: bound - uncollected, inFlight: inFlight,
+		live:       []metrics.Sample{{Name: "/gc/heap/live:bytes"}},
+		setPercent: func(int) {}, setLimit: func(int64) {},
 	}
-	debug.SetGCPercent(percent)
-	afterCollection(tune)
+	if os.Getenv("GOGC") == "" {
+		t.setPercent = func(percent int) { debug.SetGCPercent(percent) }
+	}
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		t.setLimit = func(bytes int64) { debug.SetMemoryLimit(bytes) }
+	}
+	t.percent, t.limitNow = startPercent, t.limit
+	t.setPercent(t.percent)
+	t.setLimit(t.limitNow)
+	t.afterCollection()
 }
 
-// afterCollection calls a function after the next collection.
-func afterCollection(f func()) {
-	runtime.AddCleanup(new([16]byte), func(f func()) { f() }, f)
+// collector is what the runtime's garbage collector has been told.
+type collector struct {
+	percent         int
+	limit, limitNow int64 // in bytes; limitNow is more where something else than webhooks is large
+	inFlight        func() int64
+	live            []metrics.Sample
+	setPercent      func(int)
+	setLimit        func(int64)
+}
+
+// afterCollection tunes after the next collection, and after each one from then on.
+func (t *collector) afterCollection() {
+	runtime.AddCleanup(new([16]byte), func(t *collector) {
+		metrics.Read(t.live)
+		t.tune(int64(t.live[0].Value.Uint64()))
+		t.afterCollection()
+	}, t)
+}
+
+// tune fits the percentage and the limit to what is in use, in bytes. It leaves
+// small differences alone, since each change stops the world for a moment.
+func (t *collector) tune(live int64) {
+	percent := min(max(int(100*roomyHeap/max(live, 1))-100, 100), maxPercent)
+	if percent < t.percent*9/10 || percent > t.percent*11/10 {
+		t.percent = percent
+		t.setPercent(percent)
+	}
+	// The embedded broker can remember millions of ids, which are no part of the
+	// bound. Held to it, the collector would do nothing but run.
+	rest := live - config.BodyCopies*t.inFlight()
+	limit := t.limit + max(0, 2*rest-included)
+	if limit < t.limitNow*9/10 || limit > t.limitNow*11/10 {
+		t.limitNow = limit
+		t.setLimit(limit)
+	}
 }

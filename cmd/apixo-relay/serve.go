@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/exec"
-	"runtime/debug"
-	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -48,26 +46,22 @@ Settings, all of them environment variables:
 			if err != nil {
 				return usageError{err}
 			}
-			// The garbage collector would let the memory grow to twice of what is in
-			// use, or to what GOMEMLIMIT says.
-			if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-				debug.SetMemoryLimit(cfg.MemoryBound() - uncollected)
-			}
-			if !slices.ContainsFunc(w.environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-				collectSeldom()
-			}
+			var running atomic.Pointer[relay.Relay]
+			tuneCollector(cfg.MemoryBound(), func() int64 {
+				if r := running.Load(); r != nil {
+					return r.BytesInFlight()
+				}
+				return 0
+			})
 			format := logFormat(cfg.Log.Format, w.stderr)
 			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
 			return relay.Run(c.Context(), cfg, version(), log, func(r *relay.Relay) {
+				running.Store(r)
 				welcome(w.stderr, format, log, cfg, r)
 			})
 		},
 	}
 }
-
-// uncollected is what the garbage collector does not count, in bytes: the pages
-// of the program itself, and how far it can overshoot.
-const uncollected = 140 << 20
 
 // settings lists all variables with their defaults, for the help text.
 func settings() string {

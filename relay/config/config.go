@@ -150,12 +150,19 @@ type Event struct {
 // UsesEmbedded reports whether the broker is the one inside the relay.
 func (c Config) UsesEmbedded() bool { return c.NATS.URL == "" }
 
-// MemoryBound is how much memory, in bytes, the relay can need at these limits:
-// the program and the queues of an embedded broker, and for each webhook in
-// flight its body and its message, which can be twice as large.
+const (
+	// ProgramMemory is what the program and the queues of an embedded broker take at
+	// the most, in bytes, apart from the ids that such a broker remembers.
+	ProgramMemory = 300 << 20
+	// BodyCopies is how many times its body a webhook takes at the most: the body
+	// and its message, which can be twice as large.
+	BodyCopies = 3
+	perWebhook = 32 << 10
+)
+
+// MemoryBound is how much memory, in bytes, the relay can need at these limits.
 func (c Config) MemoryBound() int64 {
-	const program, perWebhook = 300 << 20, 32 << 10
-	return program + int64(c.Webhooks.MaxInFlight)*(3*c.Webhooks.MaxBodyBytes+perWebhook)
+	return ProgramMemory + int64(c.Webhooks.MaxInFlight)*(BodyCopies*c.Webhooks.MaxBodyBytes+perWebhook)
 }
 
 // HasSenderPolicy reports whether anything but the address tells senders apart.

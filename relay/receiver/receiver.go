@@ -34,7 +34,7 @@ type Receiver struct {
 	metrics    *telemetry.Metrics
 	log        *slog.Logger
 
-	inFlight atomic.Int64
+	inFlight, bytesInFlight atomic.Int64
 	// closing ends what is still being stored when the time for an orderly end is over.
 	closing context.Context
 	close   context.CancelFunc
@@ -52,6 +52,9 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 
 // Close answers 503 to the webhooks that are still being worked on.
 func (rc *Receiver) Close() { rc.close() }
+
+// BytesInFlight is the size of the bodies that are being worked on.
+func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 
 // ServeHTTP answers one request, counts it and writes one line about it.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +113,8 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	}
 	body, a, ok := rc.readBody(r)
 	line.size, line.bodyRead = len(body), ok
+	rc.bytesInFlight.Add(int64(len(body)))
+	defer rc.bytesInFlight.Add(-int64(len(body)))
 	if !ok {
 		return a
 	}

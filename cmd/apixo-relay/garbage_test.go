@@ -1,0 +1,63 @@
+package main
+
+import (
+	"runtime"
+	"runtime/metrics"
+	"testing"
+)
+
+func TestTuneCollector(t *testing.T) {
+	t.Parallel()
+	const limit = 1000 << 20
+	for _, c := range []struct {
+		live, bodies int64
+		percent      int
+		wantLimit    int64
+	}{
+		{0, 0, 400, limit},
+		{2 << 20, 0, 400, limit},
+		{4 << 20, 0, 150, limit},
+		{5 << 20, 0, 100, limit},
+		{80 << 20, 0, 100, limit},
+		// Webhooks are kept to the limit, however much of it they take.
+		{900 << 20, 300 << 20, 100, limit},
+		{700 << 20, 256 << 20, 100, limit},
+		// Ids are not, or it would run all the time.
+		{900 << 20, 0, 100, limit + 1800<<20 - included},
+		{4000 << 20, 0, 100, limit + 8000<<20 - included},
+		{1300 << 20, 300 << 20, 100, limit + 800<<20 - included},
+	} {
+		var percent int
+		var bytes int64
+		tuned := &collector{
+			limit: limit, limitNow: 20 * limit, inFlight: func() int64 { return c.bodies },
+			setPercent: func(p int) { percent = p }, setLimit: func(b int64) { bytes = b },
+		}
+		tuned.tune(c.live)
+		if percent != c.percent || bytes != c.wantLimit {
+			t.Errorf("%d bytes in use: %d percent and a limit of %d, want %d and %d", c.live, percent, bytes, c.percent, c.wantLimit)
+		}
+		percent, bytes = 0, 0
+		tuned.tune(c.live + c.live/50)
+		if percent != 0 || bytes != 0 {
+			t.Errorf("%d bytes in use: a fiftieth more changes it to %d and %d", c.live, percent, bytes)
+		}
+	}
+}
+
+// It goes on for as long as the program runs.
+func TestTunesAfterEachCollection(t *testing.T) {
+	tuned := make(chan int64, 100)
+	c := &collector{
+		limitNow: 1, limit: 1, inFlight: func() int64 { return -1 << 30 }, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}},
+		setPercent: func(int) {}, setLimit: func(bytes int64) { tuned <- bytes },
+	}
+	c.afterCollection()
+	for range 3 {
+		runtime.GC()
+		if bytes := <-tuned; bytes < 1<<31 {
+			t.Errorf("%d bytes are taken to be in use", bytes)
+		}
+		c.limitNow = 1
+	}
+}
