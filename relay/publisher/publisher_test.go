@@ -31,9 +31,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bench is a publisher on an external broker, and a plain client beside it.
 type bench struct {
 	*publisher.Publisher
-	broker *broker.Broker
-	js     jetstream.JetStream
-	log    *natstest.Log
+	broker  *broker.Broker
+	js      jetstream.JetStream
+	log     *natstest.Log
+	metrics *telemetry.Metrics
 }
 
 // open connects a publisher; its streams are not looked at yet.
@@ -48,14 +49,14 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bench{log: &natstest.Log{}}
+	b := bench{log: &natstest.Log{}, metrics: telemetry.NewMetrics("test")}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.broker, err = broker.Open(t.Context(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
-	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics("test"), log)
+	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), b.metrics, log)
 	b.broker.Follow(b.Publisher)
 	return b
 }
