@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -191,12 +192,12 @@ func TestTogether(t *testing.T) {
 // A batch is bounded by what the broker takes, in messages and in bytes.
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	b := open(t, func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 6 << 20 })
+	b := open(t, nil)
 	b.favour(true)
 	var msgs []Message
 	for i := range 5 {
 		m := message(i)
-		m.Data = make([]byte, 3<<20)
+		m.Data = make([]byte, 400<<10)
 		msgs = append(msgs, m)
 	}
 	sendings := b.SendInOrder(append(msgs, messages(5, 1505)...))
@@ -512,6 +513,79 @@ func TestLearns(t *testing.T) {
 		}
 		if round == 50 {
 			t.Fatal("no batch was ever tried")
+		}
+	}
+}
+
+// What waits goes as a batch after those that were waiting before it, and after no
+// others.
+func TestWhoGoesFirst(t *testing.T) {
+	t.Parallel()
+	b := open(t, nil)
+	b.favour(true)
+	b.SendInOrder(messages(0, 3))
+	b.locked(func() {
+		b.singles, b.ahead = 1, 1
+		if f := b.board(); f != nil {
+			t.Errorf("%d messages go before one that waited longer", len(f.members))
+		}
+		b.singles, b.ahead = 5, 0
+		if f := b.board(); f == nil || len(f.members) != 3 {
+			t.Error("they wait for repeats")
+		}
+	})
+}
+
+// After a message that could not be sent none is sent that waited behind it.
+func TestConnectionThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	b := open(t, nil)
+	sendings := b.SendInOrder(messages(0, 3))
+	b.sendNext() // which opens the inbox
+	b.conn.Close()
+	b.sendNext()
+	b.locked(func() {
+		if n := len(b.waiting); n > 0 || b.batchable != 0 || len(b.flights) > 0 {
+			t.Errorf("%d wait, and %d are on their way", n, len(b.flights))
+		}
+	})
+	for _, s := range sendings {
+		var notSent *NotSentError
+		if _, err := s.Wait(within(t, 10*time.Second)); !errors.As(err, &notSent) || !errors.Is(err, nats.ErrConnectionClosed) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// A reply that is not about these messages says nothing of them.
+func TestReplyOfAnotherSize(t *testing.T) {
+	t.Parallel()
+	c := New(func() bool { return true }, func(int) { t.Error("it counts") })
+	sendings := c.SendInOrder(messages(0, 3))
+	c.costs = costs{single: time.Hour, batch: time.Microsecond}
+	f := c.board()
+	c.reply(&nats.Msg{Data: []byte(`{"stream":"S", "seq":9,"batch":"x","count":2}`)}, "zz")
+	c.reply(&nats.Msg{Data: []byte(`{"stream":"S", "seq":9,"batch":"x","count":2}`)}, strconv.FormatUint(f.token, 36))
+	for _, s := range sendings {
+		if ack, err := s.Wait(within(t, 10*time.Second)); !errors.Is(err, jetstream.ErrInvalidJSAck) {
+			t.Errorf("%+v, %v", ack, err)
+		}
+	}
+}
+
+// What has left a queue is not held by it: messages may be large.
+func TestQueuesLetGo(t *testing.T) {
+	t.Parallel()
+	c := New(func() bool { return true }, func(int) {})
+	c.SendInOrder(messages(0, 3))
+	queue := c.waiting
+	c.board()
+	c.costs = costs{single: time.Hour, batch: time.Microsecond}
+	c.ahead = 0
+	c.board()
+	for i, s := range queue {
+		if s != nil {
+			t.Errorf("the queue holds message %d", i)
 		}
 	}
 }
