@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // Headers of an atomic batch (ADR-50). They stay in the messages that are stored.
@@ -198,7 +199,7 @@ func (c *Committer) publish(conn *nats.Conn, f *flight) error {
 	last := len(f.members) - 1
 	batchID := ""
 	if f.isBatch() {
-		batchID = c.inbox[len(c.inbox)-8:len(c.inbox)-1] + "-" + strconv.FormatUint(f.token, 36)
+		batchID = nuid.Next() // of no other relay's batch either
 	}
 	for i, s := range f.members {
 		header := make(nats.Header, len(s.msg.Header)+4)
