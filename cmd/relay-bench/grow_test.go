@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,20 +11,10 @@ import (
 	"time"
 )
 
-// growBench runs 'relay-bench grow' with a folder of its own, in which nothing
-// may be left.
+// growBench runs 'relay-bench grow' for a moment.
 func growBench(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	dir := t.TempDir()
-	var out, errs bytes.Buffer
-	args = append([]string{"grow", "--relay", relayProgram, "--dir", dir, "--events=2000", "--connections=8", "--settle=10ms"}, args...)
-	code = run(ctx, args, &out, &errs)
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) > 0 {
-		t.Errorf("left in the folder: %v, %v", left, err)
-	}
-	noChildren(t)
-	return code, out.String(), errs.String()
+	return measured(ctx, t, []string{"grow"}, append([]string{"--events=2000", "--connections=8", "--settle=10ms"}, args...)...)
 }
 
 // A store grows, and has everything after a crash and after an orderly end.

@@ -182,7 +182,10 @@ func (c *client) run(ctx context.Context, until time.Time) {
 		if c.conn == nil {
 			if err := c.dial(ctx); err != nil {
 				c.failures[innermost(err)]++
-				time.Sleep(redialPause)
+				select {
+				case <-ctx.Done():
+				case <-time.After(redialPause):
+				}
 				begin = time.Now()
 				continue
 			}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,14 +55,20 @@ func TestMain(m *testing.M) {
 // and tiny durations unless the arguments say otherwise.
 func bench(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	dir := t.TempDir()
-	var out, errs bytes.Buffer
-	defaults := []string{"--relay", relayProgram, "--dir", dir, "--rounds=1", "--duration=50ms"}
+	defaults := []string{"--rounds=1", "--duration=50ms"}
 	if !strings.Contains(strings.Join(args, " "), "--connections") { // which would add up
 		defaults = append(defaults, "--connections=1")
 	}
-	args = append(defaults, args...)
-	code = run(ctx, args, &out, &errs)
+	return measured(ctx, t, nil, append(defaults, args...)...)
+}
+
+// measured runs a command of relay-bench on the relay that the tests build, unless
+// the arguments name another, with a folder of its own, in which nothing may be left.
+func measured(ctx context.Context, t *testing.T, command []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	var out, errs bytes.Buffer
+	code = run(ctx, slices.Concat(command, []string{"--relay", relayProgram, "--dir", dir}, args), &out, &errs)
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left in the folder: %v, %v", left, err)

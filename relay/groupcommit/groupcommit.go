@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	// AckTimeout bounds one try: a replica that is not the leader, and a store with
+	// ackTimeout bounds one try: a replica that is not the leader, and a store with
 	// an I/O error, never answer.
-	AckTimeout = 4 * time.Second
+	ackTimeout = 4 * time.Second
 	// maxBatch and maxBatchBytes bound a batch: nats-server takes 1,000 messages
 	// (streamDefaultMaxAtomicBatchSize), and what is large gains nothing by company.
 	maxBatch      = 1000
@@ -231,7 +231,7 @@ var errStopped = errors.New("the relay is shutting down")
 
 // Run sends what it is given, until ctx ends.
 func (c *Committer) Run(ctx context.Context) {
-	overdue := time.NewTicker(AckTimeout / 16)
+	overdue := time.NewTicker(ackTimeout / 16)
 	defer overdue.Stop()
 	for {
 		for c.sendNext() {
@@ -242,7 +242,7 @@ func (c *Committer) Run(ctx context.Context) {
 			// leaves in the same write. Alone, nobody comes first.
 			runtime.Gosched()
 		case now := <-overdue.C:
-			c.giveUp(ErrNoAck, func(f *flight) bool { return now.Sub(f.sent) > AckTimeout })
+			c.giveUp(errNoAck, func(f *flight) bool { return now.Sub(f.sent) > ackTimeout })
 		case <-ctx.Done():
 			c.mu.Lock()
 			left := c.takeAll()
