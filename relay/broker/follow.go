@@ -13,12 +13,12 @@ import (
 func (b *Broker) handlers() []nats.Option {
 	return []nats.Option{
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			b.log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 			b.tell(func(f Follower) { f.Connected(nc) })
+			b.log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.tell(func(f Follower) { f.Connected(nc) }) // first, so that what the log says is so
 			b.log.Info("connected to the broker again", "url", connectedTo(nc), "server", nc.ConnectedServerName())
-			b.tell(func(f Follower) { f.Connected(nc) })
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
