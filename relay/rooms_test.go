@@ -30,6 +30,7 @@ var rooms = []room{
 	{"/schema/examples/go", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{"/relay", "/relay/ops/send", "/relay/ops/tail", "/relay/broker", "/relay/config", "/relay/telemetry", "/schema"}, nil},
 	{"/cmd/relay-bench", []string{"/relay/ops/send"}, nil},
+	{"/cmd/relay-faults", []string{"/relay/faults"}, nil},
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/tail", []string{"/schema"}, []string{"os", "net/http"}},
@@ -46,7 +47,7 @@ var rooms = []room{
 	{"/relay/config", nil, []string{"net/http", "github.com/nats-io/", "os/signal"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/relay/faults", nil, nil},
+	{"/relay/faults", []string{"/relay/internal/rig"}, nil},
 	{"/relay/internal/rig", nil, []string{"testing"}},
 	{"/relay/internal/natstest", nil, nil},
 }

@@ -49,7 +49,7 @@ func TestClockOfTheRelayStepped(t *testing.T) {
 	const budget = 10 * time.Second
 	s := b.server()
 	r := b.relay(s.URL(), clock.Environ(), "RELAY_PUBLISH_TIMEOUT="+budget.String())
-	load := r.StartLoad(b.ctx, "task", 0)
+	load := r.StartLoad(b.ctx, "task", rig.Pace{})
 	b.must(load.AwaitAccepted(b.ctx, 100))
 	for _, wrong := range steps {
 		b.must(clock.Set(wrong))
@@ -118,7 +118,7 @@ func TestClockSteppedWithOutbox(t *testing.T) {
 	b, clock := newClockBench(t)
 	s := b.away()
 	r := b.relay(s.URL(), withOutbox, clock.Environ(), "RELAY_DEDUPE_WINDOW=2h")
-	load := r.StartLoad(b.ctx, "task", 0)
+	load := r.StartLoad(b.ctx, "task", rig.Pace{})
 	for _, wrong := range steps {
 		b.must(clock.Set(wrong))
 		b.must(load.AwaitAccepted(b.ctx, 100))
@@ -132,7 +132,7 @@ func TestClockSteppedWithOutbox(t *testing.T) {
 	b.must(clock.Set(-time.Hour))
 	b.must(load.AwaitAccepted(b.ctx, 100))
 	o := load.Stop()
-	b.onlyProblems(o, "none")
+	b.onlyProblems(o, "reset", "refused", "closed")
 	b.forwarded(r)
 	b.settle(r.Sender, s.URL(), o)
 }

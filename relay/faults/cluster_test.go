@@ -12,7 +12,7 @@ import (
 
 // calm is a load's pace where the fault takes seconds to be overcome: a few
 // hundred webhooks a second.
-const calm = 100 * time.Millisecond
+var calm = rig.Pace{Pause: 100 * time.Millisecond}
 
 // cluster is three servers with the streams on all of them, and who leads APIXO.
 type cluster struct {
@@ -64,7 +64,7 @@ func TestTwoRelaysOnACluster(t *testing.T) {
 	}
 	loads := make([]*rig.Load, len(relays))
 	for i, r := range relays {
-		loads[i] = r.StartLoad(b.ctx, "task", 0) // the same ids in the same order
+		loads[i] = r.StartLoad(b.ctx, "task", rig.Pace{}) // the same ids in the same order
 	}
 	var accepted []string
 	duplicates := 0
@@ -75,7 +75,7 @@ func TestTwoRelaysOnACluster(t *testing.T) {
 		o := load.Stop()
 		b.Log(o)
 		b.onlyProblems(o)
-		accepted = append(accepted, o.Accepted...)
+		accepted = append(accepted, o.IDs()...)
 		duplicates += o.Duplicates
 	}
 	stored := b.stored(c.URL())

@@ -69,7 +69,7 @@ func TestWriteError(t *testing.T) {
 				b := newBench(t)
 				const budget = 3 * time.Second
 				r, after := store.open(b, "RELAY_PUBLISH_TIMEOUT="+budget.String())
-				load := r.StartLoad(b.ctx, "task", 0)
+				load := r.StartLoad(b.ctx, "task", rig.Pace{})
 				b.must(load.AwaitAccepted(b.ctx, 200))
 				err := r.LimitFiles(b.blockFile(r.Dir) + more)
 				if errors.Is(err, errors.ErrUnsupported) {
@@ -89,7 +89,7 @@ func TestWriteError(t *testing.T) {
 				if told := o.Problems["broker-unavailable"] + o.Problems["draining"]; told < 32 {
 					t.Errorf("of 32 that waited, and those after them, only %d were told: %v", told, o.Problems)
 				}
-				b.onlyProblems(o, "broker-unavailable", "draining", "none")
+				b.onlyProblems(o, "broker-unavailable", "draining", "reset", "refused", "closed")
 				if o.Slowest > budget {
 					t.Errorf("an answer took %s of a budget of %s", o.Slowest, budget)
 				}
@@ -98,7 +98,7 @@ func TestWriteError(t *testing.T) {
 					t.Errorf("its last words are %q", last)
 				}
 				b.must(r.Restart(b.ctx))
-				again, err := r.Post(b.ctx, o.Accepted[0], "success")
+				again, err := r.Post(b.ctx, o.Accepted[0].ID, "success")
 				b.must(err)
 				if again.Status != 200 || !again.Duplicate {
 					t.Errorf("the repeat got %+v", again)

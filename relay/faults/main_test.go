@@ -194,7 +194,7 @@ func (b *bench) stored(url string) rig.Stored {
 func (b *bench) settle(s *rig.Sender, url string, o rig.Outcome) {
 	b.Helper()
 	b.Log(o)
-	if missing := b.stored(url).Missing(o.Accepted); len(missing) > 0 {
+	if missing := b.stored(url).Missing(o.IDs()); len(missing) > 0 {
 		b.Errorf("%d webhooks got 200 and are not stored: %q", len(missing), few(missing))
 	}
 	late := 0
@@ -205,7 +205,7 @@ func (b *bench) settle(s *rig.Sender, url string, o rig.Outcome) {
 	}
 	b.Logf("%d of those without a 200 had been stored", late)
 	stored := b.stored(url)
-	if missing := stored.Missing(append(o.Open, o.Accepted...)); len(missing) > 0 {
+	if missing := stored.Missing(append(o.IDs(), o.Open...)); len(missing) > 0 {
 		b.Errorf("%d webhooks are not stored in the end: %q", len(missing), few(missing))
 	}
 	if twice := stored.Twice(); len(twice) > 0 {

@@ -38,16 +38,18 @@ func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Sto
 	}
 }
 
-// auditTimeout bounds one try to read a stream: a cluster that has just lost a
-// server may leave the reading to that one.
+// auditTimeout bounds the waiting for each answer of the broker: a cluster that
+// has just lost a server may leave the reading to that one.
 const auditTimeout = 10 * time.Second
 
 func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stuck := time.AfterFunc(auditTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer stuck.Stop()
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, err)
+		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	stored := make(Stored)
 	if s.CachedInfo().State.Msgs == 0 {
@@ -65,8 +67,9 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return nil, fmt.Errorf("the audit came to %d ids in the stream %s: %w", len(stored), stream, err)
+			return nil, fmt.Errorf("the audit came to %d ids in the stream %s: %w", len(stored), stream, errors.Join(context.Cause(ctx), err))
 		}
+		stuck.Reset(auditTimeout)
 		meta, err := msg.Metadata()
 		if err != nil {
 			return nil, err
@@ -82,14 +85,25 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 	}
 }
 
-// eventID is the CloudEvent's id, in either mode.
+// eventID is the CloudEvent's id, in either mode. A task's event that is not what
+// [Webhook] makes for that id is an error.
 func eventID(msg jetstream.Msg) (string, error) {
-	if id := msg.Headers().Get("ce-id"); id != "" {
-		return id, nil
+	type data struct{ TaskID, Nonce string }
+	var event struct {
+		ID   string
+		Data data
 	}
-	var event struct{ ID string }
-	err := json.Unmarshal(msg.Data(), &event)
-	return event.ID, err
+	if event.ID = msg.Headers().Get("ce-id"); event.ID != "" {
+		if err := json.Unmarshal(msg.Data(), &event.Data); err != nil {
+			return "", err
+		}
+	} else if err := json.Unmarshal(msg.Data(), &event); err != nil {
+		return "", err
+	}
+	if d := event.Data; d.Nonce != "" && (d.TaskID != event.ID || d.Nonce != nonce(event.ID)) {
+		return "", fmt.Errorf("the event %s has another webhook's data: %+v", event.ID, d)
+	}
+	return event.ID, nil
 }
 
 // Missing are those of the ids that are not stored.

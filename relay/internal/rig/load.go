@@ -9,13 +9,29 @@ import (
 )
 
 const (
-	// loadWorkers is how many webhooks of a load can wait at once: enough for a
-	// relay that takes seconds while brokers elect.
+	// loadWorkers is how many webhooks of a load can wait at once, unless it is said
+	// otherwise: enough for a relay that takes seconds while brokers elect.
 	loadWorkers = 32
 	// refusedPause is after a webhook that was not accepted: those who have been
 	// sent away do not come back at once, and all of them are counted afterwards.
 	refusedPause = 50 * time.Millisecond
 )
+
+// Pace is how hard a load is. The zero Pace is 32 webhooks on the way at any moment.
+type Pace struct {
+	// Workers is how many webhooks can be on the way at once; 0 means 32.
+	Workers int
+	// Pause is between the answer to a worker's webhook and its next one.
+	Pause time.Duration
+}
+
+// Receipt is a 200.
+type Receipt struct {
+	ID string
+	// Stream and Sequence are where the answer says that it is stored.
+	Stream   string
+	Sequence uint64
+}
 
 // Load is fresh webhooks, many at once, until it is stopped.
 type Load struct {
@@ -29,11 +45,12 @@ type Load struct {
 
 // Outcome is what became of a load's webhooks.
 type Outcome struct {
-	// Accepted are the ids that got 200, Open the others: refused, or without
-	// any answer.
-	Accepted, Open []string
+	// Accepted got 200, in this order; Open are the ids of the others: refused, or
+	// without any answer.
+	Accepted []Receipt
+	Open     []string
 	// Problems counts the refusals by their name, and what had no answer under
-	// the name "none".
+	// what became of the connection: see [NoAnswer].
 	Problems map[string]int
 	// Duplicates is how many of those accepted were called duplicates: a first
 	// try of the relay had been stored, but not acknowledged.
@@ -42,27 +59,41 @@ type Outcome struct {
 	Slowest time.Duration
 }
 
+// IDs are those that got 200.
+func (o Outcome) IDs() []string {
+	ids := make([]string, len(o.Accepted))
+	for i, r := range o.Accepted {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+// Sent is how many webhooks were sent.
+func (o Outcome) Sent() int { return len(o.Accepted) + len(o.Open) }
+
 // String is for a test's log.
 func (o Outcome) String() string {
 	return fmt.Sprintf("%d accepted (%d as duplicates), %d not %v, slowest %s", len(o.Accepted), o.Duplicates, len(o.Open), o.Problems, o.Slowest.Round(time.Millisecond))
 }
 
 // StartLoad sends webhooks whose ids start with a prefix, until [Load.Stop] or
-// the end of ctx. Each of its 32 workers pauses between two of them; without a
-// pause there are as many on the way at any moment.
-func (s *Sender) StartLoad(ctx context.Context, prefix string, pause time.Duration) *Load {
+// the end of ctx.
+func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load {
+	if pace.Workers == 0 {
+		pace.Workers = loadWorkers
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Load{stop: cancel, change: make(chan struct{}), outcome: Outcome{Problems: make(map[string]int)}}
-	for worker := range loadWorkers {
+	for worker := range pace.Workers {
 		l.workers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%s_%d_%d", prefix, worker, i)
 				// What is on its way when the load is stopped is waited for.
 				answer, err := s.Post(context.WithoutCancel(ctx), id, "success")
 				l.record(id, answer, err)
-				wait := pause
+				wait := pace.Pause
 				if answer.Status != http.StatusOK {
-					wait = max(pause, refusedPause)
+					wait = max(pace.Pause, refusedPause)
 				}
 				select {
 				case <-time.After(wait):
@@ -81,9 +112,9 @@ func (l *Load) record(id string, a Answer, err error) {
 	switch {
 	case err != nil:
 		o.Open = append(o.Open, id)
-		o.Problems["none"]++
+		o.Problems[NoAnswer(err)]++
 	case a.Status == http.StatusOK:
-		o.Accepted = append(o.Accepted, id)
+		o.Accepted = append(o.Accepted, Receipt{id, a.Stream, a.Sequence})
 		if a.Duplicate {
 			o.Duplicates++
 		}

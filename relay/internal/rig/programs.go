@@ -56,3 +56,7 @@ func build(ctx context.Context, file, pkg string, flags ...string) error {
 	}
 	return nil
 }
+
+// UseRelay makes rigs run another program as the relay. It must be called before
+// the first of them.
+func (p *Programs) UseRelay(file string) { p.relay = file }

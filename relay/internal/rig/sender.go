@@ -3,9 +3,14 @@ package rig
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -84,6 +89,32 @@ func (s *Sender) PostBody(ctx context.Context, body string) (a Answer, err error
 	return a, nil
 }
 
+// NoAnswer says in a word what became of the connection of a webhook without an
+// answer: "refused" is one that was never made; "reset" one that the other end
+// cut off; "closed" one that it ended in order, but before the answer; "timeout"
+// one on which nothing came; and "other" anything else.
+func NoAnswer(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
+		return "closed"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	default:
+		return "other"
+	}
+}
+
+// nonce is what a task's webhook says besides, so that an audit sees whether what
+// is stored is what was sent.
+func nonce(taskID string) string {
+	return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(taskID)))
+}
+
 // Webhook is the body of a task's webhook. The padding is that many bytes in a
 // member of its own.
 func Webhook(taskID, state string, padding int) string {
@@ -91,6 +122,6 @@ func Webhook(taskID, state string, padding int) string {
 	if state != "success" {
 		result = `"failCode":"INVALID_INPUT","failMsg":"no"`
 	}
-	return fmt.Sprintf(`{"code":200,"message":"success","data":{"taskId":%q,"state":%q,%s,"padding":%q}}`,
-		taskID, state, result, strings.Repeat("x", padding))
+	return fmt.Sprintf(`{"code":200,"message":"success","data":{"taskId":%q,"state":%q,%s,"padding":%q,"nonce":%q}}`,
+		taskID, state, result, strings.Repeat("x", padding), nonce(taskID))
 }

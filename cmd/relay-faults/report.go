@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/faults"
+)
+
+// report is what a run came to, and under which conditions.
+type report struct {
+	Command string          `json:"command"`
+	Commit  string          `json:"commit"`
+	Form    string          `json:"form"`
+	Seed    uint64          `json:"seed"`
+	Date    string          `json:"date"`
+	Go      string          `json:"go"`
+	Broker  string          `json:"broker"` // version of nats-server
+	Machine string          `json:"machine"`
+	Took    time.Duration   `json:"took"`
+	Rows    []faults.Result `json:"rows"`
+}
+
+func newReport(ctx context.Context, f flags) *report {
+	r := &report{
+		Command: "go run ./cmd/relay-faults", Commit: commit(ctx), Form: "short", Seed: f.seed,
+		Date: time.Now().UTC().Format(time.DateOnly), Go: runtime.Version(), Broker: "unknown",
+		Machine: fmt.Sprintf("%d cores, %s", runtime.NumCPU(), system()),
+	}
+	if f.full {
+		r.Form = "full"
+		r.Command += " --full"
+	}
+	if len(f.rows) > 0 {
+		r.Command += " --row " + strings.Join(f.rows, ",")
+	}
+	r.Command += " --seed " + strconv.FormatUint(f.seed, 10)
+	if version, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", "github.com/nats-io/nats-server/v2").Output(); err == nil {
+		r.Broker = strings.TrimSpace(string(version))
+	}
+	return r
+}
+
+// commit is that of the folder in which the suite runs, from which it builds.
+func commit(ctx context.Context) string {
+	hash, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	text := strings.TrimSpace(string(hash))
+	if changed, err := exec.CommandContext(ctx, "git", "status", "--porcelain").Output(); err != nil || len(changed) > 0 {
+		text += ", changed"
+	}
+	return text
+}
+
+func system() string {
+	name := runtime.GOOS + "/" + runtime.GOARCH
+	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		name += " " + strings.TrimSpace(string(release))
+	}
+	return name
+}
+
+func (r *report) json() ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", "  ")
+	return append(text, '\n'), err
+}
+
+func (r *report) count(s faults.Status) (n int) {
+	for _, row := range r.Rows {
+		if row.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// summary is the end of what is printed.
+func (r *report) summary() string {
+	var b strings.Builder
+	sent, accepted, lost, twice := 0, 0, 0, 0
+	for _, row := range r.Rows {
+		sent, accepted = sent+row.Sent, accepted+row.Accepted
+		if !row.Control {
+			lost, twice = lost+row.Lost.Total(), twice+row.Twice
+		}
+	}
+	fmt.Fprintf(&b, "\n%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", number(sent), number(accepted), number(lost), number(twice))
+	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
+	return b.String()
+}
+
+// markdown is the table that the README shows.
+func (r *report) markdown() string {
+	var b strings.Builder
+	b.WriteString("| fault | how | rounds | sent | got 200 | lost | stored twice | longest answer | recovered within |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
+	for _, row := range r.Rows {
+		fault := fmt.Sprintf("**%s** `%s`", row.Fault, row.Row)
+		how := row.Injected
+		for _, note := range row.Notes {
+			how += ". " + strings.ToUpper(note[:1]) + note[1:]
+		}
+		cells := cells(row)
+		switch row.Status {
+		case faults.NotRun:
+			cells = []string{"–", "–", "–", "not run: " + row.NotRun, "–", "–", "–"}
+		case faults.Failed:
+			how += ". **Failed**: " + strings.Join(row.Failures, "; ")
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", fault, how, strings.Join(cells, " | "))
+	}
+	return b.String()
+}
+
+// cells are the figures of a row.
+func cells(r faults.Result) []string {
+	rounds := "–"
+	if r.Rounds > 0 {
+		rounds = number(r.Rounds)
+	}
+	return []string{rounds, number(r.Sent), number(r.Accepted), lostText(r.Lost), number(r.Twice), seconds(r.Slowest), seconds(r.Recovery)}
+}
+
+// lostText is how many were lost, and where.
+func lostText(l faults.Lost) string {
+	n := l.Total()
+	if n == 0 {
+		return "0"
+	}
+	var where []string
+	for _, part := range []struct {
+		n    int
+		name string
+	}{{l.Prefix, "prefix"}, {l.Middle, "middle"}, {l.End, "end"}} {
+		if part.n > 0 {
+			where = append(where, fmt.Sprintf("%s %s", number(part.n), part.name))
+		}
+	}
+	return fmt.Sprintf("%s (%s)", number(n), strings.Join(where, ", "))
+}
+
+// seconds is a time, or a dash where there was none.
+func seconds(d time.Duration) string {
+	if d == 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + " s"
+}
+
+// number writes a number with a comma before each three digits.
+func number(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

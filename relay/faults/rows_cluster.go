@@ -1,0 +1,4 @@
+package faults
+
+// clusterRows are faults of three brokers.
+var clusterRows = []Row{}

@@ -1,0 +1,4 @@
+package faults
+
+// diskRows are faults of the disk.
+var diskRows = []Row{}

@@ -1,0 +1,80 @@
+package faults
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/rig"
+)
+
+// killRows are faults of the relay itself.
+var killRows = []Row{
+	{
+		Name: "relay-killed", Fault: "the relay dies, embedded broker",
+		Injected: "SIGKILL at a random moment under 64 connections without a pause, and started again on what it left",
+		run:      relayKilled,
+	},
+	{
+		Name: "relay-killed-outbox", Fault: "the relay dies, external broker and outbox",
+		Injected: "SIGKILL at a random moment: while the broker is there, while it is away, and while the outbox is being forwarded to it",
+		run:      relayWithOutboxKilled,
+	},
+}
+
+// busy is a load that keeps group commit at work.
+var busy = rig.Pace{Workers: 64}
+
+func relayKilled(t *trial) {
+	r := t.embedded()
+	n := t.times(30, 500)
+	for i := range n {
+		t.round(i, n)
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		t.must(load.AwaitAccepted(t.ctx, 1))
+		t.sleep(t.between(0, 300*time.Millisecond))
+		r.Kill()
+		died := time.Now()
+		o := load.Stop()
+		t.only(o, killed...)
+		t.count(o)
+		t.must(r.Restart(t.ctx))
+		t.again(r.Sender, o)
+		t.recovered(time.Since(died))
+	}
+	t.audit(r.Broker)
+}
+
+func relayWithOutboxKilled(t *trial) {
+	s := t.server(rig.JetStream)
+	r := t.relay(s.URL(), "RELAY_OUTBOX=true")
+	n := t.times(12, 150)
+	for i := range n {
+		t.round(i, n)
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		t.must(load.AwaitAccepted(t.ctx, 100))
+		if i%3 > 0 {
+			s.Kill()
+			t.must(load.AwaitAccepted(t.ctx, 100)) // by the outbox
+			t.sleep(t.between(0, 200*time.Millisecond))
+		}
+		if i%3 == 2 {
+			t.must(s.Start(t.ctx))
+			_, err := r.AwaitMessage(t.ctx, "connected to the broker again")
+			t.must(err)
+		}
+		t.sleep(t.between(0, 200*time.Millisecond))
+		r.Kill()
+		died := time.Now()
+		o := load.Stop()
+		t.only(o, killed...)
+		t.count(o)
+		if i%3 == 1 {
+			t.must(s.Start(t.ctx))
+		}
+		t.must(r.Restart(t.ctx))
+		t.again(r.Sender, o)
+		t.recovered(time.Since(died))
+		t.must(r.AwaitForwarded(t.ctx))
+	}
+	t.audit(s.URL())
+}

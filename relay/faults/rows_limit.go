@@ -1,0 +1,4 @@
+package faults
+
+// limitRows are faults of what the machine has.
+var limitRows = []Row{}

@@ -1,0 +1,4 @@
+package faults
+
+// operatorRows are faults of what operators do.
+var operatorRows = []Row{}

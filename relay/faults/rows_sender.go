@@ -1,0 +1,4 @@
+package faults
+
+// senderRows are faults of what is sent.
+var senderRows = []Row{}
