@@ -47,8 +47,9 @@ var rooms = []room{
 	{"/relay/config", nil, []string{"net/http", "github.com/nats-io/", "os/signal"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/relay/faults", []string{"/relay/internal/rig"}, nil},
-	{"/relay/internal/rig", nil, []string{"testing"}},
+	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk"}, nil},
+	{"/relay/internal/rig", []string{"/relay/internal/disk"}, []string{"testing"}},
+	{"/relay/internal/disk", nil, []string{"testing"}},
 	{"/relay/internal/natstest", nil, nil},
 }
 

@@ -31,7 +31,7 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics) (rece
 		r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
 	}
 	r.local = r.broker
-	return withRoom{r.publisher, r.broker.Room}, nil
+	return ownStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, nil
 }
 
 // openOutbox puts the outbox before the publisher.
@@ -43,7 +43,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (rec
 	r.local = local
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
-		Conn: local.Conn(), Room: local.Room, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
+		Conn: local.Conn(), Room: local.Room, Keep: local.Keep, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
 		Broker: r.publisher, Encoder: encoder(r.cfg), Metrics: metrics, Log: r.log,
 	})
 	if err != nil {
@@ -60,18 +60,31 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (rec
 	return r.outbox, nil
 }
 
-// withRoom is a store that is asked only while there is room for more.
-type withRoom struct {
-	next receiver.Store
-	room func() error
+// ownStore is that of the broker that this process runs, if it runs one: it is
+// asked only while there is room for more, and what it acknowledges is kept.
+type ownStore struct {
+	next       receiver.Store
+	broker     *broker.Broker
+	quarantine string
 }
 
 // Store is part of receiver.Store.
-func (s withRoom) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	if err := s.room(); err != nil {
+func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	if err := s.broker.Room(); err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.StreamFull, Err: err}
 	}
-	return s.next.Store(ctx, msg)
+	receipt, err := s.next.Store(ctx, msg)
+	if err != nil {
+		return receipt, err
+	}
+	err = s.broker.Keep(receipt.Stream)
+	if err == nil && receipt.Conflict {
+		err = s.broker.Keep(s.quarantine)
+	}
+	if err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
+	}
+	return receipt, nil
 }
 
 // watchHealth ends the relay when only that helps: a store that had a write

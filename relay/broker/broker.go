@@ -166,6 +166,16 @@ func (b *Broker) Health() error {
 	return b.embedded.health()
 }
 
+// Keep completes what an acknowledgement of an embedded broker promises that
+// fsyncs always: it returns when the files of a stream have their names for good,
+// too. An error means that they may not, and that [Broker.Health] has one.
+func (b *Broker) Keep(stream string) error {
+	if b.embedded == nil || b.embedded.names == nil {
+		return nil
+	}
+	return b.embedded.names.keep(stream)
+}
+
 // minFreeBytes is what is left on the disk of an embedded store: a write that
 // fails for want of space freezes the store until the process ends.
 const minFreeBytes = 4 << 20

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -25,6 +24,7 @@ type embedded struct {
 	server *server.Server
 	lock   *flock.Flock
 	url    string
+	names  *names // nil unless an acknowledgement means fsynced
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
@@ -39,6 +39,9 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 			err = errors.Join(err, lock.Unlock())
 		}
 	}()
+	if err := makeFolder(options.StoreDir); err != nil {
+		return nil, fmt.Errorf("the folder of the embedded broker cannot be made: %w; RELAY_DATA_DIR has to be one that this user may write", err)
+	}
 	if !options.DontListen {
 		// The server would find the port taken too, but only after it has recovered
 		// the store.
@@ -78,6 +81,9 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		return nil, err
 	}
 	e := &embedded{server: s, lock: lock}
+	if options.SyncAlways {
+		e.names = newNames(options.StoreDir)
+	}
 	if !options.DontListen {
 		e.url = s.ClientURL()
 	}
@@ -151,7 +157,7 @@ func localOptions(cfg config.Config, dir string) (*server.Options, error) {
 // lockFolder makes the folder and takes its lock, which the operating system
 // frees when the process ends, however it ends.
 func lockFolder(dir string) (*flock.Flock, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := makeFolder(dir); err != nil {
 		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be made: %w; name a folder that this user may write", dir, err)
 	}
 	lock := flock.New(filepath.Join(dir, "relay.lock"))
@@ -192,6 +198,11 @@ func nextPort(addr string) string {
 
 // health asks the server what its own monitoring would say.
 func (e *embedded) health() error {
+	if e.names != nil {
+		if err := e.names.health(); err != nil {
+			return err
+		}
+	}
 	status := e.server.Healthz(&server.HealthzOptions{})
 	if status == nil || status.StatusCode == 0 || status.StatusCode == 200 {
 		return nil

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/internal/disk"
 	"github.com/apixo-relay/apixo-relay/relay/internal/rig"
 )
 
@@ -24,6 +26,8 @@ type trial struct {
 	programs *builds
 	result   *Result
 	rounds   [][]rig.Receipt // what got 200, in its order, round by round
+	undone   disk.Loss       // what losses of power took away
+	fresh    int             // webhooks that were sent beside a load
 	progress func(string)
 }
 
@@ -108,17 +112,20 @@ func (t *trial) audit(url string) rig.Stored {
 
 // compare is the audit of what was read.
 func (t *trial) compare(stored rig.Stored) {
+	var lost Lost
 	for _, accepted := range t.rounds {
-		t.result.Lost.add(lostOf(accepted, stored))
+		lost.add(lostOf(accepted, stored))
 		for _, r := range accepted {
 			if at := stored[r.ID]; len(at) == 1 && r.Stream == stream && at[0] != r.Sequence {
 				t.fail("%s is stored at %d, and its answer said %d", r.ID, at[0], r.Sequence)
 			}
 		}
 	}
+	t.rounds = nil
 	twice := stored.Twice()
 	t.result.Twice += len(twice)
-	if n := t.result.Lost.Total(); n > 0 && !t.result.Control {
+	t.result.Lost.add(lost)
+	if n := lost.Total(); n > 0 && !t.result.Control {
 		t.fail("%d webhooks got 200 and are not stored", n)
 	}
 	if len(twice) > 0 {
@@ -164,6 +171,24 @@ func (t *trial) again(s *rig.Sender, o rig.Outcome) {
 	}
 	t.rounds = append(t.rounds, accepted)
 	t.result.Repeated += len(o.Open)
+}
+
+// returns sends a new webhook to a relay that is back, notes how long that took
+// since the fault, and sends what got no 200 again.
+func (t *trial) returns(s *rig.Sender, o rig.Outcome, since time.Time) {
+	fresh := fmt.Sprintf("back_%d", t.fresh)
+	t.fresh++
+	a, err := s.Post(t.ctx, fresh, "success")
+	t.must(err)
+	t.recovered(time.Since(since))
+	t.answered(1, 0, a.Took)
+	if a.Status == 200 {
+		t.answered(0, 1, 0)
+		t.rounds = append(t.rounds, []rig.Receipt{{ID: fresh, Stream: a.Stream, Sequence: a.Sequence}})
+	} else {
+		t.fail("the first webhook afterwards got %d %s", a.Status, a.Detail)
+	}
+	t.again(s, o)
 }
 
 // within checks that no answer took longer than the budget that the relay was given.
@@ -270,4 +295,13 @@ func (t *trial) lookThroughLogs() {
 			}
 		}
 	}
+}
+
+// thousands writes a number with a comma before each three digits.
+func thousands(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }

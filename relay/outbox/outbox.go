@@ -52,10 +52,11 @@ type Broker interface {
 
 // Settings are what an outbox works with.
 type Settings struct {
-	// Conn is a connection to a server of the outbox's own, and Room nil while that
-	// has space on its disk.
+	// Conn is a connection to a server of the outbox's own, Room nil while that has
+	// space on its disk; Keep completes its acknowledgement for a stream.
 	Conn *nats.Conn
 	Room func() error
+	Keep func(stream string) error
 	// CapacityBytes bounds what is kept, Window is how long ids are remembered.
 	CapacityBytes int64
 	Window        time.Duration
@@ -203,6 +204,9 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 		if o.waiting.Add(1) == 1 {
 			o.Log.Warn("webhooks are being kept in the outbox", "error", direct)
 		}
+	}
+	if err := o.Keep(Stream); err != nil {
+		return event.Receipt{}, refusal(err, direct)
 	}
 	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }

@@ -23,6 +23,8 @@ type Pace struct {
 	Workers int
 	// Pause is between the answer to a worker's webhook and its next one.
 	Pause time.Duration
+	// Padding makes each webhook larger by that many bytes.
+	Padding int
 }
 
 // Receipt is a 200.
@@ -89,7 +91,7 @@ func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load 
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%s_%d_%d", prefix, worker, i)
 				// What is on its way when the load is stopped is waited for.
-				answer, err := s.Post(context.WithoutCancel(ctx), id, "success")
+				answer, err := s.PostBody(context.WithoutCancel(ctx), Webhook(id, "success", pace.Padding))
 				l.record(id, answer, err)
 				wait := pace.Pause
 				if answer.Status != http.StatusOK {

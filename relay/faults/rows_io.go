@@ -1,0 +1,129 @@
+package faults
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/disk"
+	"github.com/apixo-relay/apixo-relay/relay/internal/rig"
+)
+
+// fail makes operations of a disk fail: one of its methods.
+type fail = func(d *disk.Disk, e syscall.Errno, times int)
+
+// ioBudget is what a webhook may take where its store is broken.
+const ioBudget = 4 * time.Second
+
+func ioError(t *trial, fails fail) {
+	d, folder := t.forgetfulDisk()
+	r := t.embedded("RELAY_DATA_DIR="+folder, "RELAY_PUBLISH_TIMEOUT="+ioBudget.String())
+	n := t.times(3, 25)
+	for i := range n {
+		t.round(i, n)
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		t.must(load.AwaitAccepted(t.ctx, 100))
+		t.sleep(t.between(0, 200*time.Millisecond))
+		t.endsByItself(r, d, fails)
+		o := load.Stop()
+		t.only(o, append(killed, "broker-unavailable", "broker-error", "draining")...)
+		t.within(o, ioBudget)
+		t.count(o)
+		if i%2 == 1 {
+			t.losePower(d, i/2)
+		}
+		t.comesBack(r, o)
+	}
+	t.audit(r.Broker)
+}
+
+// endsByItself makes the disk fail until the relay has ended, as it has to where
+// only a restart helps, and mends the disk.
+func (t *trial) endsByItself(r *rig.Relay, d *disk.Mounted, fails fail) {
+	before := d.Failed()
+	fails(d.Disk, syscall.EIO, -1)
+	code, err := r.Wait(t.ctx)
+	t.must(err)
+	if code != 1 {
+		t.fail("the relay ended with %d, and not with 1", code)
+	}
+	fails(d.Disk, 0, 0)
+	if d.Failed() == before {
+		t.fail("nothing met the error")
+	}
+}
+
+// comesBack starts the relay again and sends what got no 200.
+func (t *trial) comesBack(r *rig.Relay, o rig.Outcome) {
+	start := time.Now()
+	t.must(r.Restart(t.ctx))
+	t.must(r.AwaitReady(t.ctx))
+	t.returns(r.Sender, o, start)
+}
+
+func ioErrorPassing(t *trial) {
+	d, folder := t.forgetfulDisk()
+	r := t.embedded("RELAY_DATA_DIR="+folder, "RELAY_PUBLISH_TIMEOUT="+ioBudget.String())
+	n := t.times(6, 60)
+	ended := 0
+	for i := range n {
+		t.round(i, n)
+		pace := busy
+		if i%3 == 2 {
+			pace = large
+		}
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), pace)
+		t.must(load.AwaitAccepted(t.ctx, 100))
+		t.sleep(t.between(0, 200*time.Millisecond))
+		before := d.Failed()
+		if i%2 == 0 {
+			d.FailWrites(syscall.EIO, 1)
+		} else {
+			d.FailSyncs(syscall.EIO, 1)
+		}
+		t.sleep(time.Second)
+		if d.Failed() == before {
+			t.fail("nothing met the error")
+		}
+		r.Kill()
+		if !r.Killed() {
+			ended++
+		}
+		o := load.Stop()
+		t.only(o, append(killed, "broker-unavailable", "broker-error", "draining")...)
+		t.within(o, ioBudget)
+		t.count(o)
+		t.losePower(d, i)
+		t.comesBack(r, o)
+	}
+	t.audit(r.Broker)
+	t.note("in %d of %d rounds the relay had ended by itself within a second", ended, n)
+}
+
+func ioErrorWithOutbox(t *trial) {
+	s := t.server(rig.JetStream)
+	d, folder := t.forgetfulDisk()
+	r := t.relay(s.URL(), "RELAY_OUTBOX=true", "RELAY_DATA_DIR="+folder, "RELAY_PUBLISH_TIMEOUT="+ioBudget.String())
+	n := t.times(2, 20)
+	for i := range n {
+		t.round(i, n)
+		s.Kill()
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		t.must(load.AwaitAccepted(t.ctx, 100))
+		t.sleep(t.between(0, 200*time.Millisecond))
+		if i%2 == 0 {
+			t.endsByItself(r, d, (*disk.Disk).FailWrites)
+		} else {
+			t.endsByItself(r, d, (*disk.Disk).FailSyncs)
+		}
+		o := load.Stop()
+		t.only(o, append(killed, "broker-unavailable", "broker-error", "draining")...)
+		t.within(o, ioBudget)
+		t.count(o)
+		t.losePower(d, i)
+		t.must(s.Start(t.ctx))
+		t.comesBack(r, o)
+		t.must(r.AwaitForwarded(t.ctx))
+	}
+	t.audit(s.URL())
+}

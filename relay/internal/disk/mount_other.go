@@ -1,0 +1,23 @@
+//go:build !(linux || darwin || freebsd)
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+)
+
+// Mounted is a disk that programs can use.
+type Mounted struct{ *Disk }
+
+// Mount is not to be had on this system.
+func (d *Disk) Mount(string) (*Mounted, error) {
+	return nil, fmt.Errorf("%w: there is no FUSE on this system", errors.ErrUnsupported)
+}
+
+// PowerLoss is not to be had on this system.
+func (*Mounted) PowerLoss(*rand.Rand) (Loss, error) { return Loss{}, errors.ErrUnsupported }
+
+// Close has nothing to do.
+func (*Mounted) Close() error { return nil }
