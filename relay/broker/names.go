@@ -40,6 +40,10 @@ type streamNames struct {
 	err         error  // of the last
 }
 
+// errGone is that of a stream whose folder is not there any more: it was deleted,
+// or somebody has removed its files.
+var errGone = errors.New("the stream has lost its files")
+
 // folder is one whose names are to be kept.
 type folder struct {
 	path string
@@ -67,7 +71,7 @@ func (n *names) keep(stream string) error {
 	if err != nil {
 		return err
 	}
-	if err = s.keep(); err != nil {
+	if err = s.keep(); err != nil && !errors.Is(err, errGone) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.broken = err
@@ -117,7 +121,23 @@ func (s *streamNames) keep() error {
 	return s.err
 }
 
-func (s *streamNames) look() error {
+// A purge replaces a stream's folder, which is not there for a moment.
+const (
+	goneTries = 20
+	gonePause = 5 * time.Millisecond
+)
+
+func (s *streamNames) look() (err error) {
+	for range goneTries {
+		if err = s.lookOnce(); !errors.Is(err, errGone) {
+			return err
+		}
+		time.Sleep(gonePause)
+	}
+	return err
+}
+
+func (s *streamNames) lookOnce() error {
 	for _, f := range s.folders {
 		if err := f.keep(); err != nil {
 			return err
@@ -140,18 +160,23 @@ func (f *folder) keep() error {
 	}
 	now := time.Now()
 	info, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && f.info == nil:
+		return nil // a stream in memory
+	case errors.Is(err, fs.ErrNotExist):
+		// The server goes on writing to files that have no name any more.
 		f.kept = false
-		return nil // a stream in memory, or one that was just deleted
-	}
-	if err != nil {
+		return fmt.Errorf("%w: the folder %s is gone, and with it what was stored", errGone, f.path)
+	case err != nil:
 		return fmt.Errorf("the names of files cannot be kept: %w", err)
 	}
 	changed := info.ModTime()
 	if f.kept && os.SameFile(info, f.info) && changed.Equal(f.info.ModTime()) {
 		return nil
 	}
-	if err := syncFolder(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := syncFolder(f.path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errGone, err)
+	} else if err != nil {
 		return err
 	}
 	exactness := recent

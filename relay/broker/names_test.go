@@ -122,6 +122,24 @@ func TestNamesOfNoStream(t *testing.T) {
 	b.must(b.names.keep("IN_MEMORY"))
 }
 
+// Whoever removes the files of a running server does not stop it from writing to
+// them.
+func TestNamesThatWereRemoved(t *testing.T) {
+	t.Parallel()
+	b := newNamesBench(t)
+	b.begin("1.blk")
+	b.keep()
+	b.must(os.RemoveAll(b.msgs))
+	if err := b.names.keep("APIXO"); !errors.Is(err, errGone) {
+		t.Errorf("keep says %v", err)
+	}
+	b.must(os.Mkdir(b.msgs, 0o700)) // as when the stream is made anew
+	b.begin("1.blk")
+	b.keep()
+	b.must(b.names.health())
+	b.has("1.blk")
+}
+
 // After an fsync that failed the next one would succeed, and keep nothing of what
 // the failed one was for.
 func TestNamesThatWereNotKept(t *testing.T) {

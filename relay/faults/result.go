@@ -10,11 +10,10 @@ type Result struct {
 	Status   Status `json:"status"`
 	// Rounds is how often the fault was brought about, 0 where that says nothing.
 	Rounds int `json:"rounds,omitempty"`
-	// Sent counts webhooks, Accepted those of them that got 200, and Repeated those
-	// without one that were sent again in the end, as the sender would.
+	// Sent counts webhooks, those among them that were sent again, as the sender
+	// would, and Accepted those that got 200.
 	Sent     int `json:"sent"`
 	Accepted int `json:"accepted"`
-	Repeated int `json:"repeated,omitempty"`
 	// Lost are those that got 200 and are not stored, Twice those stored more than once.
 	Lost  Lost `json:"lost"`
 	Twice int  `json:"twice"`

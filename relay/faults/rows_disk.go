@@ -41,13 +41,23 @@ var diskRows = []Row{
 	},
 	{
 		Name: "io-error-passing", Fault: "one write or fsync fails, embedded broker",
-		Injected: "EIO once, for a write or an fsync of any file or folder under 64 connections; then SIGKILL if the relay has not ended, and the power goes",
+		Injected: "EIO once, for a write or an fsync of any file or folder under 64 connections; SIGKILL up to a second later, and the power goes",
 		run:      ioErrorPassing,
 	},
 	{
 		Name: "io-error-outbox", Fault: "the disk of the outbox refuses to write or to fsync, the broker being away",
 		Injected: "EIO for every write, or for every fsync, until the relay has ended by itself; the power goes then",
 		run:      ioErrorWithOutbox,
+	},
+	{
+		Name: "slow-disk", Fault: "the disk is slow, and then the power goes",
+		Injected: "each fsync takes up to 0.1 s under 64 connections, on " + forgetting,
+		run:      slowDisk,
+	},
+	{
+		Name: "store-removed", Fault: "somebody removes the store of a running relay",
+		Injected: "rm -r of RELAY_DATA_DIR, or of what is in it; what comes afterwards must not get 200",
+		run:      storeRemoved,
 	},
 }
 

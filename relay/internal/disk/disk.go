@@ -33,6 +33,7 @@ type Disk struct {
 
 	writes, syncs failure
 	failed        int // operations that were made to fail
+	syncTakes     func() time.Duration
 }
 
 // failure is what the next operations of a kind meet: so many of them, or all that
@@ -96,6 +97,13 @@ func (d *Disk) FailSyncs(e syscall.Errno, times int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.syncs = failure{e, times}
+}
+
+// SlowSyncs makes each fsync take as long as a function says, one after the other.
+func (d *Disk) SlowSyncs(takes func() time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.syncTakes = takes
 }
 
 // fails is the error that an operation meets, or 0. Lock held.
@@ -221,6 +229,9 @@ func (d *Disk) apply(c change) {
 func (d *Disk) sync(n *inode) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.syncTakes != nil {
+		time.Sleep(d.syncTakes())
+	}
 	if errno := d.fails(&d.syncs); errno != 0 {
 		return errno
 	}

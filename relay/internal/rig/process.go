@@ -158,9 +158,3 @@ func (w *logWriter) Write(text []byte) (int, error) {
 	w.change = make(chan struct{})
 	return len(text), nil
 }
-
-// Killed reports whether a signal has ended the process, and not it itself.
-func (p *Process) Killed() bool {
-	<-p.done
-	return !p.cmd.ProcessState.Exited()
-}

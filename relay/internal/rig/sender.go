@@ -92,7 +92,7 @@ func (s *Sender) PostBody(ctx context.Context, body string) (a Answer, err error
 // NoAnswer says in a word what became of the connection of a webhook without an
 // answer: "refused" is one that was never made; "reset" one that the other end
 // cut off; "closed" one that it ended in order, but before the answer; "timeout"
-// one on which nothing came; and "other" anything else.
+// one on which nothing came. Anything else is the error's text.
 func NoAnswer(err error) string {
 	var timeout net.Error
 	switch {
@@ -105,7 +105,7 @@ func NoAnswer(err error) string {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
 	default:
-		return "other"
+		return err.Error()
 	}
 }
 
