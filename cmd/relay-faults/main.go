@@ -27,9 +27,10 @@ import (
 
 // Exit codes.
 const (
-	exitPassed = 0 // every row that could be run has passed
+	exitPassed = 0 // every row has passed
 	exitFailed = 1 // a promise was broken, or the suite did not come to its end
 	exitUsage  = 2 // wrong arguments: running it again changes nothing
+	exitNotRun = 3 // no row has failed, but some could not be run on this machine
 )
 
 func main() {
@@ -44,15 +45,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := rootCommand(stdout, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-faults: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
 	if err == nil {
 		return exitPassed
 	}
-	fmt.Fprintf(stderr, "relay-faults: %v\n", err)
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
+	if errors.Is(err, errNotAllRun) {
+		return exitNotRun
+	}
 	return exitFailed
 }
+
+// errNotAllRun is the verdict on rows of which some could not be run.
+var errNotAllRun = errors.New("not all rows could be run on this machine")
 
 // usageError marks an error that is the caller's to mend: exit code 2.
 type usageError struct{ error }
@@ -91,9 +104,10 @@ random comes from --seed. The relay is built here, from this module, unless
 --relay names a program.
 
 Exit codes:
-  0  every row that could be run has passed
+  0  every row has passed
   1  a promise was broken, or the suite did not come to its end
-  2  wrong arguments: nothing was run`,
+  2  wrong arguments: nothing was run
+  3  no row has failed, but some could not be run on this machine`,
 		Example: `  # the short form
   go run ./cmd/relay-faults
 
@@ -197,10 +211,7 @@ func runSuite(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 	if err := f.write(report); err != nil {
 		return err
 	}
-	if n := report.count(faults.Failed); n > 0 {
-		return fmt.Errorf("%d of %d rows failed", n, len(report.Rows))
-	}
-	return nil
+	return report.verdict()
 }
 
 // write leaves the results in the folder of --out.

@@ -83,8 +83,27 @@ func (r *report) count(s faults.Status) (n int) {
 	return n
 }
 
+// verdict is nil if every row has passed.
+func (r *report) verdict() error {
+	if n := r.count(faults.Failed); n > 0 {
+		return fmt.Errorf("%d of %d rows failed", n, len(r.Rows))
+	}
+	if r.count(faults.NotRun) > 0 {
+		return errNotAllRun
+	}
+	return nil
+}
+
+// readme is what the README says of a run.
+func (r *report) readme() string {
+	return fmt.Sprintf("\n`%s` at commit `%s`, on %s, nats-server %s, %s, %s:\n\n%s\n",
+		r.Command, r.Commit, r.Machine, r.Broker, r.Go, r.Date, r.markdown()) + r.totals() + "\n"
+}
+
 // summary is the end of what is printed.
-func (r *report) summary() string {
+func (r *report) summary() string { return "\n" + r.totals() }
+
+func (r *report) totals() string {
 	var b strings.Builder
 	sent, accepted, lost, twice := 0, 0, 0, 0
 	for _, row := range r.Rows {
@@ -93,7 +112,7 @@ func (r *report) summary() string {
 			lost, twice = lost+row.Lost.Total(), twice+row.Twice
 		}
 	}
-	fmt.Fprintf(&b, "\n%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", number(sent), number(accepted), number(lost), number(twice))
+	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", number(sent), number(accepted), number(lost), number(twice))
 	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
 	return b.String()
 }

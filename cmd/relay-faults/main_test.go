@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/faults"
+)
+
+var update = flag.Bool("update", false, "write the table of full.json into the README")
+
+// readReport is the recorded run.
+func readReport(t *testing.T, file string) *report {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// The README's table is that of a full run of all rows that there are.
+func TestReadmeShowsAFullRun(t *testing.T) {
+	t.Parallel()
+	const file = "../../README.md"
+	const begin, end = "<!-- faults: made from cmd/relay-faults/full.json by 'go test ./cmd/relay-faults -update' -->\n", "<!-- /faults -->"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	shown, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", file)
+	}
+	r := readReport(t, "full.json")
+	want := r.readme()
+	if *update {
+		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if shown != want {
+		t.Error("the README shows another run: go test ./cmd/relay-faults -update")
+	}
+	if r.Form != "full" || strings.Contains(r.Commit, "changed") {
+		t.Errorf("it is of a %s run at %s", r.Form, r.Commit)
+	}
+	recorded := make(map[string]bool)
+	for _, row := range r.Rows {
+		recorded[row.Row] = true
+	}
+	for _, row := range faults.Rows() {
+		if !recorded[row.Name] {
+			t.Errorf("the recorded run has no row %s", row.Name)
+		}
+	}
+}
+
+// Names are unique, since --row and the logs go by them, and nothing is untold.
+func TestRowsTellWhatTheyDo(t *testing.T) {
+	t.Parallel()
+	names := make(map[string]bool)
+	for _, r := range faults.Rows() {
+		if names[r.Name] || r.Name == "" || r.Fault == "" || len(r.Injected) < 20 {
+			t.Errorf("%+v", r)
+		}
+		names[r.Name] = true
+		if strings.ContainsAny(r.Name, " ,/") || strings.Contains(r.Fault+r.Injected, "|") {
+			t.Errorf("%q cannot be shown in a table, or given to --row", r.Name)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args string
+		want int
+		says string
+	}{
+		{"--list", exitPassed, "relay-killed"},
+		{"--list --row power-loss", exitPassed, "power-loss\n"},
+		{"-h", exitPassed, "--full"},
+		{"--row nonsense", exitUsage, `no row "nonsense"`},
+		{"nonsense", exitUsage, "is not an argument"},
+		{"--nonsense", exitUsage, "relay-faults -h"},
+		{"--relay nonsense", exitUsage, "nonsense"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			if code := run(t.Context(), strings.Fields(tt.args), &out, &out); code != tt.want || !strings.Contains(out.String(), tt.says) {
+				t.Errorf("it ended with %d and said\n%s", code, out.String())
+			}
+		})
+	}
+}
+
+var exampleRows = []faults.Result{
+	{Row: "one", Fault: "the first", Injected: "by hand", Status: faults.Passed, Rounds: 3, Sent: 12000, Accepted: 11000, Slowest: 1500 * time.Millisecond, Recovery: 20 * time.Millisecond, Notes: []string{"it was seen"}},
+	{Row: "two", Fault: "the second", Injected: "by foot", Status: faults.Failed, Sent: 5, Accepted: 5, Lost: faults.Lost{Prefix: 1, End: 2}, Twice: 1, Failures: []string{"3 webhooks got 200 and are not stored"}},
+	{Row: "three", Fault: "the third", Injected: "by magic", Status: faults.NotRun, NotRun: "there is no magic here"},
+}
+
+// What was not run has not passed, and what was lost is told, with its place.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	w := newWatcher(&out, &out, []faults.Row{{Name: "one"}, {Name: "two"}, {Name: "three"}})
+	r := &report{Rows: exampleRows, Form: "full", Command: "go run ./cmd/relay-faults --full", Commit: "abc", Took: time.Minute}
+	for _, row := range r.Rows {
+		w.ended(row)
+	}
+	out.WriteString(r.summary())
+	out.WriteString(r.markdown())
+	for _, want := range []string{
+		"11,000", "1.50 s", "0.02 s", "it was seen",
+		"lost 3 (1 prefix, 2 end)", "FAILED: 3 webhooks got 200", "**Failed**",
+		"not run: there is no magic here", "1 rows passed, 1 failed, 1 not run",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nobody says %q:\n%s", want, out.String())
+		}
+	}
+	for _, tt := range []struct {
+		rows []faults.Result
+		want int
+	}{{exampleRows[:1], exitPassed}, {exampleRows[:2], exitFailed}, {exampleRows, exitFailed}, {exampleRows[2:], exitNotRun}, {nil, exitPassed}} {
+		if got := exitCode((&report{Rows: tt.rows}).verdict()); got != tt.want {
+			t.Errorf("%d rows end with %d, want %d", len(tt.rows), got, tt.want)
+		}
+	}
+}
+
+// A whole row, as everybody runs it: results, table and, if it fails, logs.
+func TestOneRow(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"--row", "store-removed", "--out", dir}, &out, &errs)
+	if code != exitPassed || !strings.Contains(out.String(), "1 rows passed") {
+		t.Errorf("it ended with %d:\n%s%s", code, out.String(), errs.String())
+	}
+	r := readReport(t, filepath.Join(dir, "faults.json"))
+	if len(r.Rows) != 1 || r.Rows[0].Sent == 0 || r.Rows[0].Status != faults.Passed || r.Broker == "unknown" {
+		t.Errorf("the results are %+v", r)
+	}
+	if table, err := os.ReadFile(filepath.Join(dir, "faults.md")); err != nil || !strings.Contains(string(table), "store-removed") {
+		t.Errorf("the table is %s, %v", table, err)
+	}
+}
+
+// What does not store what it acknowledges fails, and leaves its logs.
+func TestABadRelayFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"--row", "store-removed", "--relay", "/bin/false", "--out", dir}, &out, &out)
+	if code != exitFailed || !strings.Contains(out.String(), "FAILED") {
+		t.Errorf("it ended with %d:\n%s", code, out.String())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "store-removed.log")); err != nil {
+		t.Error(err)
+	}
+}
