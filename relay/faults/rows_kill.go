@@ -19,6 +19,11 @@ var killRows = []Row{
 		Injected: "SIGKILL at a random moment: while the broker is there, while it is away, and while the outbox is being forwarded to it",
 		run:      relayWithOutboxKilled,
 	},
+	{
+		Name: "relay-frozen", Fault: "the relay stands still, and goes on",
+		Injected: "SIGSTOP for up to 6 s under 64 connections, embedded and external broker in turns, so that tries are overdue when it wakes; then it is killed in the moment of its waking, or not",
+		run:      relayFrozen,
+	},
 }
 
 // impatient makes a relay with an outbox give up on a broker after a second, so that
@@ -79,4 +84,44 @@ func relayWithOutboxKilled(t *trial) {
 		t.must(r.AwaitForwarded(t.ctx))
 	}
 	t.audit(s.URL())
+}
+
+func relayFrozen(t *trial) {
+	s := t.server(rig.JetStream)
+	relays := []*rig.Relay{t.embedded(), t.relay(s.URL())}
+	n := t.times(4, 40)
+	rounds := make([][][]rig.Receipt, len(relays))
+	for i := range n {
+		t.round(i, n)
+		r := relays[i%2]
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		t.must(load.AwaitAccepted(t.ctx, 100))
+		t.sleep(t.between(0, 200*time.Millisecond))
+		t.must(r.Freeze())
+		t.sleep(t.between(0, 6*time.Second))
+		t.must(r.Thaw())
+		woken := time.Now()
+		dies := i%4 >= 2
+		if dies {
+			t.sleep(t.between(0, 20*time.Millisecond))
+			r.Kill()
+		} else {
+			t.recovers(load, woken)
+		}
+		o := load.Stop()
+		t.count(o)
+		if dies {
+			t.only(o, killed...)
+			t.must(r.Restart(t.ctx))
+		} else {
+			t.only(o, "broker-unavailable")
+		}
+		t.returns(r.Sender, o, woken)
+		rounds[i%2] = append(rounds[i%2], t.rounds...)
+		t.rounds = nil
+	}
+	for i, r := range relays {
+		t.rounds = rounds[i]
+		t.audit(r.Broker)
+	}
 }
