@@ -150,7 +150,7 @@ func (s *streamNames) lookOnce() error {
 // again and still tell the same time. Some file systems count whole seconds.
 const (
 	recent        = 50 * time.Millisecond
-	recentSeconds = 2500 * time.Millisecond
+	recentCoarse = 2500 * time.Millisecond
 )
 
 // keep fsyncs the folder if its names may have changed since the last time.
@@ -181,7 +181,7 @@ func (f *folder) keep() error {
 	}
 	exactness := recent
 	if changed.Nanosecond() == 0 {
-		exactness = recentSeconds
+		exactness = recentCoarse
 	}
 	f.info, f.kept = info, now.Sub(changed).Abs() > exactness
 	return nil
