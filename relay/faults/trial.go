@@ -229,7 +229,8 @@ func (t *trial) proxy(s *rig.Server) *rig.Proxy {
 
 // js is a plain client of a broker, until the row ends.
 func (t *trial) js(url string) jetstream.JetStream {
-	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // else it writes to standard error
 	t.must(err)
 	context.AfterFunc(t.ctx, conn.Close)
 	js, err := jetstream.New(conn)
