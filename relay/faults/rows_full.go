@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -65,14 +67,17 @@ func (t *trial) fill(s *rig.Server, makeRoom func(jetstream.JetStream), environ 
 	r := t.relay(s.URL(), environ...)
 	t.must(r.AwaitReady(t.ctx))
 	load := r.StartLoad(t.ctx, "task", rig.Pace{Pause: 5 * time.Millisecond})
-	t.must(load.AwaitAccepted(t.ctx, 100))
-	t.must(load.AwaitRefused(t.ctx, "stream-full", 200))
+	soon, cancel := context.WithTimeoutCause(t.ctx, time.Minute, errors.New("there is room for all that comes in a minute"))
+	defer cancel()
+	t.must(load.AwaitAccepted(soon, 100))
+	t.must(load.AwaitRefused(soon, "stream-full", 200))
 	o := load.Stop()
 	t.only(o, "stream-full")
 	t.within(o, 20*time.Second)
 	t.count(o)
-	kept := t.audit(s.URL())
-	if len(kept) != len(o.Accepted) {
+	kept, err := rig.Audit(t.ctx, s.URL(), stream)
+	t.must(err)
+	if len(kept) != len(o.Accepted) || len(kept.Missing(o.IDs())) > 0 {
 		t.fail("%d webhooks are stored, and %d got 200", len(kept), len(o.Accepted))
 	}
 	t.repeats(r.Sender, o.IDs()[:50], sequences(o.Accepted)) // a repeat needs no room

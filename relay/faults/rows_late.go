@@ -61,10 +61,15 @@ func (t *trial) repeats(s *rig.Sender, ids []string, before map[string]uint64) {
 	answers, o := s.Deliver(t.ctx, ids, 32)
 	t.count(o)
 	t.only(o)
+	wrong, example := 0, ""
 	for i, a := range answers {
 		if want := before[ids[i]]; a.Status == 200 && (!a.Duplicate || a.Conflict || want != 0 && a.Sequence != want) {
-			t.fail("%s is stored at %d, and its repeat got %+v", ids[i], want, a)
+			wrong++
+			example = fmt.Sprintf("%s, which is stored at %d, got %+v", ids[i], want, a)
 		}
+	}
+	if wrong > 0 {
+		t.fail("%d repeats were not answered as such: %s", wrong, example)
 	}
 }
 

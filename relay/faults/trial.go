@@ -108,13 +108,18 @@ func (t *trial) audit(url string) rig.Stored {
 
 // compare is the audit of what was read.
 func (t *trial) compare(stored rig.Stored) {
+	elsewhere, example := 0, ""
 	for _, accepted := range t.rounds {
 		t.result.Lost.add(lostOf(accepted, stored))
 		for _, r := range accepted {
 			if at := stored[r.ID]; len(at) == 1 && r.Stream == stream && at[0] != r.Sequence {
-				t.fail("%s is stored at %d, and its answer said %d", r.ID, at[0], r.Sequence)
+				elsewhere++
+				example = fmt.Sprintf("%s is at %d, and its answer said %d", r.ID, at[0], r.Sequence)
 			}
 		}
+	}
+	if elsewhere > 0 {
+		t.fail("%d webhooks are stored elsewhere than their answers said: %s", elsewhere, example)
 	}
 	twice := stored.Twice()
 	t.result.Twice += len(twice)
