@@ -111,7 +111,7 @@ func networkSilent(t *trial) {
 		case rig.HoldAnswers:
 			t.must(p.AwaitHeldAnswers(t.ctx))
 		default:
-			t.must(load.AwaitRefused(t.ctx, "broker-unavailable", 1))
+			t.refuses(load, "broker-unavailable", 1)
 		}
 		if i%12 == 11 {
 			t.sleep(18 * time.Second) // until the connection has been called dead, and new ones get nowhere

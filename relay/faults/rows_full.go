@@ -1,8 +1,6 @@
 package faults
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -67,10 +65,8 @@ func (t *trial) fill(s *rig.Server, makeRoom func(jetstream.JetStream), environ 
 	r := t.relay(s.URL(), environ...)
 	t.must(r.AwaitReady(t.ctx))
 	load := r.StartLoad(t.ctx, "task", rig.Pace{Pause: 5 * time.Millisecond})
-	soon, cancel := context.WithTimeoutCause(t.ctx, time.Minute, errors.New("there is room for all that comes in a minute"))
-	defer cancel()
-	t.must(load.AwaitAccepted(soon, 100))
-	t.must(load.AwaitRefused(soon, "stream-full", 200))
+	t.must(load.AwaitAccepted(t.ctx, 100))
+	t.refuses(load, "stream-full", 200)
 	o := load.Stop()
 	t.only(o, "stream-full")
 	t.within(o, 20*time.Second)
@@ -83,7 +79,7 @@ func (t *trial) fill(s *rig.Server, makeRoom func(jetstream.JetStream), environ 
 	t.repeats(r.Sender, o.IDs()[:50], sequences(o.Accepted)) // a repeat needs no room
 
 	load = r.StartLoad(t.ctx, "fresh", rig.Pace{})
-	t.must(load.AwaitRefused(t.ctx, "stream-full", 1))
+	t.refuses(load, "stream-full", 1)
 	makeRoom(js)
 	t.recovers(load, time.Now())
 	t.must(load.AwaitAccepted(t.ctx, 500))

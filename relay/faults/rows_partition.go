@@ -37,7 +37,7 @@ func leaderIsolated(t *trial) {
 			next, _, err = c.Leader(t.ctx, majority, stream)
 		}
 		t.must(err)
-		t.must(loads.own(0).AwaitRefused(t.ctx, "broker-unavailable", 1))
+		t.refuses(loads.own(0), "broker-unavailable", 1)
 		t.must(loads.own(1).AwaitAccepted(t.ctx, 50))
 		t.sleep(t.between(0, 6*time.Second))
 		c.Heal(leader, i%2 > 0)

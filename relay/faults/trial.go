@@ -97,6 +97,14 @@ func (t *trial) recovers(load *rig.Load, since time.Time) {
 	t.recovered(time.Since(since))
 }
 
+// refuses waits until so many of a load's webhooks have met a problem. A relay
+// that accepts them all in spite of the fault ends the row.
+func (t *trial) refuses(load *rig.Load, problem string, n int) {
+	ctx, cancel := context.WithTimeoutCause(t.ctx, time.Minute, errors.New("nothing more was refused for a minute"))
+	defer cancel()
+	t.must(load.AwaitRefused(ctx, problem, n))
+}
+
 // audit reads the stream and holds every 200 against it: each must be there once,
 // where its answer said.
 func (t *trial) audit(url string) rig.Stored {
