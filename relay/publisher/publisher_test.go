@@ -204,6 +204,36 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 	}
 }
 
+// An account at its limit has no room either, though the broker has another error
+// for it.
+func TestFullAccountRefuses(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	b := start(t, s)
+	limit := func(bytes int64) {
+		t.Helper()
+		limits := map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: bytes, MaxStreams: -1, MaxConsumers: -1, MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1}}
+		if err := s.GlobalAccount().UpdateJetStreamLimits(limits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(4096)
+	var err error
+	for i := 0; i < 100 && err == nil; i++ {
+		_, err = b.Store(within(t, 10*time.Second), message(fmt.Sprintf("task_%d", i)))
+	}
+	if err == nil {
+		t.Fatal("the account never became full")
+	}
+	if reason := reasonOf(t, err); reason != event.StreamFull {
+		t.Errorf("refused with %v", err)
+	}
+	limit(-1)
+	if _, err := b.Store(within(t, 10*time.Second), message("task_after")); err != nil {
+		t.Errorf("after making room: %v", err)
+	}
+}
+
 func TestDeletedStreamIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	b := start(t, natstest.Start(t, natstest.Options(t)))

@@ -16,6 +16,7 @@ import (
 // Error codes of the JetStream API (nats-server, errors.json) that the client
 // has no names for.
 const (
+	codeAccountExceeded        jetstream.ErrorCode = 10002 // the account's own limit
 	codeClusterNotAvailable    jetstream.ErrorCode = 10008 // no quorum in the meta group
 	codeClusterNotLeader       jetstream.ErrorCode = 10009
 	codeInsufficientResources  jetstream.ErrorCode = 10023 // the server's own limit, by default three quarters of its disk
@@ -38,7 +39,7 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 		case codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests,
 			codeClusterNotLeader, codeClusterNotAvailable:
 			return event.BrokerUnavailable, true
-		case codeInsufficientResources, codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
+		case codeAccountExceeded, codeInsufficientResources, codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
 			return event.StreamFull, false
 		case codeMessageTooLarge:
 			return event.TooLarge, false

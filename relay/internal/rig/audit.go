@@ -57,11 +57,11 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 	}
 	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, err)
+		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, err)
+		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	defer messages.Stop()
 	for {

@@ -14,33 +14,48 @@ import (
 // Cluster is several servers that store together.
 type Cluster struct {
 	Servers []*Server
+
+	between map[[2]*Server]*Proxy // from one to another; see [Rig.NewDivisibleCluster]
 }
 
 // NewCluster makes n servers, which [Cluster.Start] starts. The configuration is
 // each server's, and includes [JetStream].
 func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, error) {
-	c := &Cluster{}
-	var routes, listen []string
-	for i := range n {
-		s, err := r.newServer(ctx, fmt.Sprintf("nats-%d", i+1))
-		if err != nil {
-			return nil, err
-		}
-		port, err := freePort(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c.Servers = append(c.Servers, s)
-		listen = append(listen, loopback(port))
-		routes = append(routes, "nats://"+loopback(port))
+	c, listen, err := r.newCluster(ctx, n)
+	if err != nil {
+		return nil, err
 	}
 	for i, s := range c.Servers {
-		s.fixed += fmt.Sprintf("cluster { name: rig, listen: %q, routes: [%s] }\n", listen[i], strings.Join(routes, ", "))
-		if err := s.write(config); err != nil {
+		if err := s.join(listen[i], "", listen, config); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// newCluster makes servers that do not know of each other yet, and the addresses
+// where they listen for each other.
+func (r *Rig) newCluster(ctx context.Context, n int) (c *Cluster, listen []string, err error) {
+	c = &Cluster{}
+	for i := range n {
+		s, err := r.newServer(ctx, fmt.Sprintf("nats-%d", i+1))
+		if err != nil {
+			return nil, nil, err
+		}
+		port, err := freePort(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.Servers = append(c.Servers, s)
+		listen = append(listen, loopback(port))
+	}
+	return c, listen, nil
+}
+
+// join makes a server one of a cluster, and writes its configuration.
+func (s *Server) join(listen, more string, routes []string, config string) error {
+	s.fixed += fmt.Sprintf("cluster { name: rig, listen: %q, %sroutes: [nats://%s] }\n", listen, more, strings.Join(routes, ", nats://"))
+	return s.write(config)
 }
 
 // Start starts some of the cluster's servers, or all of them, and returns when

@@ -110,7 +110,12 @@ func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load 
 func (l *Load) record(id string, a Answer, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := &l.outcome
+	l.outcome.add(id, a, err)
+	close(l.change)
+	l.change = make(chan struct{})
+}
+
+func (o *Outcome) add(id string, a Answer, err error) {
 	switch {
 	case err != nil:
 		o.Open = append(o.Open, id)
@@ -125,16 +130,24 @@ func (l *Load) record(id string, a Answer, err error) {
 		o.Problems[a.Problem()]++
 	}
 	o.Slowest = max(o.Slowest, a.Took)
-	close(l.change)
-	l.change = make(chan struct{})
 }
 
 // AwaitAccepted waits until n more webhooks have got 200.
 func (l *Load) AwaitAccepted(ctx context.Context, n int) error {
+	return l.await(ctx, n, "accepted", func(o *Outcome) int { return len(o.Accepted) })
+}
+
+// AwaitRefused waits until n more webhooks have met a problem, which has a name
+// of those in [Outcome.Problems].
+func (l *Load) AwaitRefused(ctx context.Context, problem string, n int) error {
+	return l.await(ctx, n, fmt.Sprintf("refused with %q", problem), func(o *Outcome) int { return o.Problems[problem] })
+}
+
+func (l *Load) await(ctx context.Context, n int, what string, count func(*Outcome) int) error {
 	want := -1
 	for {
 		l.mu.Lock()
-		got, change := len(l.outcome.Accepted), l.change
+		got, change := count(&l.outcome), l.change
 		l.mu.Unlock()
 		if want < 0 {
 			want = got + n
@@ -145,7 +158,7 @@ func (l *Load) AwaitAccepted(ctx context.Context, n int) error {
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d webhooks were accepted: %w", n-(want-got), n, context.Cause(ctx))
+			return fmt.Errorf("%d of %d webhooks were %s: %w", n-(want-got), n, what, context.Cause(ctx))
 		}
 	}
 }

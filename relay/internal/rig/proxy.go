@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -33,9 +34,16 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	mode   Mode
-	change chan struct{} // closed, and made anew, with every change of mode
+	change chan struct{} // closed, and made anew, with every change of mode, and when something is held
 	links  map[*link]struct{}
+	held   [2]int // connections on which something is held: of what clients say, and of the answers
 }
+
+// What a proxy can hold.
+const (
+	fromClients = iota
+	fromServer
+)
 
 // link is one connection of a client, and the one to the server that goes with it.
 type link struct {
@@ -73,11 +81,17 @@ func (p *Proxy) Set(m Mode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mode = m
-	close(p.change)
-	p.change = make(chan struct{})
+	p.changed()
 	if m == Refuse {
 		p.cut()
 	}
+}
+
+// changed wakes those who wait for a mode, or for something to be held. The lock
+// is held.
+func (p *Proxy) changed() {
+	close(p.change)
+	p.change = make(chan struct{})
 }
 
 // Close ends all connections and waits until nothing is left of the proxy.
@@ -116,8 +130,8 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(l, l.server, l.client, Pass, HoldAnswers) })
-	both.Go(func() { p.copy(l, l.client, l.server, Pass) })
+	both.Go(func() { p.copy(l, l.server, l.client, fromClients, Pass, HoldAnswers) })
+	both.Go(func() { p.copy(l, l.client, l.server, fromServer, Pass) })
 	both.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,12 +151,12 @@ func (p *Proxy) add(l *link) bool {
 }
 
 // copy hands on what one end says, in the modes that let it through.
-func (p *Proxy) copy(l *link, to io.Writer, from io.Reader, modes ...Mode) {
+func (p *Proxy) copy(l *link, to io.Writer, from io.Reader, end int, modes ...Mode) {
 	defer l.close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, readErr := from.Read(buf)
-		if !p.awaitMode(l, modes) {
+		if !p.awaitMode(l, end, modes) {
 			return
 		}
 		_, writeErr := to.Write(buf[:n])
@@ -154,20 +168,47 @@ func (p *Proxy) copy(l *link, to io.Writer, from io.Reader, modes ...Mode) {
 
 // awaitMode waits for one of the modes, and reports false if the connection is
 // cut before.
-func (p *Proxy) awaitMode(l *link, modes []Mode) bool {
-	for {
-		p.mu.Lock()
-		mode, change := p.mode, p.change
+func (p *Proxy) awaitMode(l *link, end int, modes []Mode) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Contains(modes, p.mode) {
+		return true
+	}
+	p.held[end]++
+	p.changed()
+	defer func() { p.held[end]-- }()
+	for !slices.Contains(modes, p.mode) {
+		change := p.change
 		p.mu.Unlock()
-		for _, m := range modes {
-			if m == mode {
-				return true
-			}
-		}
 		select {
 		case <-change:
 		case <-l.cut:
+			p.mu.Lock()
 			return false
+		}
+		p.mu.Lock()
+	}
+	return true
+}
+
+// AwaitHeld waits until the proxy holds something that clients have said.
+func (p *Proxy) AwaitHeld(ctx context.Context) error { return p.awaitHeld(ctx, fromClients) }
+
+// AwaitHeldAnswers waits until the proxy holds something that the server has said.
+func (p *Proxy) AwaitHeldAnswers(ctx context.Context) error { return p.awaitHeld(ctx, fromServer) }
+
+func (p *Proxy) awaitHeld(ctx context.Context, end int) error {
+	for {
+		p.mu.Lock()
+		held, change := p.held[end], p.change
+		p.mu.Unlock()
+		if held > 0 {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return fmt.Errorf("the proxy has nothing to hold: %w", context.Cause(ctx))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"syscall"
 )
 
 // Relay is a relay in a process of its own, and the sender of its webhooks.
@@ -76,4 +77,12 @@ func (r *Relay) AwaitMessage(ctx context.Context, msg string) (map[string]any, e
 		return json.Unmarshal([]byte(line), &attributes) == nil && attributes["msg"] == msg
 	})
 	return attributes, err
+}
+
+// Stop ends the relay in order (SIGTERM), and returns its exit code.
+func (r *Relay) Stop(ctx context.Context) (int, error) {
+	if err := r.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	return r.Wait(ctx)
 }

@@ -25,7 +25,7 @@ type Sender struct {
 
 // NewSender makes a sender to a callback URL, whose connections end with the rig.
 func (r *Rig) NewSender(url string) *Sender {
-	transport := &http.Transport{MaxIdleConnsPerHost: 256}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1024}
 	r.onClose(closer(func() error { transport.CloseIdleConnections(); return nil }))
 	return &Sender{url: url, client: &http.Client{Transport: transport, Timeout: senderTimeout}}
 }

@@ -71,6 +71,9 @@ func (s *Server) Start(ctx context.Context) error {
 	return p.AwaitText(ctx, "Server is ready")
 }
 
+// Configure gives the server another configuration for its next start.
+func (s *Server) Configure(config string) error { return s.write(config) }
+
 // Reload gives the running server another configuration, and returns when it
 // is in force.
 func (s *Server) Reload(ctx context.Context, config string) error {
