@@ -19,6 +19,11 @@ var operatorRows = []Row{
 		Injected: "SIGTERM at a random moment under 64 busy, 16 slow, 8 silent and 8 ever new connections, every third time with TLS and HTTP/2 besides; every other time all go elsewhere within a second, as when endpoints are removed, else they keep coming",
 		run:      relayStopped,
 	},
+	{
+		Name: "clock-stepped", Fault: "a clock is stepped by an hour",
+		Injected: "forward and back, to either side, under 32 connections: the clock of the relay, of its broker, of both, and of a relay with an embedded broker; each while the one that stores is frozen for up to 0.2 s, with a duplicate window of 2 h also while it is killed",
+		clocks:   true, run: clockStepped,
+	},
 }
 
 // stopTimeout is the time for an orderly end, and crowd who is there then.
