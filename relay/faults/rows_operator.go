@@ -16,7 +16,7 @@ import (
 var operatorRows = []Row{
 	{
 		Name: "relay-stopped", Fault: "the relay is stopped (SIGTERM)",
-		Injected: "SIGTERM at a random moment under 64 busy, 16 slow, 8 silent and 8 ever new connections, every third time with TLS and HTTP/2 besides; every other time all go elsewhere within a second, as when endpoints are removed, else they keep coming",
+		Injected: "SIGTERM at a random moment under 64 busy, 16 slow, 8 silent and 8 ever new connections, every third time with TLS and HTTP/2 besides; every other time all go elsewhere within 0.7 s, as when endpoints are removed, else they keep coming",
 		run:      relayStopped,
 	},
 	{
@@ -80,7 +80,7 @@ func (s *stops) stop(r *rig.Relay, prefix string, goAway bool) {
 	stopped := time.Now()
 	var away sync.WaitGroup
 	if goAway {
-		at := s.between(0, time.Second)
+		at := s.between(0, 700*time.Millisecond)
 		away.Go(func() {
 			select {
 			case <-time.After(at):
@@ -142,7 +142,7 @@ func (s *stops) tell() {
 		s.fail("%d webhooks that were sent on a connection met %q", s.cut[problem], problem)
 	}
 	if s.elsewhere > 0 {
-		s.fail("%d connections were refused within a second of the signal", s.elsewhere)
+		s.fail("%d connections were refused within 0.7 s of the signal", s.elsewhere)
 	}
 	s.note("the relay ended within %.1f s; %d connections were refused while it was away", s.longest.Seconds(), s.refused)
 }
