@@ -20,6 +20,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/admin"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/drain"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -106,7 +107,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
 		checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
-		r.serve("admin endpoint", admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin, nil)
+		r.serve("admin endpoint", plain{admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin}, nil)
 	}
 
 	r.broker, err = broker.Open(ctx, cfg, log)
@@ -132,8 +133,12 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	tokens := r.watchFiles(tlsFiles)
 	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
-	r.serve("webhook endpoint", r.receiver.Server(tlsFiles.Config()), r.webhooks, r.receiver.Close)
-	r.watchHealth(r.receiver.Close)
+	endpoint := drain.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
+	r.serve("webhook endpoint", endpoint, r.receiver.Close)
+	r.watchHealth(func() {
+		endpoint.Hurry()
+		r.receiver.Close()
+	})
 	r.started.Store(true)
 	for _, name := range cfg.Unknown {
 		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
@@ -162,10 +167,11 @@ func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 // Failed delivers the error of a relay that cannot go on by itself.
 func (r *Relay) Failed() <-chan error { return r.failed }
 
-// Stop ends in order: readiness off, webhooks in flight finished and no new
-// ones taken, publishing and the connection ended, the embedded broker stopped,
-// the admin endpoint last. A webhook that is not stored when most of
-// RELAY_SHUTDOWN_TIMEOUT is over gets 503. Stop may be called more than once.
+// Stop ends in order: readiness off, webhooks in flight and on their way finished
+// (see package drain) and no new ones taken, publishing and the connection ended,
+// the embedded broker stopped, the admin endpoint last. A webhook that is not
+// stored when most of RELAY_SHUTDOWN_TIMEOUT is over gets 503. Stop may be called
+// more than once.
 func (r *Relay) Stop(ctx context.Context) error {
 	r.stopOnce.Do(func() {
 		r.draining.Store(true)
@@ -214,19 +220,34 @@ func (r *Relay) notes() []string {
 	return r.outbox.Notes()
 }
 
-// serve answers on a listener until Stop. When the time for finishing is over,
-// abort is called, and what is left is cut off.
-func (r *Relay) serve(name string, server *http.Server, l net.Listener, abort func()) {
+// server is what answers at one address.
+type server interface {
+	Serve() error // nil after Shutdown or Close
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// plain is a server whose callers come again by themselves if they are cut off.
+type plain struct {
+	*http.Server
+	listener net.Listener
+}
+
+// Serve is part of server.
+func (p plain) Serve() error {
+	if err := p.Server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// serve answers until Stop. When the time for finishing is over, abort is called,
+// and what is left is cut off.
+func (r *Relay) serve(name string, server server, abort func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		var err error
-		if server.TLSConfig != nil {
-			err = server.ServeTLS(l, "", "")
-		} else {
-			err = server.Serve(l)
-		}
-		if !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(); err != nil {
 			r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err)
 		}
 	}()
@@ -301,7 +322,9 @@ func encoder(cfg config.Config) event.Encoder {
 
 // listen takes an address, or says which variable names another.
 func listen(variable, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+	var conf net.ListenConfig
+	conf.SetMultipathTCP(false) // its sockets take no packet filters, which package drain needs
+	l, err := conf.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%s cannot be listened on: %w; choose another address, or stop what is using it", variable, addr, err)
 	}

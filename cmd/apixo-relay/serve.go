@@ -25,7 +25,7 @@ func serveCommand(w world) *cobra.Command {
 200 once it is stored. Without NATS_URL the broker runs inside the relay.
 
 SIGTERM or SIGINT ends it in order: it becomes unready, finishes the webhooks
-that are in flight, and stops. A second signal ends it at once.
+that are in flight or on their way, and stops. A second signal ends it at once.
 
 Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.
 

@@ -105,14 +105,20 @@ func (r *report) summary() string { return "\n" + r.totals() }
 
 func (r *report) totals() string {
 	var b strings.Builder
-	sent, accepted, lost, twice := 0, 0, 0, 0
+	sent, accepted, lost, twice, damaged := 0, 0, 0, 0, 0
 	for _, row := range r.Rows {
 		sent, accepted = sent+row.Sent, accepted+row.Accepted
-		if !row.Control {
+		switch {
+		case row.Disclosed:
+			damaged, twice = damaged+row.Lost.Total(), twice+row.Twice
+		case !row.Control:
 			lost, twice = lost+row.Lost.Total(), twice+row.Twice
 		}
 	}
 	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", number(sent), number(accepted), number(lost), number(twice))
+	if damaged > 0 {
+		fmt.Fprintf(&b, "%s more were lost with what was damaged on the only disk that had them.\n", number(damaged))
+	}
 	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
 	return b.String()
 }

@@ -149,7 +149,7 @@ func (s *streamNames) lookOnce() error {
 // Times of change are only so exact: a folder that was changed just now may change
 // again and still tell the same time. Some file systems count whole seconds.
 const (
-	recent        = 50 * time.Millisecond
+	recent       = 50 * time.Millisecond
 	recentCoarse = 2500 * time.Millisecond
 )
 

@@ -19,6 +19,9 @@ type Result struct {
 	Twice int  `json:"twice"`
 	// Control is a row that must lose something, or the suite is blind.
 	Control bool `json:"control,omitempty"`
+	// Disclosed is a row in which the disk itself loses what was stored. How much of
+	// it was lost is a figure, and no broken promise.
+	Disclosed bool `json:"disclosed,omitempty"`
 	// Slowest is the longest time to an answer, Recovery the longest from the end of
 	// a fault to the next 200, 0 where nothing had to recover; both in nanoseconds.
 	Slowest  time.Duration `json:"slowest"`

@@ -77,9 +77,7 @@ func (t *trial) repeats(s *rig.Sender, ids []string, before map[string]uint64) {
 // each must have been accepted now.
 func (t *trial) repeated(o rig.Outcome) {
 	t.only(o)
-	t.rounds = append(t.rounds, o.Accepted)
-	t.result.Repeated += o.Sent()
-	t.result.Slowest = max(t.result.Slowest, o.Slowest)
+	t.count(o)
 }
 
 // sequences are those that the answers named.

@@ -21,8 +21,9 @@ type Row struct {
 	// Fault is what happens, Injected how it is brought about.
 	Fault, Injected string
 
-	aside bool // it mostly waits, and runs beside the others
-	run   func(*trial)
+	aside  bool // it mostly waits, and runs beside the others
+	clocks bool // it needs programs whose clocks can be stepped
+	run    func(*trial)
 }
 
 // Rows are the whole suite.
@@ -107,7 +108,11 @@ func (s *Suite) try(ctx context.Context, r Row, programs *builds) Result {
 
 // guarded runs a row with a rig of its own.
 func (s *Suite) guarded(t *trial, r Row) (err error) {
-	programs, err := t.programs.plain()
+	build := t.programs.plain
+	if r.clocks {
+		build = t.programs.clocks
+	}
+	programs, err := build()
 	if err != nil {
 		return err
 	}

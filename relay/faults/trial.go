@@ -138,7 +138,7 @@ func (t *trial) compare(stored rig.Stored) {
 	twice := stored.Twice()
 	t.result.Twice += len(twice)
 	t.result.Lost.add(lost)
-	if n := lost.Total(); n > 0 && !t.result.Control {
+	if n := lost.Total(); n > 0 && !t.result.Control && !t.result.Disclosed {
 		t.fail("%d webhooks got 200 and are not stored", n)
 	}
 	if len(twice) > 0 {

@@ -174,8 +174,8 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		}
 		p.lookForRoom(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
 		if settle {
-			p.warn(events.CachedInfo().Config)
-			p.warn(quarantine.CachedInfo().Config)
+			p.warn(events.CachedInfo())
+			p.warn(quarantine.CachedInfo())
 		}
 		return nil
 	}()

@@ -138,13 +138,19 @@ func (p *Publisher) fits(got, want jetstream.StreamConfig, maxPayload int64) err
 }
 
 // warn tells what about a stream weakens the relay's promises.
-func (p *Publisher) warn(got jetstream.StreamConfig) {
+func (p *Publisher) warn(info *jetstream.StreamInfo) {
+	got := info.Config
 	warn := func(problem, hint string) {
 		p.log.Warn("the stream "+got.Name+" "+problem, "do", hint)
 	}
 	if got.Duplicates < config.SenderRetrySpan {
 		warn(fmt.Sprintf("remembers ids for %s, and APIXO's last retry comes up to %s after the first try: repeats can be stored twice", got.Duplicates, config.SenderRetrySpan),
 			"raise its duplicate window, for instance with RELAY_STREAM_POLICY=update")
+	}
+	if n := info.State.NumDeleted; n > 0 {
+		// After a crash the broker itself passes over damaged records in silence.
+		warn(fmt.Sprintf("has gaps: %d of the events from %d to %d are not there. Somebody has deleted them, or the store is damaged", n, info.State.FirstSeq, info.State.LastSeq),
+			"if nobody did, look after the disk, and take them from a backup or from APIXO")
 	}
 	if got.Storage == jetstream.MemoryStorage {
 		warn("is kept in memory: what was acknowledged is gone when the broker restarts", "make it anew with file storage")

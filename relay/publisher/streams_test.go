@@ -79,6 +79,36 @@ func TestPolicyForExistingStreams(t *testing.T) {
 	}
 }
 
+// Events that are missing between others are told of: a broker whose store is
+// damaged says nothing of it by itself.
+func TestGapsAreToldOf(t *testing.T) {
+	s := natstest.Start(t, natstest.Options(t))
+	js := natstest.JetStream(t, s.ClientURL())
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}, Duplicates: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if _, err := js.Publish(t.Context(), "apixo.task.success", []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const told = "has gaps: 1 of the events from 2 to 4"
+	// The oldest leave a stream by age, and leave no gap.
+	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if b := start(t, s); strings.Contains(b.log.String(), "has gaps") {
+		t.Errorf("the log is\n%s", b.log)
+	}
+	if err := stream.DeleteMsg(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	if b := start(t, s); !strings.Contains(b.log.String(), told) {
+		t.Errorf("the log is\n%s", b.log)
+	}
+}
+
 // A stream with which the promises cannot be kept is an error at the start that
 // says what to do.
 func TestUnfitStreams(t *testing.T) {

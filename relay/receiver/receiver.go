@@ -35,6 +35,7 @@ type Receiver struct {
 	log        *slog.Logger
 
 	inFlight, bytesInFlight atomic.Int64
+	draining                atomic.Bool
 	// closing ends what is still being stored when the time for an orderly end is over.
 	closing context.Context
 	close   context.CancelFunc
@@ -50,6 +51,9 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	}
 }
 
+// Drain makes each answer the last one of its connection.
+func (rc *Receiver) Drain() { rc.draining.Store(true) }
+
 // Close answers 503 to the webhooks that are still being worked on.
 func (rc *Receiver) Close() { rc.close() }
 
@@ -61,7 +65,10 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	line := logLine{start: start}
 	a := rc.receiveSafely(r, &line)
-	if r.ProtoMajor == 1 && r.ContentLength != 0 && !line.bodyRead {
+	switch {
+	case rc.draining.Load():
+		w.Header().Set("Connection", "close") // which the library says in HTTP/2's own way
+	case r.ProtoMajor == 1 && r.ContentLength != 0 && !line.bodyRead:
 		// Or the library would read what is left of the body before it answers, for
 		// as long as that takes to come. In HTTP/2 no body is in another's way.
 		w.Header().Set("Connection", "close")

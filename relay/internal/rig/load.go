@@ -85,7 +85,7 @@ func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load 
 		pace.Workers = loadWorkers
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	l := &Load{stop: cancel, change: make(chan struct{}), outcome: Outcome{Problems: make(map[string]int)}}
+	l := newLoad(cancel)
 	for worker := range pace.Workers {
 		l.workers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
@@ -105,6 +105,10 @@ func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load 
 		})
 	}
 	return l
+}
+
+func newLoad(stop context.CancelFunc) *Load {
+	return &Load{stop: stop, change: make(chan struct{}), outcome: Outcome{Problems: make(map[string]int)}}
 }
 
 func (l *Load) record(id string, a Answer, err error) {

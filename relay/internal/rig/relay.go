@@ -66,6 +66,9 @@ func (r *Relay) Restart(ctx context.Context) error {
 	return nil
 }
 
+// Secure reports whether webhooks come by HTTPS.
+func (r *Relay) Secure() bool { return r.tls != nil }
+
 func text(v any) string { s, _ := v.(string); return s }
 
 // AwaitMessage waits for a line of the relay's log with that message, as

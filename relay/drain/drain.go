@@ -1,0 +1,142 @@
+// Package drain ends an HTTP server in such a way that nobody who has sent a
+// request, or part of one, is left without an answer.
+//
+// [http.Server.Shutdown] alone does not: it resets the connections that nobody has
+// accepted yet, and closes those that are idle although the next request may be
+// on its way already.
+//
+// It must not know webhooks.
+package drain
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxWindow is how long new connections are taken after the end was asked for,
+	// while they keep coming: balancers learn of it a moment later.
+	maxWindow = 5 * time.Second
+	// maxQuiet is how long nothing must have come before it is taken for the end of
+	// it. Whoever sends more often than that is told to close the connection.
+	maxQuiet = time.Second
+	// handshake is what a connection may take to be made once its beginning has
+	// been answered by the kernel.
+	handshake = 200 * time.Millisecond
+	// tick is between two looks at the connections while the server drains.
+	tick = 10 * time.Millisecond
+)
+
+// Server is an HTTP server with its listener.
+type Server struct {
+	http     *http.Server
+	listener *listener
+	announce func()
+	ended    chan struct{} // closed when no more connections are accepted
+
+	window, quiet time.Duration
+	hurried       atomic.Bool
+}
+
+// New makes a server of the two; [Server.Serve] starts it. From the call of
+// announce on, which is the beginning of the end, the handler must set
+// "Connection: close" in each answer. whole is the time for the end.
+//
+// The server's ConnState is taken for this.
+func New(server *http.Server, l net.Listener, whole time.Duration, announce func()) *Server {
+	s := &Server{
+		http: server, listener: newListener(l), announce: announce, ended: make(chan struct{}),
+		window: min(whole/5, maxWindow), quiet: min(whole/10, maxQuiet),
+	}
+	server.ConnState = s.connState
+	return s
+}
+
+// Serve answers until [Server.Shutdown] or [Server.Close], and returns nil then.
+func (s *Server) Serve() error {
+	defer close(s.ended)
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) || s.listener.closed.Load() {
+		return nil
+	}
+	return err
+}
+
+// Shutdown ends the server. Connections are taken while they keep coming, but not
+// for long, and each is closed with its next answer. Those on which nothing comes
+// are closed when it is quiet. It can be called again after ctx has ended.
+//
+// A server that has been quiet for a second ends at once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.announce()
+	if !s.listener.closed.Load() {
+		window, cancel := context.WithTimeout(ctx, s.window)
+		_ = wait(window, func() bool { return s.hurried.Load() || s.listener.silent(s.quiet) })
+		cancel()
+		s.stopListening(ctx)
+	}
+	if err := wait(ctx, func() bool { return s.listener.settled(s.quiet) }); err != nil {
+		return err
+	}
+	s.listener.closeUnused()
+	return s.http.Shutdown(ctx)
+}
+
+// Hurry makes Shutdown take no more connections than there are: what would answer
+// them is broken, and mends only with the end.
+func (s *Server) Hurry() { s.hurried.Store(true) }
+
+// Close ends the server at once.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	<-s.ended
+	return err
+}
+
+// stopListening takes what has been connected by the kernel, and nothing new.
+func (s *Server) stopListening(ctx context.Context) {
+	if err := s.listener.refuse(); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, s.quiet)
+		defer cancel()
+		_ = wait(ctx, func() bool { return s.listener.emptied(handshake) })
+	}
+	_ = s.listener.Close() // there is nothing to be done about an error
+	<-s.ended
+}
+
+// connState is told by the HTTP server how its connections fare.
+func (s *Server) connState(c net.Conn, state http.ConnState) {
+	var h2 bool
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+		// A connection that is new has not shaken hands, which would be waited for.
+		h2 = state != http.StateNew && t.ConnectionState().NegotiatedProtocol == "h2"
+	}
+	if c, ok := c.(*conn); ok {
+		c.is(state, h2)
+	}
+}
+
+// wait looks again and again until done, or until ctx ends.
+func wait(ctx context.Context, done func() bool) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package drain_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/apixo-relay/apixo-relay/relay/drain"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const whole = 10 * time.Second
+
+// running is a server whose handler does as package drain asks. It has not begun
+// to serve yet.
+type running struct {
+	*testing.T
+	*drain.Server
+	addr  string
+	began chan struct{} // closed with the beginning of the end
+	ended chan error
+}
+
+func start(t *testing.T, config *tls.Config) *running {
+	t.Helper()
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{T: t, addr: l.Addr().String(), began: make(chan struct{}), ended: make(chan error, 1)}
+	var draining atomic.Bool
+	handler := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		if draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		_, _ = io.WriteString(w, "hello")
+	})
+	r.Server = drain.New(&http.Server{Handler: handler, TLSConfig: config}, l, whole, func() {
+		if !draining.Swap(true) {
+			close(r.began)
+		}
+	})
+	return r
+}
+
+func (r *running) serve() *running {
+	go func() { r.ended <- r.Serve() }()
+	return r
+}
+
+// stop begins the end, and returns what waits for it: how long it took.
+func (r *running) stop() (wait func() time.Duration) {
+	start, done := time.Now(), make(chan error)
+	go func() { done <- r.Shutdown(context.Background()) }()
+	<-r.began
+	return func() time.Duration {
+		r.Helper()
+		if err := <-done; err != nil {
+			r.Error(err)
+		}
+		if err := <-r.ended; err != nil {
+			r.Errorf("Serve returned %v", err)
+		}
+		return time.Since(start)
+	}
+}
+
+// client is one connection.
+type client struct {
+	*testing.T
+	net.Conn
+	reader *bufio.Reader
+}
+
+func (r *running) dial() *client {
+	r.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { _ = conn.Close() })
+	return &client{r.T, conn, bufio.NewReader(conn)}
+}
+
+const request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"
+
+func (c *client) send(text string) {
+	c.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// answered wants an answer, and it to be the last one or not.
+func (c *client) answered(last bool) {
+	c.Helper()
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		c.Fatalf("no answer: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.Close != last {
+		c.Errorf("an answer with Close %v, %v", resp.Close, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// A server on which nothing has come for a while is gone at once, with whoever
+// is connected.
+func TestQuietServerEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil).serve()
+	kept, unused := r.dial(), r.dial()
+	kept.send(request)
+	kept.answered(false)
+	time.Sleep(whole/10 + 100*time.Millisecond) // what it takes for quiet
+	if took := r.stop()(); took > whole/10 {
+		t.Errorf("it took %s", took)
+	}
+	for _, c := range []*client{kept, unused} {
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection ended with %v", err)
+		}
+	}
+	if _, err := net.Dial("tcp", r.addr); err == nil {
+		t.Error("it still listens")
+	}
+}
+
+// Connections that are there, and ones to come, are closed with an answer.
+func TestEachConnectionIsClosedWithAnAnswer(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil).serve()
+	kept, unused, half := r.dial(), r.dial(), r.dial()
+	kept.send(request)
+	kept.answered(false)
+	half.send(request[:20])
+	wait := r.stop()
+	kept.send(request)
+	kept.answered(true)
+	unused.send(request)
+	unused.answered(true)
+	time.Sleep(whole/10 + 500*time.Millisecond) // all others have gone
+	half.send(request[20:])
+	half.answered(true)
+	if took := wait(); took > whole/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// While new connections keep coming they are taken for a while, and then refused.
+func TestNewConnectionsAreTakenForAWhile(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil).serve()
+	first := r.dial()
+	first.send(request)
+	first.answered(false)
+	begin, wait := time.Now(), r.stop()
+	n := 0
+	for {
+		conn, err := net.DialTimeout("tcp", r.addr, 500*time.Millisecond)
+		if err != nil {
+			break
+		}
+		c := &client{t, conn, bufio.NewReader(conn)}
+		c.send(request)
+		c.answered(true)
+		_ = conn.Close()
+		n++
+	}
+	if took := time.Since(begin); n < 100 || took < whole/5 {
+		t.Errorf("%d connections were taken within %s", n, took)
+	}
+	if took := wait(); took > whole/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// What the kernel has connected and nobody has accepted yet is answered.
+func TestConnectionsThatWaitAreAnswered(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	var waiting []*client
+	for range 20 {
+		c := r.dial()
+		c.send(request)
+		waiting = append(waiting, c)
+	}
+	wait := r.stop()
+	time.Sleep(100 * time.Millisecond) // for Shutdown, which would close the listener
+	r.serve()
+	for _, c := range waiting {
+		c.answered(true)
+	}
+	wait()
+}
+
+// In HTTP/2 too each request has its answer.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	config := &tls.Config{Certificates: certificate.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
+	certificate.Close()
+	r := start(t, config).serve()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	c := &http.Client{Transport: transport}
+	post := func() error {
+		resp, err := c.Post("https://"+r.addr, "", nil)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.ProtoMajor != 2 {
+			return fmt.Errorf("by %s", resp.Proto)
+		}
+		return nil
+	}
+	if err := post(); err != nil {
+		t.Fatal(err)
+	}
+	wait := r.stop()
+	for range 20 {
+		if err := post(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := wait(); took > whole/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// A request that never comes whole does not keep the server for longer than it
+// may take.
+func TestShutdownIsBounded(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil).serve()
+	r.dial().send(request[:20])
+	ctx, cancel := context.WithTimeout(t.Context(), whole/5)
+	defer cancel()
+	if err := r.Shutdown(ctx); err != context.DeadlineExceeded {
+		t.Errorf("Shutdown returned %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,150 @@
+package drain
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// listener knows the connections that it has accepted and that are still open.
+type listener struct {
+	net.Listener
+	closed atomic.Bool
+	began  time.Time // times are told from here, so that clocks can be stepped
+
+	accepted atomic.Int64 // when the last connection was
+	changed  atomic.Int64 // when the last one was accepted, answered or closed
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+func newListener(l net.Listener) *listener {
+	return &listener{Listener: l, began: time.Now(), conns: make(map[*conn]struct{})}
+}
+
+// Accept is part of net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	accepted, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	now := l.now()
+	l.accepted.Store(now)
+	l.changed.Store(now)
+	c := &conn{Conn: accepted, listener: l}
+	c.since.Store(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns[c] = struct{}{}
+	return c, nil
+}
+
+// Close is part of net.Listener.
+func (l *listener) Close() error {
+	l.closed.Store(true)
+	return l.Listener.Close()
+}
+
+func (l *listener) now() int64 { return int64(time.Since(l.began)) }
+
+// since is how long ago something was; what never was is long ago.
+func (l *listener) since(event *atomic.Int64) time.Duration {
+	at := event.Load()
+	if at == 0 {
+		return time.Hour
+	}
+	return time.Duration(l.now() - at)
+}
+
+// silent reports whether for some time no connection has come, been answered on,
+// or gone.
+func (l *listener) silent(quiet time.Duration) bool { return l.since(&l.changed) >= quiet }
+
+// emptied reports whether all connections that the kernel has made are accepted.
+func (l *listener) emptied(handshake time.Duration) bool {
+	n, err := l.queued()
+	return err != nil || n == 0 && l.since(&l.accepted) >= handshake
+}
+
+// settled reports whether no connection has a request on it, or has had one a
+// moment ago. In HTTP/2 a connection can be ended on which requests are coming.
+func (l *listener) settled(quiet time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if !c.h2.Load() && (c.busy.Load() || l.since(&c.since) < quiet) {
+			return false
+		}
+	}
+	return true
+}
+
+// closeUnused closes the connections that never had a request, for which the
+// HTTP server would wait.
+func (l *listener) closeUnused() {
+	l.mu.Lock()
+	var unused []*conn
+	for c := range l.conns {
+		if !c.h2.Load() && !c.busy.Load() {
+			unused = append(unused, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range unused {
+		_ = c.Close() // it is of no use any more
+	}
+}
+
+// conn is a connection that knows whether there is something on it to be answered.
+type conn struct {
+	net.Conn
+	listener *listener
+
+	h2    atomic.Bool
+	busy  atomic.Bool  // something has come since the last answer
+	since atomic.Int64 // when it was accepted, or last answered on
+}
+
+// Read is part of net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.busy.Store(true)
+	}
+	return n, err
+}
+
+// Close is part of net.Conn.
+func (c *conn) Close() error {
+	l := c.listener
+	l.changed.Store(l.now())
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the HTTP server end a connection whose request it has not read
+// to its end.
+func (c *conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return net.ErrClosed
+}
+
+// is takes note of the state that the HTTP server gives to the connection.
+func (c *conn) is(state http.ConnState, h2 bool) {
+	if h2 {
+		c.h2.Store(true)
+	}
+	if state == http.StateIdle {
+		now := c.listener.now()
+		c.since.Store(now)
+		c.listener.changed.Store(now)
+		c.busy.Store(false)
+	}
+}

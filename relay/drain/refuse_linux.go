@@ -1,0 +1,59 @@
+package drain
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// onlyMade is a packet filter for a listening socket: of TCP it lets through all
+// but a SYN without ACK, which asks for a new connection. Who asked asks again a
+// second later, and is refused by then.
+var onlyMade = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, // the flags
+	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: synFlag | ackFlag},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: synFlag, Jt: 0, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1},
+}
+
+const synFlag, ackFlag = 0x02, 0x10
+
+// refuse makes the kernel make no more connections. Those that it has made and
+// that nobody has accepted yet stay, while Close would reset them.
+func (l *listener) refuse() error {
+	return l.control(func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(onlyMade)), Filter: &onlyMade[0]})
+	})
+}
+
+// queued is how many connections the kernel has made that are not accepted yet.
+func (l *listener) queued() (n int, err error) {
+	err = l.control(func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			n = int(info.Unacked) // of a listening socket, that is its queue
+		}
+		return err
+	})
+	return n, err
+}
+
+func (l *listener) control(f func(fd int) error) error {
+	tcp, ok := l.Listener.(*net.TCPListener)
+	if !ok {
+		return fmt.Errorf("a %T has no packet filter", l.Listener)
+	}
+	var raw syscall.RawConn
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package drain
+
+import "errors"
+
+// refuse is for Linux only: elsewhere connections that are not accepted yet are
+// reset when the listener is closed.
+func (*listener) refuse() error { return errors.ErrUnsupported }
+
+func (*listener) queued() (int, error) { return 0, errors.ErrUnsupported }
