@@ -43,7 +43,7 @@ func leaderIsolated(t *trial) {
 		c.Heal(leader, i%2 > 0)
 		loads.recovers(t, time.Now())
 		loads.awaitAccepted(t, 50)
-		loads.stop(t, budget, "broker-unavailable")
+		loads.stop(t, budget, [2][]string{away, away})
 		for i, r := range relays {
 			refused[i] += loads.refused[i]
 			r.Kill()

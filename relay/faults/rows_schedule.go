@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -48,6 +49,7 @@ func (t *trial) outage(environ ...string) {
 		}
 	}
 	begin := time.Now()
+	ctx, cancel := context.WithCancel(t.ctx)
 	var (
 		all        sync.WaitGroup
 		mu         sync.Mutex
@@ -58,7 +60,7 @@ func (t *trial) outage(environ ...string) {
 		for i := 0; time.Since(begin) < to; i++ {
 			id := fmt.Sprintf("task_%d_%d", from, i)
 			all.Go(func() {
-				d := r.DeliverWithRetries(t.ctx, id, pauses)
+				d := r.DeliverWithRetries(ctx, id, pauses)
 				mu.Lock()
 				defer mu.Unlock()
 				deliveries = append(deliveries, d)
@@ -67,6 +69,7 @@ func (t *trial) outage(environ ...string) {
 		}
 	}
 	defer all.Wait() // also when the row is ended early
+	defer cancel()
 	arrive(0, 3*time.Minute/scale)
 	arrive(away-140*time.Second/scale, away) // their third attempt finds it
 	t.must(s.Start(t.ctx))

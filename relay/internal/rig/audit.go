@@ -52,7 +52,8 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	stored := make(Stored)
-	if s.CachedInfo().State.Msgs == 0 {
+	info := s.CachedInfo()
+	if info.State.Msgs == 0 {
 		return stored, nil
 	}
 	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
@@ -79,7 +80,10 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 			return nil, fmt.Errorf("message %d of %s is no event: %w", meta.Sequence.Stream, stream, err)
 		}
 		stored[id] = append(stored[id], meta.Sequence.Stream)
-		if meta.NumPending == 0 {
+		// In a cluster the reading may be left to a server that is still behind the
+		// leader, whose word the state is.
+		behind := info.Config.Replicas > 1 && meta.Sequence.Stream < info.State.LastSeq
+		if meta.NumPending == 0 && !behind {
 			return stored, nil
 		}
 	}
