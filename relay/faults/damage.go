@@ -111,4 +111,3 @@ var physical = slices.Concat(both("a bit in the first block", block(firstBlock, 
 func both(name string, do func(*trial, rig.Store) error) []damage {
 	return []damage{{name: name, do: do}, {name: name, orderly: true, do: do}}
 }
-
