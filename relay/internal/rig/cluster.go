@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,4 +124,54 @@ func leaderOf(ctx context.Context, js jetstream.JetStream, stream string) (strin
 		return "", fmt.Errorf("%s is in no cluster", stream)
 	}
 	return cluster.Leader, nil
+}
+
+// leadPatience is how long an election may take before it is asked for another:
+// each throws out the one that is under way.
+const leadPatience = 5 * time.Second
+
+// Lead makes a server the leader of a stream, once it has caught up.
+func (c *Cluster) Lead(ctx context.Context, js jetstream.JetStream, stream string, s *Server) error {
+	var asked time.Time
+	for {
+		leader, _, err := c.Leader(ctx, js, stream)
+		if err != nil || leader == s {
+			return err
+		}
+		if time.Since(asked) > leadPatience {
+			if err := c.AwaitCurrent(ctx, js, stream, s); err != nil {
+				return err
+			}
+			// An error is one of a leader that is leaving: it is asked again.
+			_, _ = js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, s.name))
+			asked = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not become the leader of %s: %w", s.name, stream, context.Cause(ctx))
+		case <-time.After(leaderPause):
+		}
+	}
+}
+
+// AwaitCurrent waits until the leader of a stream says that another server has all
+// that it has.
+func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream, stream string, s *Server) error {
+	var last *jetstream.ClusterInfo
+	for {
+		asked, cancel := context.WithTimeout(ctx, time.Second)
+		if st, err := js.Stream(asked, stream); err == nil {
+			last = st.CachedInfo().Cluster
+			if last != nil && slices.ContainsFunc(last.Replicas, func(p *jetstream.PeerInfo) bool { return p.Name == s.name && p.Current && !p.Offline && p.Lag == 0 }) {
+				cancel()
+				return nil
+			}
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not catch up with %s: %w; the cluster is %+v", s.name, stream, context.Cause(ctx), last)
+		case <-time.After(leaderPause):
+		}
+	}
 }
