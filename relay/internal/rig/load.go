@@ -23,6 +23,8 @@ type Pace struct {
 	Workers int
 	// Pause is between the answer to a worker's webhook and its next one.
 	Pause time.Duration
+	// Padding is that of [Webhook].
+	Padding int
 }
 
 // Receipt is a 200.
@@ -89,7 +91,7 @@ func (s *Sender) StartLoad(ctx context.Context, prefix string, pace Pace) *Load 
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%s_%d_%d", prefix, worker, i)
 				// What is on its way when the load is stopped is waited for.
-				answer, err := s.Post(context.WithoutCancel(ctx), id, "success")
+				answer, err := s.PostBody(context.WithoutCancel(ctx), Webhook(id, "success", pace.Padding))
 				l.record(id, answer, err)
 				wait := pace.Pause
 				if answer.Status != http.StatusOK {
@@ -129,10 +131,21 @@ func (l *Load) record(id string, a Answer, err error) {
 
 // AwaitAccepted waits until n more webhooks have got 200.
 func (l *Load) AwaitAccepted(ctx context.Context, n int) error {
+	return l.await(ctx, n, "accepted", func(o *Outcome) int { return len(o.Accepted) })
+}
+
+// AwaitProblem waits until n more webhooks have met a problem, by its name in
+// [Outcome.Problems].
+func (l *Load) AwaitProblem(ctx context.Context, problem string, n int) error {
+	return l.await(ctx, n, "answered "+problem, func(o *Outcome) int { return o.Problems[problem] })
+}
+
+// await waits until a count has grown by n.
+func (l *Load) await(ctx context.Context, n int, what string, count func(*Outcome) int) error {
 	want := -1
 	for {
 		l.mu.Lock()
-		got, change := len(l.outcome.Accepted), l.change
+		got, change := count(&l.outcome), l.change
 		l.mu.Unlock()
 		if want < 0 {
 			want = got + n
@@ -143,7 +156,7 @@ func (l *Load) AwaitAccepted(ctx context.Context, n int) error {
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d webhooks were accepted: %w", n-(want-got), n, context.Cause(ctx))
+			return fmt.Errorf("%d of %d webhooks were %s: %w", n-(want-got), n, what, context.Cause(ctx))
 		}
 	}
 }
