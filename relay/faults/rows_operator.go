@@ -26,10 +26,10 @@ var operatorRows = []Row{
 	},
 }
 
-// stopTimeout is the time for an orderly end, and crowd who is there then.
+// stopTimeout is the time for an orderly end, and present who is there then.
 const stopTimeout = 5 * time.Second
 
-var crowd = rig.WirePace{Busy: 64, Slow: 16, Silent: 8, Fresh: 8, Pause: time.Second}
+var present = rig.WirePace{Busy: 64, Slow: 16, Silent: 8, Fresh: 8, Pause: time.Second}
 
 func relayStopped(t *trial) {
 	cert, key, err := t.NewCertificate()
@@ -66,7 +66,7 @@ type stops struct {
 
 // stop stops a relay under load, and starts it again.
 func (s *stops) stop(r *rig.Relay, prefix string, goAway bool) {
-	wire, err := r.StartWireLoad(s.ctx, prefix, crowd)
+	wire, err := r.StartWireLoad(s.ctx, prefix, present)
 	s.must(err)
 	loads := []*rig.Load{wire.Load}
 	if r.Secure() {

@@ -50,9 +50,19 @@ func (t *trial) notRun(format string, args ...any) {
 	panic(ended{fmt.Errorf("%w: "+format, append([]any{errNotRun}, args...)...)})
 }
 
+// mostFailures is how many are told: a relay that is wrong may be so a thousand times.
+const mostFailures = 20
+
 // fail notes that the relay broke a promise. The row goes on.
 func (t *trial) fail(format string, args ...any) {
-	t.result.Failures = append(t.result.Failures, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	switch n := len(t.result.Failures); {
+	case n == mostFailures:
+		text = "and others"
+	case n > mostFailures:
+		return
+	}
+	t.result.Failures = append(t.result.Failures, text)
 }
 
 // note adds a figure or a sentence that a reader of the table should know.
@@ -63,6 +73,14 @@ func (t *trial) note(format string, args ...any) {
 // times is how often something is done, in the short form and in the full one.
 // The row tells how far it has come with [trial.round].
 func (t *trial) times(short, full int) int {
+	if t.full {
+		return full
+	}
+	return short
+}
+
+// duration is how long something goes on, in the short form and in the full one.
+func (t *trial) duration(short, full time.Duration) time.Duration {
 	if t.full {
 		return full
 	}

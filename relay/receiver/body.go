@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // checkContent refuses what is declared to be no JSON, or to be compressed: a
@@ -36,16 +37,36 @@ func checkContent(h http.Header) (answer, bool) {
 // webhooks fit into it, and a Content-Length that is not kept costs no more.
 const firstRead = 4 << 10
 
-// readBody reads the whole body, up to the limit.
-func (rc *Receiver) readBody(r *http.Request) ([]byte, answer, bool) {
+// counted is a body that counts among those in flight as it comes, however long
+// that takes.
+type counted struct {
+	from     io.Reader
+	inFlight *atomic.Int64
+	size     int64
+}
+
+// Read is part of io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.size += int64(n)
+	c.inFlight.Add(int64(n))
+	return n, err
+}
+
+// forget counts it no longer.
+func (c *counted) forget() { c.inFlight.Add(-c.size) }
+
+// readBody reads the whole body, up to the limit. A declared size below zero is
+// not known.
+func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, answer, bool) {
 	limit := rc.cfg.MaxBodyBytes
 	tooLarge := func() ([]byte, answer, bool) {
 		return nil, problem(bodyTooLarge, fmt.Sprintf("at most %d bytes are taken; RELAY_MAX_BODY_BYTES sets the limit", limit)), false
 	}
-	if r.ContentLength > limit {
+	if declared > limit {
 		return tooLarge()
 	}
-	body, err := readUpTo(r.Body, r.ContentLength, limit)
+	body, err := readUpTo(from, declared, limit)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, problem(bodyTooSlow, fmt.Sprintf("the whole request must come within %s", rc.readTimeout())), false

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/apixo-relay/apixo-relay/relay/internal/hostile"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -16,9 +17,7 @@ func TestHostileHTTP2(t *testing.T) {
 	t.Parallel()
 	r := start(t, corpusEnv("RELAY_LOG_FORMAT=json")...)
 	ca, addr, _ := r.serveTLS(t, func(*http.Server) {})
-	var c corpus
-	c.addBodies()
-	c.addQueries()
+	c := hostile.New()
 	lines := 0
 	exchange := func(name, want string, frames ...[]byte) map[string]any {
 		t.Helper()
@@ -46,25 +45,25 @@ func TestHostileHTTP2(t *testing.T) {
 	}
 
 	k := newKept()
-	for _, p := range c.plain {
-		frames := [][]byte{frame(frameHeaders, endHeaders, 1, postFields(p.target))}
-		for rest := p.body; len(rest) > 0; {
+	for _, p := range c.Plain {
+		frames := [][]byte{frame(frameHeaders, endHeaders, 1, postFields(p.Target))}
+		for rest := p.Body; len(rest) > 0; {
 			n := min(len(rest), 16<<10) // the size of a frame
 			frames = append(frames, frame(frameData, 0, 1, []byte(rest[:n])))
 			rest = rest[n:]
 		}
-		line := exchange(p.name, p.want, append(frames, frame(frameData, endStream, 1, nil))...)
+		line := exchange(p.Name, p.Want, append(frames, frame(frameData, endStream, 1, nil))...)
 		sequence, _ := line["sequence"].(float64)
 		switch line["stream"] {
 		case schema.DefaultStream:
 			k.events[uint64(sequence)], _ = line["taskId"].(string)
 		case schema.DefaultQuarantine:
-			k.quarantined[uint64(sequence)] = p.body
+			k.quarantined[uint64(sequence)] = p.Body
 		}
 	}
 
 	const no = "401 unauthorized"
-	body := c.task()
+	body := c.Task()
 	headers := func(name, want string, block []byte) {
 		exchange("HTTP/2, "+name, want, frame(frameHeaders, endStream|endHeaders, 1, block))
 	}
@@ -85,7 +84,7 @@ func TestHostileHTTP2(t *testing.T) {
 	cut := func(name, want string, block []byte, data ...[]byte) {
 		exchange("HTTP/2, "+name, want, append([][]byte{frame(frameHeaders, endHeaders, 1, block)}, data...)...)
 	}
-	cut("length over the limit", "413 body-too-large", length(corpusLimit+1))
+	cut("length over the limit", "413 body-too-large", length(hostile.Limit+1))
 	cut("shorter than its length", "400 body-incomplete", length(len(body)+1), frame(frameData, endStream, 1, []byte(body)))
 	cut("longer than its length", "400 body-incomplete", length(len(body)-1), frame(frameData, endStream, 1, []byte(body)))
 	cut("token in a trailer", no, postFields(webhookPath, "trailer", "authorization"), frame(frameData, 0, 1, []byte(body)), frame(frameHeaders, endStream|endHeaders, 1, fields("authorization", "Bearer "+goodToken)))

@@ -13,69 +13,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apixo-relay/apixo-relay/relay/internal/hostile"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// mark stands in every hostile text. Where it comes out, something from outside
-// has come through.
-const mark = "zqx"
+// mark stands in every hostile text.
+const mark = hostile.Mark
 
-// corpusLimit is the size limit of bodies in the corpus.
-const corpusLimit = 32 << 10
+var chunk, raw = hostile.Chunk, hostile.Head
 
-// corpusEnv makes the test a proxy that is believed, so that the corpus can come
-// from any address.
-func corpusEnv(more ...string) []string {
-	return append([]string{
-		tokenEnv, fmt.Sprintf("RELAY_MAX_BODY_BYTES=%d", corpusLimit), "RELAY_CALLBACK_ATTRIBUTES=model,tenant",
-		"RELAY_TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8", "RELAY_ALLOWED_CIDRS=127.0.0.1,203.0.113.0/24,2001:db8::/32",
-	}, more...)
-}
-
-// hostile is what a sender writes on a connection of its own, and how it is
-// answered, request by request: "STATUS TYPE" by the relay, with the type of
-// the problem if it is one, and "STATUS" alone where it is 200 or comes from
-// the HTTP library. The last word of a sender need not be answered: "none".
-type hostile struct {
-	name, request string
-	want          []string
-	bodies        []string // of the answers after which something is kept, in order
-}
-
-// corpus gathers what is hostile.
-type corpus struct {
-	cases []hostile
-	plain []plain
-	tasks int
-}
-
-// plain is what can be sent in HTTP/2 too: hostile in its body and target alone.
-type plain struct{ name, target, body, want string }
-
-func (c *corpus) addPlain(name, target, body, want string) {
-	c.plain = append(c.plain, plain{name, target, body, want})
-	c.add(name, posted(target, body), body, want)
-}
-
-// task is a good webhook that no other has come with.
-func (c *corpus) task() string {
-	c.tasks++
-	return success(fmt.Sprintf("good_%d", c.tasks))
-}
-
-func (c *corpus) add(name, request, body string, want ...string) {
-	c.cases = append(c.cases, hostile{name, request, want, []string{body}})
-}
-
-// posted is a whole request.
-func posted(target, body string, headers ...string) string {
-	return raw("POST "+target, append(headers, fmt.Sprintf("Content-Length: %d", len(body)))...) + body
-}
-
-// raw is a request up to its body.
-func raw(line string, headers ...string) string {
-	return line + " HTTP/1.1\r\nHost: h\r\n" + strings.Join(append(headers, "\r\n"), "\r\n")
-}
+// corpusEnv are the settings for the corpus, and more.
+func corpusEnv(more ...string) []string { return append(hostile.Environ(), more...) }
 
 // TestHostileRequests holds every answer against what it has to be, and then
 // looks at all that has come of them.
@@ -87,28 +35,21 @@ func TestHostileRequests(t *testing.T) {
 	} {
 		t.Run(strings.Join(env, " "), func(t *testing.T) {
 			t.Parallel()
-			var c corpus
-			c.addBodies()
-			c.addQueries()
-			c.addSenders()
-			c.addPaths()
-			c.addTokens()
-			c.addHeaders()
-			c.addFraming()
-			if len(c.cases) < 150 {
-				t.Errorf("only %d cases", len(c.cases))
+			c := hostile.New()
+			if len(c.Cases) < 150 {
+				t.Errorf("only %d cases", len(c.Cases))
 			}
 			r := start(t, corpusEnv(env...)...)
 			series := r.series(t)
 			k := newKept()
-			for _, h := range c.cases {
+			for _, h := range c.Cases {
 				r.provoke(t, h, k)
 			}
 			r.wantKept(t, k)
 			if after := r.series(t); !slices.Equal(series, after) {
 				t.Errorf("the series were\n%s\nand are\n%s", strings.Join(series, "\n"), strings.Join(after, "\n"))
 			}
-			r.post(t, goodPath, c.task()) // still there for those who are good
+			r.post(t, goodPath, c.Task()) // still there for those who are good
 			r.Close()
 			r.wantCleanLog(t)
 		})
@@ -116,25 +57,22 @@ func TestHostileRequests(t *testing.T) {
 }
 
 // provoke writes a request and holds the answers against what is wanted.
-func (r *relay) provoke(t *testing.T, h hostile, k *kept) {
+func (r *relay) provoke(t *testing.T, h hostile.Case, k *kept) {
 	t.Helper()
-	answer := r.raw(t, h.request)
-	wantNoToken(t, "the answer to "+h.name, answer, goodToken)
+	answer := r.raw(t, h.Request)
+	wantNoToken(t, "the answer to "+h.Name, answer, goodToken)
 	from := bufio.NewReader(strings.NewReader(answer))
-	bodies := h.bodies
-	for i, want := range h.want {
-		if want == "none" {
-			break
-		}
-		method, _, _ := strings.Cut(h.request, " ")
+	bodies := h.Bodies
+	for i, want := range h.Want {
+		method, _, _ := strings.Cut(h.Request, " ")
 		res, err := http.ReadResponse(from, &http.Request{Method: method})
 		if err != nil {
-			t.Errorf("%s: %v instead of answer %d, %s; %q", h.name, err, i+1, want, answer)
+			t.Errorf("%s: %v instead of answer %d, %s; %q", h.Name, err, i+1, want, answer)
 			return
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
-			t.Errorf("%s: %v in answer %d", h.name, err, i+1)
+			t.Errorf("%s: %v in answer %d", h.Name, err, i+1)
 		}
 		got := fmt.Sprint(res.StatusCode)
 		var problem document
@@ -146,7 +84,7 @@ func (r *relay) provoke(t *testing.T, h hostile, k *kept) {
 			continue // which has no body
 		}
 		if got != want {
-			t.Errorf("%s: answer %d is %s, want %s; %s", h.name, i+1, got, want, body)
+			t.Errorf("%s: answer %d is %s, want %s; %s", h.Name, i+1, got, want, body)
 			return
 		}
 		switch {
@@ -157,17 +95,17 @@ func (r *relay) provoke(t *testing.T, h hostile, k *kept) {
 			k.quarantined[problem.Quarantined.Sequence] = bodies[0]
 			bodies = bodies[1:]
 		case strings.HasSuffix(got, " not-json"), strings.HasSuffix(got, " not-a-result"):
-			t.Errorf("%s: answered %s, and does not say where it is kept", h.name, body)
+			t.Errorf("%s: answered %s, and does not say where it is kept", h.Name, body)
 		}
 		for _, c := range body {
 			if c != '\n' && (c < ' ' || c > '~') {
-				t.Errorf("%s: answered with the byte %#x: %q", h.name, c, body)
+				t.Errorf("%s: answered with the byte %#x: %q", h.Name, c, body)
 				break
 			}
 		}
 	}
-	if rest, _ := io.ReadAll(from); len(rest) > 0 && !slices.Contains(h.want, "none") {
-		t.Errorf("%s: there is another answer, %q", h.name, rest)
+	if rest, _ := io.ReadAll(from); len(rest) > 0 {
+		t.Errorf("%s: there is another answer, %q", h.Name, rest)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 )
@@ -87,4 +88,27 @@ func TestMemoryOfBodiesThatDoNotCome(t *testing.T) {
 	if held := (heap() - before) / senders; held > most {
 		t.Errorf("a sender of nothing holds %d bytes, want %d at most", held, most)
 	}
+}
+
+// What has come of a body counts before the rest is there: the program fits its
+// garbage collection to it.
+func TestBodiesCountAsTheyCome(t *testing.T) {
+	t.Parallel()
+	r := startWith(t, storeFunc(always))
+	conn := r.dialRaw(t)
+	const come = 100_000
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n%s", webhookPath, strings.Repeat(" ", come)); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(want int64) {
+		t.Helper()
+		for start := time.Now(); r.receiver.BytesInFlight() != want; time.Sleep(time.Millisecond) {
+			if time.Since(start) > patience {
+				t.Fatalf("%d bytes are in flight, want %d", r.receiver.BytesInFlight(), want)
+			}
+		}
+	}
+	wait(come)
+	conn.Close()
+	wait(0)
 }

@@ -57,7 +57,8 @@ func (rc *Receiver) Drain() { rc.draining.Store(true) }
 // Close answers 503 to the webhooks that are still being worked on.
 func (rc *Receiver) Close() { rc.close() }
 
-// BytesInFlight is the size of the bodies that are being worked on.
+// BytesInFlight is the size of the bodies that are being worked on, and of what
+// has come of others.
 func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 
 // ServeHTTP answers one request, counts it and writes one line about it.
@@ -118,10 +119,10 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	if a, ok := checkContent(r.Header); !ok {
 		return a
 	}
-	body, a, ok := rc.readBody(r)
+	coming := counted{from: r.Body, inFlight: &rc.bytesInFlight}
+	defer coming.forget()
+	body, a, ok := rc.readBody(&coming, r.ContentLength)
 	line.size, line.bodyRead = len(body), ok
-	rc.bytesInFlight.Add(int64(len(body)))
-	defer rc.bytesInFlight.Add(-int64(len(body)))
 	if !ok {
 		return a
 	}

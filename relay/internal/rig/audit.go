@@ -1,7 +1,9 @@
 package rig
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,21 +21,69 @@ type Stored map[string][]uint64
 
 // Audit reads a whole stream as any client of the broker could.
 func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Stored, error) {
+	var stored Stored
+	err := each(ctx, url, stream, options, func() { stored = make(Stored) }, func(msg jetstream.Msg, sequence uint64) error {
+		id, err := eventID(msg)
+		stored[id] = append(stored[id], sequence)
+		return err
+	})
+	return stored, err
+}
+
+// Kept is what a quarantine holds of one webhook.
+type Kept struct {
+	Subject string
+	// ID is the event's, Task the one that it contradicts, if it does.
+	ID, Task string
+	// Digest is that of the body, and Start how it begins: there may be many.
+	Digest   Digest
+	Start    string
+	Sequence uint64
+}
+
+// Digest tells one body from another.
+type Digest [sha256.Size]byte
+
+// DigestOf is the digest of a body.
+func DigestOf(body string) Digest { return sha256.Sum256([]byte(body)) }
+
+// Quarantine reads a whole quarantine of events in structured mode.
+func Quarantine(ctx context.Context, url, stream string, options ...nats.Option) ([]Kept, error) {
+	var kept []Kept
+	err := each(ctx, url, stream, options, func() { kept = nil }, func(msg jetstream.Msg, sequence uint64) error {
+		var event struct {
+			ID, Subject string
+			Body        []byte `json:"data_base64"`
+		}
+		err := json.Unmarshal(msg.Data(), &event)
+		kept = append(kept, Kept{
+			Subject: msg.Subject(), ID: event.ID, Task: event.Subject,
+			Digest: sha256.Sum256(event.Body), Start: string(event.Body[:min(len(event.Body), 200)]), Sequence: sequence,
+		})
+		return err
+	})
+	return kept, err
+}
+
+// each visits all messages of a stream. What ends early and may pass is begun
+// anew, with start.
+func each(ctx context.Context, url, stream string, options []nats.Option, start func(), visit func(jetstream.Msg, uint64) error) error {
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
-		return nil, fmt.Errorf("the audit finds no broker at %s: %w", url, err)
+		return fmt.Errorf("the audit finds no broker at %s: %w", url, err)
 	}
 	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for {
-		stored, err := audit(ctx, js, stream)
+		start()
+		err := audit(ctx, js, stream, visit)
 		var api *jetstream.APIError
 		passing := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.Code == http.StatusServiceUnavailable
 		if !passing || ctx.Err() != nil {
-			return stored, err
+			return err
 		}
 	}
 }
@@ -42,49 +92,46 @@ func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Sto
 // has just lost a server may leave the reading to that one.
 const auditTimeout = 10 * time.Second
 
-func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, error) {
+func audit(ctx context.Context, js jetstream.JetStream, stream string, visit func(jetstream.Msg, uint64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stuck := time.AfterFunc(auditTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer stuck.Stop()
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot look at the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
+		return fmt.Errorf("the audit cannot look at the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
-	stored := make(Stored)
 	info := s.CachedInfo()
 	if info.State.Msgs == 0 {
-		return stored, nil
+		return nil
 	}
 	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
+		return fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return nil, fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
+		return fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
 	defer messages.Stop()
-	for {
+	for n := 0; ; n++ {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return nil, fmt.Errorf("the audit came to %d ids in the stream %s: %w", len(stored), stream, errors.Join(context.Cause(ctx), err))
+			return fmt.Errorf("the audit came to %d messages in the stream %s: %w", n, stream, errors.Join(context.Cause(ctx), err))
 		}
 		stuck.Reset(auditTimeout)
 		meta, err := msg.Metadata()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		id, err := eventID(msg)
-		if err != nil {
-			return nil, fmt.Errorf("message %d of %s is no event: %w", meta.Sequence.Stream, stream, err)
+		if err := visit(msg, meta.Sequence.Stream); err != nil {
+			return fmt.Errorf("message %d of %s is no event: %w", meta.Sequence.Stream, stream, err)
 		}
-		stored[id] = append(stored[id], meta.Sequence.Stream)
 		// In a cluster the reading may be left to a server that is still behind the
 		// leader, whose word the state is.
 		behind := info.Config.Replicas > 1 && meta.Sequence.Stream < info.State.LastSeq
 		if meta.NumPending == 0 && !behind {
-			return stored, nil
+			return nil
 		}
 	}
 }
@@ -92,19 +139,23 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string) (Stored, 
 // eventID is the CloudEvent's id, in either mode. A task's event that is not what
 // [Webhook] makes for that id is an error.
 func eventID(msg jetstream.Msg) (string, error) {
-	type data struct{ TaskID, Nonce string }
 	var event struct {
 		ID   string
-		Data data
+		Data json.RawMessage
 	}
 	if event.ID = msg.Headers().Get("ce-id"); event.ID != "" {
-		if err := json.Unmarshal(msg.Data(), &event.Data); err != nil {
-			return "", err
-		}
+		event.Data = msg.Data()
 	} else if err := json.Unmarshal(msg.Data(), &event); err != nil {
 		return "", err
 	}
-	if d := event.Data; d.Nonce != "" && (d.TaskID != event.ID || d.Nonce != nonce(event.ID)) {
+	if !bytes.Contains(event.Data, []byte(`"nonce":`)) {
+		return event.ID, nil // not made by this package
+	}
+	var d struct{ TaskID, Nonce string }
+	if err := json.Unmarshal(event.Data, &d); err != nil {
+		return "", err
+	}
+	if d.TaskID != event.ID || d.Nonce != nonce(event.ID) {
 		return "", fmt.Errorf("the event %s has another webhook's data: %+v", event.ID, d)
 	}
 	return event.ID, nil

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -39,4 +40,30 @@ func FreeBytes(folder string) (int, error) {
 		return 0, fmt.Errorf("the free space of %s is not known: %w", folder, err)
 	}
 	return int(s.Bavail) * int(s.Bsize), nil
+}
+
+// FillDisk makes a file that takes all space of its file system but for so many
+// bytes, at once, as another program's would that knows nothing of the relay.
+func FillDisk(file string, leave int) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for size := 0; ; {
+		free, err := FreeBytes(file)
+		if err != nil {
+			return err
+		}
+		if free <= leave {
+			return f.Close()
+		}
+		err = unix.Fallocate(int(f.Fd()), 0, int64(size), int64(free-leave))
+		switch {
+		case err == nil:
+			size += free - leave
+		case !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EINTR): // or somebody took some meanwhile
+			return fmt.Errorf("%s cannot take %d bytes: %w", file, free-leave, err)
+		}
+	}
 }

@@ -16,3 +16,8 @@ func (r *Rig) NewDisk(int) (string, error) {
 func FreeBytes(string) (int, error) {
 	return 0, fmt.Errorf("free space is looked at on Linux only: %w", errors.ErrUnsupported)
 }
+
+// FillDisk is for Linux only.
+func FillDisk(string, int) error {
+	return fmt.Errorf("a disk is filled on Linux only: %w", errors.ErrUnsupported)
+}

@@ -11,3 +11,17 @@ import (
 func (p *Process) LimitFiles(uint64) error {
 	return fmt.Errorf("the files of a running process can be limited on Linux only: %w", errors.ErrUnsupported)
 }
+
+var errLinuxOnly = fmt.Errorf("the limits of a running process are looked at on Linux only: %w", errors.ErrUnsupported)
+
+// Descriptors is for Linux only.
+func (p *Process) Descriptors() (int, error) { return 0, errLinuxOnly }
+
+// LimitDescriptors is for Linux only.
+func (p *Process) LimitDescriptors(int) error { return errLinuxOnly }
+
+// PeakMemory is for Linux only.
+func (p *Process) PeakMemory() (int, error) { return 0, errLinuxOnly }
+
+// OwnDescriptors is for Linux only.
+func OwnDescriptors(int) error { return errLinuxOnly }

@@ -23,7 +23,7 @@ type Pace struct {
 	Workers int
 	// Pause is between the answer to a worker's webhook and its next one.
 	Pause time.Duration
-	// Padding makes each webhook larger by that many bytes.
+	// Padding is that of [Webhook].
 	Padding int
 }
 
@@ -147,6 +147,7 @@ func (l *Load) AwaitRefused(ctx context.Context, problem string, n int) error {
 	return l.await(ctx, n, fmt.Sprintf("refused with %q", problem), func(o *Outcome) int { return o.Problems[problem] })
 }
 
+// await waits until a count has grown by n.
 func (l *Load) await(ctx context.Context, n int, what string, count func(*Outcome) int) error {
 	want := -1
 	for {

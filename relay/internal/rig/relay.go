@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -60,7 +61,8 @@ func (r *Relay) Restart(ctx context.Context) error {
 		return err
 	}
 	if r.Sender == nil {
-		r.Sender = r.rig.NewSender(text(line["webhooks"]))
+		// Who sends where tokens are asked for brings one: see [Sender.Vary].
+		r.Sender = r.rig.NewSender(strings.TrimSuffix(text(line["webhooks"]), "/TOKEN"))
 	}
 	r.Admin, r.Broker = text(line["admin"]), text(line["broker"])
 	return nil

@@ -88,6 +88,9 @@ func (r *Rig) folder(name string) (string, error) {
 	return os.MkdirTemp(r.dir, name+"-")
 }
 
+// NewFolder makes a folder of the rig for whatever a process is to be given.
+func (r *Rig) NewFolder(name string) (string, error) { return r.folder(name) }
+
 // Ports that a server may keep over its restarts. They are below those that
 // Linux gives to outgoing connections (from 32768 on), one of which could
 // otherwise have the port when the server comes back.

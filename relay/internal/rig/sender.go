@@ -22,23 +22,42 @@ const senderTimeout = 30 * time.Second
 type Sender struct {
 	url    string
 	client *http.Client
-	tls    *tls.Config // for HTTP/1.1; nil without TLS
+	tls    *tls.Config         // for HTTP/1.1; nil without TLS
+	vary   func(*http.Request) // nil, or what changes each request
 }
 
 // NewSender makes a sender to a callback URL, whose connections end with the rig.
-// With TLS it speaks HTTP/2.
+// With TLS it speaks HTTP/2, and whose certificate it meets does not matter.
 func (r *Rig) NewSender(url string) *Sender {
-	transport := &http.Transport{MaxIdleConnsPerHost: 1024}
-	s := &Sender{url: url, client: &http.Client{Transport: transport, Timeout: senderTimeout}}
+	transport := &http.Transport{}
 	if strings.HasPrefix(url, "https:") {
-		// Whose certificate it is does not matter here.
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		transport.ForceAttemptHTTP2 = true
+	}
+	return r.NewSenderOver(url, transport)
+}
+
+// NewSenderOver is [Rig.NewSender] with a transport of its own, for TLS or from
+// another address.
+func (r *Rig) NewSenderOver(url string, transport *http.Transport) *Sender {
+	transport.MaxIdleConnsPerHost = 1024
+	s := &Sender{url: url, client: &http.Client{Transport: transport, Timeout: senderTimeout}}
+	if strings.HasPrefix(url, "https:") {
 		s.tls = &tls.Config{InsecureSkipVerify: true}
 	}
 	r.onClose(closer(func() error { transport.CloseIdleConnections(); return nil }))
 	return s
 }
+
+// Vary is a sender that changes each request before it is sent, its target or
+// its headers, over the same connections. The function is called by all workers
+// of a load at the same time.
+func (s *Sender) Vary(change func(*http.Request)) *Sender {
+	return &Sender{url: s.url, client: s.client, tls: s.tls, vary: change}
+}
+
+// URL is the callback URL.
+func (s *Sender) URL() string { return s.url }
 
 type closer func() error
 
@@ -56,8 +75,8 @@ type Answer struct {
 	Duplicate bool
 	Conflict  bool
 	// Of any other.
-	Type, Detail string
-	Quarantined  Place
+	Type, Code, Detail string
+	Quarantined        Place
 }
 
 // Place is where something is kept.
@@ -87,6 +106,9 @@ func (s *Sender) PostBody(ctx context.Context, body string) (a Answer, err error
 		return a, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if s.vary != nil {
+		s.vary(req)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return a, fmt.Errorf("no answer: %w", err)
@@ -110,7 +132,8 @@ func NoAnswer(err error) string {
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
+	// This end closes a connection too, after the other, while it still writes.
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
 		return "closed"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
@@ -134,4 +157,12 @@ func Webhook(taskID, state string, padding int) string {
 	}
 	return fmt.Sprintf(`{"code":200,"message":"success","data":{"taskId":%q,"state":%q,%s,"padding":%q,"nonce":%q}}`,
 		taskID, state, result, strings.Repeat("x", padding), nonce(taskID))
+}
+
+// LargeWebhook is a webhook of so many bytes of which the event is as large as it
+// can be, since its result stands in that twice.
+func LargeWebhook(taskID string, size int) string {
+	const mark = "output/a"
+	small := Webhook(taskID, "success", 0)
+	return strings.Replace(small, mark, mark+strings.Repeat("a", size-len(small)), 1)
 }
