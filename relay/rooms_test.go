@@ -48,8 +48,9 @@ var rooms = []room{
 	{"/relay/config", nil, []string{"net/http", "github.com/nats-io/", "os/signal"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk"}, nil},
+	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk", "/relay/internal/hostile"}, nil},
 	{"/relay/internal/rig", []string{"/relay/internal/disk"}, []string{"testing"}},
+	{"/relay/internal/hostile", nil, []string{"testing"}},
 	{"/relay/internal/disk", nil, []string{"testing"}},
 	{"/relay/internal/natstest", nil, nil},
 }

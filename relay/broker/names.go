@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -197,7 +198,11 @@ func syncFolder(path string) error {
 		return fmt.Errorf("the names of files cannot be kept: %w", err)
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil {
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil // a file system that has no fsync of folders
+	}
+	if err != nil {
 		return fmt.Errorf("the names of files cannot be kept: %w", err)
 	}
 	return nil
