@@ -124,3 +124,69 @@ func leaderOf(ctx context.Context, js jetstream.JetStream, stream string) (strin
 	}
 	return cluster.Leader, nil
 }
+
+// AwaitCurrent waits until each server has all of a stream that its leader has.
+func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream, stream string) error {
+	for {
+		err := current(ctx, js, stream)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not all servers have the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
+		case <-time.After(leaderPause):
+		}
+	}
+}
+
+func current(ctx context.Context, js jetstream.JetStream, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	info := s.CachedInfo()
+	if info.Cluster == nil || len(info.Cluster.Replicas) != info.Config.Replicas-1 {
+		return errors.New("it has too few servers")
+	}
+	for _, r := range info.Cluster.Replicas {
+		if !r.Current || r.Offline || r.Lag > 0 {
+			return fmt.Errorf("%s is behind by %d", r.Name, r.Lag)
+		}
+	}
+	return nil
+}
+
+// leadPatience is how long a server may take to come to lead: asking again at
+// once would only keep the others from it.
+const leadPatience = 10 * time.Second
+
+// Lead makes a server lead a stream, and returns when it does: it has to have
+// caught up with the others before.
+func (c *Cluster) Lead(ctx context.Context, js jetstream.JetStream, stream string, s *Server) error {
+	request := fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, s.name)
+	for {
+		leader, _, err := c.Leader(ctx, js, stream)
+		if err != nil || leader == s {
+			return err
+		}
+		if err := c.AwaitCurrent(ctx, js, stream); err != nil {
+			return err
+		}
+		asking, cancel := context.WithTimeout(ctx, leadPatience)
+		// An error is one of a cluster that has to be asked again.
+		_, _ = js.Conn().RequestWithContext(asking, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, request)
+		for asking.Err() == nil && leader != s {
+			if next, _, err := c.Leader(asking, js, stream); err == nil {
+				leader = next
+			}
+			select {
+			case <-asking.Done():
+			case <-time.After(leaderPause):
+			}
+		}
+		cancel()
+	}
+}
