@@ -27,19 +27,22 @@ func stormAtOneBroker(t *trial) {
 	t.must(r.AwaitReady(t.ctx))
 	load := r.StartLoad(t.ctx, "fresh", busy)
 	t.awaitBatches(r, load)
+	before := t.batches(r)
 	fresh := t.storm(load, r)
+	now := t.batches(r)
+	// The first repeats meet batches. That these do not pay as long as one repeat
+	// after the other breaks them, the relay learns.
+	if saved := now.messages - before.messages - (now.acks - before.acks); saved < 1 {
+		t.fail("this should be the case that webhooks share batches amid the storm, and none did")
+	}
 	js := t.js(s.URL())
-	fresh = fresh[max(0, len(fresh)-500):]
 	together := 0
 	for _, receipt := range fresh {
 		if t.inBatch(js, receipt.Sequence) {
 			together++
 		}
 	}
-	if together == 0 {
-		t.fail("this should be the case that fresh webhooks share batches amid the storm, and none did")
-	}
-	t.note("of the last %d fresh webhooks amid the storm %d shared batches", len(fresh), together)
+	t.note("of %d fresh webhooks %d shared batches", len(fresh), together)
 	t.audit(s.URL())
 }
 
