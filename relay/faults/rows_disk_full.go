@@ -100,6 +100,7 @@ func (f *fullDisk) byEvents(load *rig.Load) {
 	defer cancel()
 	if err := load.AwaitRefused(ctx, f.full, 64); err != nil {
 		f.fail("the disk is full, and that is not what senders are told: %s", err)
+		return
 	}
 	f.must(f.relay.AwaitNotReady(ctx, "disk is full"))
 	if err := f.relay.Healthy(f.ctx); err != nil || f.ended > ended {

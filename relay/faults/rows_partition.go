@@ -11,7 +11,7 @@ import (
 var partitionRows = []Row{
 	{
 		Name: "leader-isolated", Fault: "the leader is cut off from the other brokers, with a relay on its side",
-		Injected: "everything between the stream's leader (R3) and the two others is swallowed, until they have another leader and up to 6 s more, then delivered late or cut; one relay stays connected to the old leader, the other to a server of the majority; with a budget of 6 s",
+		Injected: "everything between the stream's leader (R3) and the two others is swallowed, until they have another leader and up to 6 s more, then delivered late or cut; one relay stays connected to the old leader, the other to a server of the majority; with a budget of 6 s; in the end the stream is read from the one that was cut off last",
 		run:      leaderIsolated,
 	},
 }
@@ -22,7 +22,10 @@ func leaderIsolated(t *trial) {
 	t.must(err)
 	t.must(c.Start(t.ctx, c.Servers...))
 	n := t.times(2, 8)
-	var refused [2]int
+	var (
+		refused  [2]int
+		isolated *rig.Server
+	)
 	for i := range n {
 		t.round(i, n)
 		relays, leader, others := t.replicas(c, "RELAY_PUBLISH_TIMEOUT="+budget.String())
@@ -30,6 +33,7 @@ func leaderIsolated(t *trial) {
 		loads.awaitAccepted(t, 50)
 		t.sleep(t.between(0, 200*time.Millisecond))
 		majority := t.js(others[0].URL())
+		isolated = leader
 		c.Isolate(leader)
 		next, _, err := c.Leader(t.ctx, majority, stream)
 		for err == nil && next == leader { // nobody of the majority has noticed yet
@@ -50,5 +54,9 @@ func leaderIsolated(t *trial) {
 		}
 	}
 	t.note("the relay on the old leader's side refused %d, the other one %d", refused[0], refused[1])
+	// What it had taken in alone is gone, and what the others took in is there.
+	healed := time.Now()
+	t.must(c.Lead(t.ctx, t.js(c.URL()), stream, isolated))
+	t.note("it took %s until the one that had been cut off could lead again", time.Since(healed).Round(time.Second))
 	t.audit(c.URL())
 }
