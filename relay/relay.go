@@ -20,7 +20,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/admin"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/drain"
+	"github.com/apixo-relay/apixo-relay/relay/endpoint"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -133,10 +133,10 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	tokens := r.watchFiles(tlsFiles)
 	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
 
-	endpoint := drain.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
-	r.serve("webhook endpoint", endpoint, r.receiver.Close)
+	webhooks := endpoint.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
+	r.serve("webhook endpoint", webhooks, r.receiver.Close)
 	r.watchHealth(func() {
-		endpoint.Hurry()
+		webhooks.Hurry()
 		r.receiver.Close()
 	})
 	r.started.Store(true)

@@ -1,4 +1,4 @@
-package drain
+package endpoint
 
 import (
 	"net"
@@ -17,16 +17,20 @@ type listener struct {
 	accepted atomic.Int64 // when the last connection was
 	changed  atomic.Int64 // when the last one was accepted, answered or closed
 
+	most func() int    // connections, at once
+	room chan struct{} // one has gone
+
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
 func newListener(l net.Listener) *listener {
-	return &listener{Listener: l, began: time.Now(), conns: make(map[*conn]struct{})}
+	return &listener{Listener: l, began: time.Now(), most: mostConnections, room: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
 }
 
 // Accept is part of net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
+	l.awaitRoom()
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -124,7 +128,12 @@ func (c *conn) Close() error {
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
-	return c.Conn.Close()
+	err := c.Conn.Close() // before its descriptor counts as free
+	select {
+	case l.room <- struct{}{}:
+	default: // known already
+	}
+	return err
 }
 
 // CloseWrite lets the HTTP server end a connection whose request it has not read

@@ -1,4 +1,6 @@
-// Package drain ends an HTTP server in such a way that nobody who has sent a
+// Package endpoint serves HTTP where anybody may connect, from the first connection
+// to the last: it leaves descriptors for the rest of the process however many
+// connections there are, and it ends in such a way that nobody who has sent a
 // request, or part of one, is left without an answer.
 //
 // [http.Server.Shutdown] alone does not: it resets the connections that nobody has
@@ -6,7 +8,7 @@
 // on its way already.
 //
 // It must not know webhooks.
-package drain
+package endpoint
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package drain_test
+package endpoint_test
 
 import (
 	"bufio"
@@ -15,18 +15,18 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/apixo-relay/apixo-relay/relay/drain"
+	"github.com/apixo-relay/apixo-relay/relay/endpoint"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const whole = 10 * time.Second
 
-// running is a server whose handler does as package drain asks. It has not begun
+// running is a server whose handler does as package endpoint asks. It has not begun
 // to serve yet.
 type running struct {
 	*testing.T
-	*drain.Server
+	*endpoint.Server
 	addr  string
 	began chan struct{} // closed with the beginning of the end
 	ended chan error
@@ -49,7 +49,7 @@ func start(t *testing.T, config *tls.Config) *running {
 		}
 		_, _ = io.WriteString(w, "hello")
 	})
-	r.Server = drain.New(&http.Server{Handler: handler, TLSConfig: config}, l, whole, func() {
+	r.Server = endpoint.New(&http.Server{Handler: handler, TLSConfig: config}, l, whole, func() {
 		if !draining.Swap(true) {
 			close(r.began)
 		}

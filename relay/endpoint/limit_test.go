@@ -1,0 +1,115 @@
+package endpoint
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// crowded is a server that takes two connections at once.
+func crowded(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "hello")
+	})}, l, time.Second, func() {})
+	s.listener.most = func() int { return 2 }
+	ended := make(chan error)
+	go func() { ended <- s.Serve() }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	return l.Addr().String()
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func ask(t *testing.T, c net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func answered(t *testing.T, c net.Conn) {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
+// Who does nothing makes way, the longest idle first.
+func TestIdleConnectionsMakeWay(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("nobody can tell there whether somebody waits")
+	}
+	t.Parallel()
+	addr := crowded(t)
+	first := dial(t, addr)
+	ask(t, first)
+	answered(t, first)
+	second := dial(t, addr)
+	ask(t, second)
+	answered(t, second)
+	third := dial(t, addr)
+	ask(t, third)
+	answered(t, third)
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("the first one was not closed")
+	}
+	ask(t, second)
+	answered(t, second)
+}
+
+// Who is in the middle of a request is not closed: new ones wait for its end.
+func TestBusyConnectionsAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	addr := crowded(t)
+	var busy []net.Conn
+	for range 2 {
+		c := dial(t, addr)
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		busy = append(busy, c)
+	}
+	third := dial(t, addr)
+	ask(t, third)
+	_ = third.SetReadDeadline(time.Now().Add(2 * idleEnough))
+	if n, err := third.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Fatal("a third one was answered")
+	}
+	_ = third.SetReadDeadline(time.Time{})
+	if _, err := io.WriteString(busy[0], "Host: h\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answered(t, busy[0])
+	answered(t, third)
+}
+
+func TestDescriptorsAreReserved(t *testing.T) {
+	t.Parallel()
+	if n := mostConnections(); n < 1 {
+		t.Errorf("%d connections are allowed", n)
+	}
+}
