@@ -11,7 +11,7 @@ import (
 var partitionRows = []Row{
 	{
 		Name: "leader-isolated", Fault: "the leader is cut off from the other brokers, with a relay on its side",
-		Injected: "everything between the stream's leader (R3) and the two others is swallowed, until they have another leader and up to 6 s more, then delivered late or cut; one relay stays connected to the old leader, the other to a server of the majority; with a budget of 6 s; in the end the stream is read from the one that was cut off last",
+		Injected: "everything between the stream's leader (R3) and the two others is swallowed, until they have another leader and up to 6 s more, then delivered late or cut; one relay stays connected to the old leader, the other to a server of the majority; with a budget of 6 s; in the end the one that was cut off last has to lead again",
 		run:      leaderIsolated,
 	},
 }
