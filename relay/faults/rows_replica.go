@@ -70,7 +70,7 @@ func (t *trial) oneOfThree(d damage, i int) {
 	damaged, why := t.leads(c, js, victim, len(accepted))
 	switch {
 	case why != nil:
-		t.note("%s: the damaged server does not lead: %s", d, why)
+		t.note("%s: the damaged server was asked to lead, and %s", d, why)
 	case len(damaged) < len(accepted):
 		t.note("%s: the damaged server, when it leads, has no longer %d of %d, which the others have", d, len(accepted)-len(damaged), len(accepted))
 	default:
@@ -106,7 +106,7 @@ func (t *trial) leads(c *rig.Cluster, js jetstream.JetStream, s *rig.Server, n i
 		if t.ctx.Err() != nil {
 			t.must(context.Cause(t.ctx))
 		}
-		return nil, context.Cause(ctx)
+		return nil, err
 	}
 	contents, _, err := rig.ReadEach(t.ctx, js.Conn(), stream, uint64(n))
 	t.must(err)

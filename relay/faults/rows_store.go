@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +33,8 @@ var storeRows = []Row{
 }
 
 func storeTorn(t *trial) {
-	n, passedOver := t.times(1, 10)*len(torn), 0
+	n := t.times(1, 10) * len(torn)
+	gone, over, most := 0, 0, 0
 	for i := range n {
 		t.round(i, n)
 		d := torn[i%len(torn)]
@@ -40,9 +42,14 @@ func storeTorn(t *trial) {
 		if lost.n > 0 {
 			t.fail("%s: %s", d, lost)
 		}
-		passedOver = max(passedOver, lost.passedOver)
+		switch {
+		case lost.gone:
+			gone++
+		case lost.passedOver > 0:
+			over, most = over+1, max(most, lost.passedOver)
+		}
 	}
-	t.note("a consumer whose state has a flipped bit (the broker keeps it without a checksum) passes over up to %d of %d events, which are stored", passedOver, heavyCount)
+	t.note("a flipped bit in a consumer's state, which the broker keeps without a checksum: %d consumers are gone, and %d pass over up to %d of %d events, all of which are stored", gone, over, most, heavyCount)
 }
 
 func storeDamaged(t *trial) {
@@ -68,7 +75,8 @@ type loss struct {
 	n, of int
 	told  bool // the log of the relay says that something is wrong
 
-	passedOver int // are stored, and a consumer does not get them
+	passedOver int  // are stored, and a consumer does not get them
+	gone       bool // that is since it is not there any more
 }
 
 func (l loss) worse(m loss) loss {
@@ -130,7 +138,7 @@ func (t *trial) damaged(d damage, prefix string) loss {
 	t.rounds = [][]rig.Receipt{accepted}
 	t.compare(stored)
 	maps.DeleteFunc(got, func(seq uint64, _ bool) bool { _, ok := after[seq]; return !ok })
-	t.read(js, got, len(stored))
+	l.gone = t.read(js, got, len(stored))
 	for _, at := range stored {
 		if !got[at[0]] {
 			l.passedOver++
@@ -171,9 +179,12 @@ func (t *trial) makeReader(js jetstream.JetStream) map[uint64]bool {
 }
 
 // read lets the consumer read until it has got some events that are wanted, or it
-// gets no more, and adds their sequences to got.
-func (t *trial) read(js jetstream.JetStream, got map[uint64]bool, wanted int) {
+// gets no more, and adds their sequences to got. A consumer that is gone reads none.
+func (t *trial) read(js jetstream.JetStream, got map[uint64]bool, wanted int) (gone bool) {
 	c, err := js.Consumer(t.ctx, stream, reader)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return true
+	}
 	t.must(err)
 	for len(got) < wanted {
 		batch, err := c.Fetch(wanted-len(got), jetstream.FetchMaxWait(time.Second))
@@ -189,6 +200,7 @@ func (t *trial) read(js jetstream.JetStream, got map[uint64]bool, wanted int) {
 			break
 		}
 	}
+	return false
 }
 
 // resent sends what was lost once more, as the sender would within its retries, and

@@ -157,11 +157,10 @@ func (c *Cluster) Lead(ctx context.Context, js jetstream.JetStream, stream strin
 // AwaitCurrent waits until the leader of a stream says that another server has all
 // that it has.
 func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream, stream string, s *Server) error {
-	var last *jetstream.ClusterInfo
 	for {
 		asked, cancel := context.WithTimeout(ctx, time.Second)
 		if st, err := js.Stream(asked, stream); err == nil {
-			last = st.CachedInfo().Cluster
+			last := st.CachedInfo().Cluster
 			if last != nil && slices.ContainsFunc(last.Replicas, func(p *jetstream.PeerInfo) bool { return p.Name == s.name && p.Current && !p.Offline && p.Lag == 0 }) {
 				cancel()
 				return nil
@@ -170,7 +169,7 @@ func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream, stre
 		cancel()
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not catch up with %s: %w; the cluster is %+v", s.name, stream, context.Cause(ctx), last)
+			return fmt.Errorf("%s does not catch up with %s: %w", s.name, stream, context.Cause(ctx))
 		case <-time.After(leaderPause):
 		}
 	}
