@@ -154,39 +154,6 @@ func TestClusterStartsWithTheRelay(t *testing.T) {
 	b.accepted(r.Sender, "task_1")
 }
 
-// The leader dies. Webhooks wait for the election, and no sender learns of it.
-func TestLeaderKilledUnderLoad(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	c := b.cluster()
-	r := b.on(c.others[0])
-	load := r.StartLoad(b.ctx, "task", calm)
-	b.must(load.AwaitAccepted(b.ctx, 200))
-	c.leader.Kill()
-	b.must(load.AwaitAccepted(b.ctx, 500))
-	b.must(c.leader.Start(b.ctx))
-	b.must(load.AwaitAccepted(b.ctx, 200))
-	o := load.Stop()
-	b.onlyProblems(o)
-	b.settle(r.Sender, c.URL(), o)
-}
-
-// The leader dies, and with it the relay's own connection: webhooks that come in
-// the moment without one are refused, and nothing else goes wrong.
-func TestLeaderAndConnectionKilledUnderLoad(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	c := b.cluster()
-	r := b.on(c.leader)
-	load := r.StartLoad(b.ctx, "task", calm)
-	b.must(load.AwaitAccepted(b.ctx, 200))
-	c.leader.Kill()
-	b.must(load.AwaitAccepted(b.ctx, 500))
-	o := load.Stop()
-	b.onlyProblems(o, "broker-unavailable")
-	b.settle(r.Sender, c.URL(), o)
-}
-
 // Without a quorum the stream is there and cannot store: that is said in time,
 // and ends by itself.
 func TestQuorumLost(t *testing.T) {

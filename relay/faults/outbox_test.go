@@ -40,27 +40,6 @@ func (b *bench) forwarded(r *rig.Relay) {
 	b.must(r.AwaitForwarded(b.ctx))
 }
 
-// The relay dies again and again while the broker has never been there yet.
-func TestRelayWithOutboxKilledUnderLoad(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	s := b.away()
-	r := b.relay(s.URL(), withOutbox)
-	load := r.StartLoad(b.ctx, "task", rig.Pace{})
-	for range 5 {
-		b.must(load.AwaitAccepted(b.ctx, 200))
-		r.Kill()
-		b.must(r.Restart(b.ctx))
-	}
-	b.must(load.AwaitAccepted(b.ctx, 200))
-	b.must(s.Start(b.ctx))
-	b.must(load.AwaitAccepted(b.ctx, 200))
-	o := load.Stop()
-	b.onlyProblems(o, "reset", "refused", "closed")
-	b.forwarded(r)
-	b.settle(r.Sender, s.URL(), o)
-}
-
 // arrived is closed when so many events have come to the broker, as a bystander
 // learns of it.
 func (b *bench) arrived(s *rig.Server, n int) <-chan struct{} {

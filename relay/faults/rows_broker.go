@@ -12,41 +12,47 @@ import (
 var brokerRows = slices.Concat([]Row{
 	{
 		Name: "broker-restarted", Fault: "the broker dies, and comes again",
-		Injected: "SIGKILL of nats-server under 32 connections; started again on the same store after up to 0.3 s",
+		Injected: "SIGKILL of nats-server at a random moment under 128 connections, and started again on the same store after up to 0.3 s; half of the rounds with a broker that fsyncs",
 		run:      brokerRestarted,
 	},
 	{
-		Name: "broker-frozen", Fault: "the broker stands still",
+		Name: "broker-frozen", Fault: "the broker stands still", aside: true,
 		Injected: "SIGSTOP of nats-server under 32 connections, for up to 1.5 s and for 4 to 7 s in turns, with a budget of 3 s",
 		run:      brokerFrozen,
 	},
 	{
-		Name: "network-silent", Fault: "the network to the broker swallows everything, or is cut",
+		Name: "network-silent", Fault: "the network to the broker swallows everything, or is cut", aside: true,
 		Injected: "for up to 5 s, and at times for 18 s, with a budget of 3 s: both directions held, the answers alone held, or every connection refused; what was held is delivered late or lost with the connection",
 		run:      networkSilent,
 	},
 }, lateRows, stormRows, repeatRows, fullRows, scheduleRows)
 
 func brokerRestarted(t *trial) {
-	s := t.server(rig.JetStream)
-	r := t.relay(s.URL())
-	load := r.StartLoad(t.ctx, "task", rig.Pace{})
 	n := t.times(8, 100)
-	for i := range n {
-		t.round(i, n)
-		t.must(load.AwaitAccepted(t.ctx, 100))
-		t.sleep(t.between(0, 200*time.Millisecond))
+	for half, config := range []string{rig.JetStream, fsynced} {
+		s := t.server(config)
+		r := t.relay(s.URL())
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", half), busy)
+		for i := range n / 2 {
+			t.round(half*n/2+i, n)
+			t.must(load.AwaitAccepted(t.ctx, 100))
+			t.sleep(t.between(0, 200*time.Millisecond))
+			s.Kill()
+			t.sleep(t.between(0, 300*time.Millisecond))
+			t.must(s.Start(t.ctx))
+			t.recovers(load, time.Now())
+		}
+		o := load.Stop()
+		t.addBatches(r)
+		t.count(o)
+		t.only(o, "broker-unavailable")
+		t.within(o, budget)
+		t.again(r.Sender, o)
+		t.audit(s.URL())
+		r.Kill()
 		s.Kill()
-		t.sleep(t.between(0, 300*time.Millisecond))
-		t.must(s.Start(t.ctx))
-		t.recovers(load, time.Now())
 	}
-	o := load.Stop()
-	t.count(o)
-	t.only(o, "broker-unavailable")
-	t.within(o, 20*time.Second)
-	t.again(r.Sender, o)
-	t.audit(s.URL())
+	t.tellBatches()
 }
 
 func brokerFrozen(t *trial) {

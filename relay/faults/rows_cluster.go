@@ -11,17 +11,17 @@ import (
 // clusterRows are faults of three brokers.
 var clusterRows = slices.Concat([]Row{
 	{
-		Name: "leader-killed", Fault: "the leader of three brokers dies, again and again",
+		Name: "leader-killed", Fault: "the leader of three brokers dies, again and again", aside: true,
 		Injected: "SIGKILL of the server that leads the stream (R3), to which one of two relays is connected; both get their own webhooks and the same ones; started again up to 1 s later, or that long after the two others accept again",
 		run:      leaderKilled,
 	},
 	{
-		Name: "leader-frozen", Fault: "the leader of three brokers stands still",
+		Name: "leader-frozen", Fault: "the leader of three brokers stands still", aside: true,
 		Injected: "SIGSTOP of the server that leads the stream (R3), to which one of two relays is connected: for 1 to 2.5 s and for 10 to 14 s in turns, with a budget of 6 s",
 		run:      leaderFrozen,
 	},
 	{
-		Name: "quorum-lost", Fault: "two of three brokers are away",
+		Name: "quorum-lost", Fault: "two of three brokers are away", aside: true,
 		Injected: "SIGKILL or SIGSTOP of two servers, with and without the stream's leader (R3), until both of two relays have refused, and up to 3 s more; with a budget of 6 s",
 		run:      quorumLost,
 	},

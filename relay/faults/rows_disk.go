@@ -16,7 +16,7 @@ const forgetting = "a FUSE file system that drops data, new files, renames and r
 var diskRows = []Row{
 	{
 		Name: "power-loss", Fault: "the power goes, embedded broker",
-		Injected: "SIGKILL under 64 connections, on " + forgetting + ": all of it, and in every second round a random part (any sectors, the first so many changes of names); a third of the rounds with webhooks of 32 KiB, which begin new files",
+		Injected: "SIGKILL under 128 connections, on " + forgetting + ": all of it, and in every second round a random part (any sectors, the first so many changes of names); a third of the rounds with webhooks of 32 KiB, which begin new files",
 		run:      func(t *trial) { powerLoss(t, "always") },
 	},
 	{
@@ -30,28 +30,28 @@ var diskRows = []Row{
 		run:      powerLossWithOutbox,
 	},
 	{
-		Name: "write-error", Fault: "the disk refuses to write, embedded broker",
-		Injected: "EIO for every write, new file and rename on a FUSE file system under 64 connections, until the relay has ended by itself; in every second round the power goes then, too",
+		Name: "write-error", Fault: "the disk refuses to write, embedded broker", aside: true,
+		Injected: "EIO for every write, new file and rename on a FUSE file system under 32 connections, until the relay has ended by itself; in every second round the power goes then, too",
 		run:      func(t *trial) { ioError(t, (*disk.Disk).FailWrites) },
 	},
 	{
-		Name: "fsync-error", Fault: "the disk refuses to fsync, embedded broker",
+		Name: "fsync-error", Fault: "the disk refuses to fsync, embedded broker", aside: true,
 		Injected: "the same with EIO for every fsync",
 		run:      func(t *trial) { ioError(t, (*disk.Disk).FailSyncs) },
 	},
 	{
 		Name: "io-error-passing", Fault: "one write or fsync fails, embedded broker",
-		Injected: "EIO once, for a write or an fsync of any file or folder under 64 connections; SIGKILL up to a second later, and the power goes",
+		Injected: "EIO once, for a write or an fsync of any file or folder under 128 connections; SIGKILL up to a second later, and the power goes",
 		run:      ioErrorPassing,
 	},
 	{
-		Name: "io-error-outbox", Fault: "the disk of the outbox refuses to write or to fsync, the broker being away",
+		Name: "io-error-outbox", Fault: "the disk of the outbox refuses to write or to fsync, the broker being away", aside: true,
 		Injected: "EIO for every write, or for every fsync, until the relay has ended by itself; the power goes then",
 		run:      ioErrorWithOutbox,
 	},
 	{
-		Name: "slow-disk", Fault: "the disk is slow, and then the power goes",
-		Injected: "each fsync takes up to 0.1 s under 64 connections, on " + forgetting,
+		Name: "slow-disk", Fault: "the disk is slow, and then the power goes", aside: true,
+		Injected: "each fsync takes up to 0.1 s under 128 connections, on " + forgetting,
 		run:      slowDisk,
 	},
 	{

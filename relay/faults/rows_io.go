@@ -24,10 +24,10 @@ const ioBudget = 4 * time.Second
 func ioError(t *trial, fails fail) {
 	d, folder := t.forgetfulDisk()
 	r := t.embedded("RELAY_DATA_DIR="+folder, "RELAY_PUBLISH_TIMEOUT="+ioBudget.String())
-	n := t.times(3, 25)
+	n := t.times(2, 25)
 	for i := range n {
 		t.round(i, n)
-		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), rig.Pace{})
 		t.must(load.AwaitAccepted(t.ctx, 100))
 		t.sleep(t.between(0, 200*time.Millisecond))
 		t.endsByItself(r, d, fails)
@@ -109,7 +109,7 @@ func ioErrorWithOutbox(t *trial) {
 	for i := range n {
 		t.round(i, n)
 		s.Kill()
-		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
+		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), rig.Pace{})
 		t.must(load.AwaitAccepted(t.ctx, 100))
 		t.sleep(t.between(0, 200*time.Millisecond))
 		if i%2 == 0 {

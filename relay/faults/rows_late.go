@@ -14,12 +14,12 @@ import (
 // late or never.
 var lateRows = []Row{
 	{
-		Name: "acknowledgement-lost", Fault: "the broker stores, and its acknowledgement never comes",
+		Name: "acknowledgement-lost", Fault: "the broker stores, and its acknowledgement never comes", aside: true,
 		Injected: "the broker's answers to 32 webhooks at once are held and lost with the connection: as soon as one is stored, or after the budget of 3 s; then all are sent again",
 		run:      acknowledgementLost,
 	},
 	{
-		Name: "stored-after-503", Fault: "a webhook is refused, and stored afterwards",
+		Name: "stored-after-503", Fault: "a webhook is refused, and stored afterwards", aside: true,
 		Injected: "what the relay sends is held under 128 connections whose webhooks share batches, until all have been refused (budget 3 s), and delivered then; all are sent again, before that by another relay or after it, with other webhooks beside",
 		run:      storedAfterRefusal,
 	},

@@ -12,12 +12,12 @@ import (
 // scheduleRows are outages that the sender's retries have to bridge.
 var scheduleRows = []Row{
 	{
-		Name: "broker-away-13m", Fault: "the broker is away for 13 minutes, and APIXO keeps to its schedule", aside: true,
+		Name: "broker-away-13m", Fault: "the broker is away for 13 minutes, and APIXO keeps to its schedule", idle: true,
 		Injected: "SIGKILL of nats-server, started again after 13 min; a webhook each second in the first 3 min and the last 140 s, repeated after 30 s, 2 min and 10 min; short form: all of that 60 times as fast",
 		run:      func(t *trial) { t.outage() },
 	},
 	{
-		Name: "broker-away-13m-outbox", Fault: "the same, with the outbox", aside: true,
+		Name: "broker-away-13m-outbox", Fault: "the same, with the outbox", idle: true,
 		Injected: "as above, and RELAY_OUTBOX=true",
 		run:      func(t *trial) { t.outage("RELAY_OUTBOX=true") },
 	},

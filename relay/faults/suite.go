@@ -21,7 +21,8 @@ type Row struct {
 	// Fault is what happens, Injected how it is brought about.
 	Fault, Injected string
 
-	aside  bool // it mostly waits, and runs beside the others
+	aside  bool // it waits for more than it works, and runs beside the others
+	idle   bool // it does hardly anything but wait
 	clocks bool // it needs programs whose clocks can be stepped
 	run    func(*trial)
 }
@@ -49,24 +50,41 @@ type Suite struct {
 	Logs func(row Row, logs string) error
 }
 
+// asideAtOnce is how many rows that mostly wait run at the same time.
+const asideAtOnce = 2
+
 // Run runs the rows, one after the other but for those that mostly wait, and
 // returns their results in the order of the rows. An error means that not all of
 // them were run.
 func (s *Suite) Run(ctx context.Context) ([]Result, error) {
 	programs := newBuilds(ctx, s.Relay)
 	results := make([]Result, len(s.Rows))
-	var aside sync.WaitGroup
-	for i, r := range s.Rows {
-		if r.aside {
-			aside.Go(func() { results[i] = s.try(ctx, r, programs) })
+	try := func(i int) {
+		if ctx.Err() == nil {
+			results[i] = s.try(ctx, s.Rows[i], programs)
 		}
 	}
+	var beside sync.WaitGroup
+	turn := make(chan struct{}, asideAtOnce)
+	var busy []int
 	for i, r := range s.Rows {
-		if !r.aside && ctx.Err() == nil {
-			results[i] = s.try(ctx, r, programs)
+		switch {
+		case r.idle:
+			beside.Go(func() { try(i) })
+		case r.aside:
+			beside.Go(func() {
+				turn <- struct{}{}
+				try(i)
+				<-turn
+			})
+		default:
+			busy = append(busy, i)
 		}
 	}
-	aside.Wait()
+	for _, i := range busy {
+		try(i)
+	}
+	beside.Wait()
 	return results, errors.Join(ctx.Err(), programs.remove())
 }
 

@@ -27,6 +27,8 @@ type trial struct {
 	result   *Result
 	rounds   [][]rig.Receipt // what got 200, in its order, round by round
 	undone   disk.Loss       // what losses of power took away
+	batched  float64         // webhooks that were stored
+	acks     float64         // by so many acknowledgements
 	fresh    int             // webhooks that were sent beside a load
 	progress func(string)
 }
@@ -189,19 +191,9 @@ func lostOf(accepted []rig.Receipt, stored rig.Stored) (l Lost) {
 // again sends what got no 200 once more, as the sender would: it must be accepted,
 // whether it had been stored or not.
 func (t *trial) again(s *rig.Sender, o rig.Outcome) {
-	var accepted []rig.Receipt
-	for _, id := range o.Open {
-		a, err := s.Post(t.ctx, id, "success")
-		t.must(err)
-		t.answered(1, 0, a.Took)
-		if a.Status != 200 {
-			t.fail("%s was not accepted in the end either: %d %s", id, a.Status, a.Detail)
-			continue
-		}
-		t.answered(0, 1, 0)
-		accepted = append(accepted, rig.Receipt{ID: id, Stream: a.Stream, Sequence: a.Sequence})
-	}
-	t.rounds = append(t.rounds, accepted)
+	_, repeats := s.Deliver(t.ctx, o.Open, 32)
+	t.only(repeats)
+	t.count(repeats)
 }
 
 // returns sends a new webhook to a relay that is back, notes how long that took
