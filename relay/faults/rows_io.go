@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,10 @@ type fail = func(d *disk.Disk, e syscall.Errno, times int)
 
 // budget is RELAY_PUBLISH_TIMEOUT unless it is said otherwise.
 const budget = 20 * time.Second
+
+// endsWithin is the time for a relay to find out that its store is broken, to tell
+// probes for some seconds, and to end.
+const endsWithin = 30 * time.Second
 
 // ioBudget is what a webhook may take where its store is broken.
 const ioBudget = 4 * time.Second
@@ -48,7 +53,9 @@ func ioError(t *trial, fails fail) {
 func (t *trial) endsByItself(r *rig.Relay, d *disk.Mounted, fails fail) {
 	before := d.Failed()
 	fails(d.Disk, syscall.EIO, -1)
-	code, err := r.Wait(t.ctx)
+	ctx, cancel := context.WithTimeout(t.ctx, endsWithin)
+	defer cancel()
+	code, err := r.Wait(ctx)
 	t.must(err)
 	if code != 1 {
 		t.fail("the relay ended with %d, and not with 1", code)

@@ -91,7 +91,7 @@ func (s *Suite) Run(ctx context.Context) ([]Result, error) {
 // The time for one row, in the short form and in the full one.
 const (
 	rowTimeShort = 4 * time.Minute
-	rowTimeFull  = 40 * time.Minute
+	rowTimeFull  = 20 * time.Minute
 )
 
 // try runs one row.
