@@ -168,7 +168,7 @@ func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 func (r *Relay) Failed() <-chan error { return r.failed }
 
 // Stop ends in order: readiness off, webhooks in flight and on their way finished
-// (see package drain) and no new ones taken, publishing and the connection ended,
+// (see package endpoint) and no new ones taken, publishing and the connection ended,
 // the embedded broker stopped, the admin endpoint last. A webhook that is not
 // stored when most of RELAY_SHUTDOWN_TIMEOUT is over gets 503. Stop may be called
 // more than once.
@@ -323,7 +323,7 @@ func encoder(cfg config.Config) event.Encoder {
 // listen takes an address, or says which variable names another.
 func listen(variable, addr string) (net.Listener, error) {
 	var conf net.ListenConfig
-	conf.SetMultipathTCP(false) // its sockets take no packet filters, which package drain needs
+	conf.SetMultipathTCP(false) // its sockets take no packet filters, which package endpoint needs
 	l, err := conf.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%s cannot be listened on: %w; choose another address, or stop what is using it", variable, addr, err)

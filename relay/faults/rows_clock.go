@@ -26,7 +26,7 @@ type clocked struct {
 }
 
 func clockStepped(t *trial) {
-	n := t.times(1, 10)
+	n := t.times(1, 4)
 	for i := range n {
 		t.round(i, n)
 		for j, c := range []clocked{

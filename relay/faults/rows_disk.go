@@ -124,7 +124,7 @@ func powerLoss(t *trial, sync string) {
 
 func powerLossWithOutbox(t *trial) {
 	s := t.server(rig.JetStream)
-	n := t.times(8, 80)
+	n := t.times(8, 48)
 	for i := 0; i < n; {
 		d, folder := t.forgetfulDisk()
 		r := t.relay(s.URL(), "RELAY_OUTBOX=true", "RELAY_DATA_DIR="+folder, impatient)

@@ -13,12 +13,12 @@ import (
 // diskFullRows are disks without room.
 var diskFullRows = []Row{
 	{
-		Name: "disk-full", Fault: "the disk is full, embedded broker",
+		Name: "disk-full", Fault: "the disk is full, embedded broker", aside: true,
 		Injected: "a file system of 64 MiB under 64 connections, filled in turns by the relay's own events and, at a random moment and at once, to its last byte by another program",
 		run:      diskFull,
 	},
 	{
-		Name: "disk-full-outbox", Fault: "the disk is full, outbox",
+		Name: "disk-full-outbox", Fault: "the disk is full, outbox", aside: true,
 		Injected: "the same under the outbox, while the external broker is away",
 		run:      diskFullOutbox,
 	},
@@ -58,7 +58,7 @@ func diskFullOutbox(t *trial) {
 func (t *trial) fillAgainAndAgain(r *rig.Relay, disk, full string) {
 	f := &fullDisk{supervisor: supervisor{trial: t, relay: r, cause: "no space left"}, full: full, ballast: filepath.Join(disk, "ballast")}
 	load := r.StartLoad(t.ctx, "task", busy)
-	n := t.times(4, 40)
+	n := t.times(4, 20)
 	for i := range n {
 		t.round(i, n)
 		f.accepts(load, 100)

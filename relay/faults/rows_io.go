@@ -77,7 +77,7 @@ func (t *trial) comesBack(r *rig.Relay, o rig.Outcome) {
 func ioErrorPassing(t *trial) {
 	d, folder := t.forgetfulDisk()
 	r := t.embedded("RELAY_DATA_DIR="+folder, "RELAY_PUBLISH_TIMEOUT="+ioBudget.String())
-	n := t.times(6, 60)
+	n := t.times(6, 40)
 	for i := range n {
 		t.round(i, n)
 		pace := busy

@@ -71,7 +71,7 @@ func (t *trial) tellBatches() {
 func relayWithOutboxKilled(t *trial) {
 	s := t.server(rig.JetStream)
 	r := t.relay(s.URL(), "RELAY_OUTBOX=true", impatient)
-	n := t.times(12, 150)
+	n := t.times(12, 120)
 	for i := range n {
 		t.round(i, n)
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)

@@ -20,7 +20,7 @@ var operatorRows = []Row{
 		run:      relayStopped,
 	},
 	{
-		Name: "clock-stepped", Fault: "a clock is stepped by an hour",
+		Name: "clock-stepped", Fault: "a clock is stepped by an hour", aside: true,
 		Injected: "forward and back, to either side, under 32 connections: the clock of the relay, of its broker, of both, and of a relay with an embedded broker; each while the one that stores is frozen for up to 0.2 s, with a duplicate window of 2 h also while it is killed",
 		clocks:   true, run: clockStepped,
 	},

@@ -54,7 +54,7 @@ func storeTorn(t *trial) {
 
 func storeDamaged(t *trial) {
 	t.result.Disclosed = true
-	n := t.times(1, 20) * len(physical)
+	n := t.times(1, 12) * len(physical)
 	most := make(map[string]loss)
 	for i := range n {
 		t.round(i, n)
