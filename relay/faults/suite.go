@@ -108,8 +108,10 @@ func (s *Suite) try(ctx context.Context, r Row, programs *builds) Result {
 		ctx: ctx, full: s.Full, rand: rand.New(rand.NewPCG(s.Seed, hash(r.Name))), programs: programs,
 		result:   &Result{Row: r.Name, Fault: r.Fault, Injected: r.Injected, Status: Passed},
 		progress: func(text string) { s.Progress(r, text) },
+		stalls:   watchStalls(),
 	}
 	err := s.guarded(t, r)
+	t.stalls.end()
 	t.result.Took = time.Since(start)
 	switch {
 	case errors.Is(err, errNotRun), errors.Is(err, errors.ErrUnsupported):
