@@ -28,7 +28,7 @@ func fuzzed(t *trial) {
 	r := t.embedded("RELAY_WEBHOOK_TOKENS="+hostile.Token, fmt.Sprintf("RELAY_MAX_BODY_BYTES=%d", fuzzLimit))
 	load := r.Vary(inPath(hostile.Token)).StartLoad(t.ctx, "fresh", rig.Pace{Workers: 2})
 	f := &fuzzer{trial: t, statuses: make(map[int]int), stored: make(map[string]rig.Receipt), kept: make(keptBodies)}
-	end := time.Now().Add(t.duration(5*time.Second, 3*time.Minute))
+	end := time.Now().Add(t.duration(5*time.Second, 2*time.Minute))
 	var workers sync.WaitGroup
 	for worker := range 8 {
 		m := &mutator{Rand: rand.New(rand.NewPCG(t.rand.Uint64(), uint64(worker)))}

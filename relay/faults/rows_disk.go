@@ -25,7 +25,7 @@ var diskRows = []Row{
 		run:      func(t *trial) { t.result.Control = true; powerLoss(t, "interval") },
 	},
 	{
-		Name: "power-loss-outbox", Fault: "the power goes, outbox",
+		Name: "power-loss-outbox", Fault: "the power goes, outbox", aside: true,
 		Injected: "as before, with the outbox on that file system, while the broker is away and while it is being forwarded",
 		run:      powerLossWithOutbox,
 	},

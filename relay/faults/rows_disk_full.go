@@ -14,7 +14,7 @@ import (
 var diskFullRows = []Row{
 	{
 		Name: "disk-full", Fault: "the disk is full, embedded broker", aside: true,
-		Injected: "a file system of 64 MiB under 64 connections, filled in turns by the relay's own events and, at a random moment and at once, to its last byte by another program",
+		Injected: "a file system of its own under 64 connections, filled in turns by the relay's own events and, at a random moment and at once, to its last byte by another program",
 		run:      diskFull,
 	},
 	{
@@ -25,13 +25,15 @@ var diskFullRows = []Row{
 }
 
 const (
-	fullDiskSize = 64 << 20
+	// fullDiskSize is that of the disk, for each round: all that was refused has to
+	// fit in the end.
+	fullDiskSize = 16 << 20
 	// fullDiskBudget is short, so that whatever waits for the disk in vain shows.
 	fullDiskBudget = 5 * time.Second
 )
 
 func diskFull(t *trial) {
-	disk, err := t.NewDisk(fullDiskSize)
+	disk, err := t.NewDisk(t.times(4, 20) * fullDiskSize)
 	if err != nil {
 		t.notRun("a file system of one's own needs a privileged user: %s", err)
 	}
@@ -41,7 +43,7 @@ func diskFull(t *trial) {
 }
 
 func diskFullOutbox(t *trial) {
-	disk, err := t.NewDisk(fullDiskSize)
+	disk, err := t.NewDisk(t.times(4, 20) * fullDiskSize)
 	if err != nil {
 		t.notRun("a file system of one's own needs a privileged user: %s", err)
 	}

@@ -112,7 +112,7 @@ const (
 func memoryBurst(t *trial) {
 	t.must(rig.OwnDescriptors(2 * burst))
 	r := t.embedded()
-	n := t.times(1, 5)
+	n := t.times(1, 3)
 	for i := range n {
 		t.round(i, n)
 		t.burst(r, i)

@@ -21,7 +21,7 @@ func leaderIsolated(t *trial) {
 	c, err := t.NewDivisibleCluster(t.ctx, 3, rig.JetStream)
 	t.must(err)
 	t.must(c.Start(t.ctx, c.Servers...))
-	n := t.times(2, 8)
+	n := t.times(2, 6)
 	var (
 		refused  [2]int
 		isolated *rig.Server

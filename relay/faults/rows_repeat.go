@@ -10,12 +10,12 @@ import (
 // repeatRows are repeats that come after one of the programs was started anew.
 var repeatRows = []Row{
 	{
-		Name: "repeats-after-restarts", Fault: "webhooks come four times, and the relay and the broker are started anew in between",
+		Name: "repeats-after-restarts", Fault: "webhooks come four times, and the relay and the broker are started anew in between", aside: true,
 		Injected: "SIGKILL or SIGTERM of the relay, of nats-server, or of both, three times for each webhook; external broker",
 		run:      repeatsExternal,
 	},
 	{
-		Name: "repeats-after-restarts-embedded", Fault: "the same with the embedded broker",
+		Name: "repeats-after-restarts-embedded", Fault: "the same with the embedded broker", aside: true,
 		Injected: "SIGKILL or SIGTERM of the relay, three times for each webhook",
 		run:      repeatsEmbedded,
 	},

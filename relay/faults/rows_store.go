@@ -16,12 +16,12 @@ import (
 // storeRows are faults of what is stored already.
 var storeRows = []Row{
 	{
-		Name: "store-torn", Fault: "the embedded store has a torn end, or a damaged index",
+		Name: "store-torn", Fault: "the embedded store has a torn end, or a damaged index", aside: true,
 		Injected: "half a record or 4 KiB of zeros behind the last record that was acknowledged; a bit flipped in index.db, its end cut off, all of it; a bit flipped in the state of a consumer: after SIGKILL and after an orderly end",
 		run:      storeTorn,
 	},
 	{
-		Name: "store-damaged", Fault: "the disk of the embedded store loses what it had",
+		Name: "store-damaged", Fault: "the disk of the embedded store loses what it had", aside: true,
 		Injected: "one bit flipped in the first, a middle or the last block, or in the head of a record, the last record cut in its middle, 4 KiB at the end zeroed: after SIGKILL and after an orderly end",
 		run:      storeDamaged,
 	},
@@ -33,7 +33,7 @@ var storeRows = []Row{
 }
 
 func storeTorn(t *trial) {
-	n := t.times(1, 10) * len(torn)
+	n := t.times(1, 6) * len(torn)
 	gone, over, most := 0, 0, 0
 	for i := range n {
 		t.round(i, n)
@@ -54,7 +54,7 @@ func storeTorn(t *trial) {
 
 func storeDamaged(t *trial) {
 	t.result.Disclosed = true
-	n := t.times(1, 12) * len(physical)
+	n := t.times(1, 8) * len(physical)
 	most := make(map[string]loss)
 	for i := range n {
 		t.round(i, n)
