@@ -241,6 +241,20 @@ func (p plain) Serve() error {
 	return nil
 }
 
+// plainGrace is how long those are waited for who ask at the moment.
+const plainGrace = time.Second
+
+// Shutdown is part of server. A connection on which nothing has come yet would be
+// waited for, too, for 5 s.
+func (p plain) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, plainGrace)
+	defer cancel()
+	if p.Server.Shutdown(ctx) == nil {
+		return nil
+	}
+	return p.Server.Close()
+}
+
 // serve answers until Stop. When the time for finishing is over, abort is called,
 // and what is left is cut off.
 func (r *Relay) serve(name string, server server, abort func()) {

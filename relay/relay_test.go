@@ -263,6 +263,27 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 	}
 }
 
+// A connection to the admin endpoint on which nothing ever comes, as some probes
+// make, holds up no end.
+func TestStopWithASilentProbe(t *testing.T) {
+	t.Parallel()
+	r, err := relay.Start(t.Context(), load(t, environ(t, "RELAY_SHUTDOWN_TIMEOUT=4s")), "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe, err := net.Dial("tcp", r.AdminAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Close()
+	if status, _ := get(t, client(t), "http://"+r.AdminAddr()+"/healthz"); status != http.StatusOK {
+		t.Fatalf("healthz says %d", status) // so that the probe has been accepted, too
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Run ends in order when its context does.
 func TestRun(t *testing.T) {
 	t.Parallel()
