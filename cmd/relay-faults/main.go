@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,7 @@ type flags struct {
 	seed       uint64
 	rows       []string
 	relay, out string
+	into       string
 }
 
 func rootCommand(stdout, stderr io.Writer) *cobra.Command {
@@ -143,6 +145,7 @@ Exit codes:
 	fs.Uint64Var(&f.seed, "seed", 1, "`number` from which all random ones come")
 	fs.StringVar(&f.relay, "relay", "", "try this `program` instead of building ./cmd/apixo-relay; rows that step clocks build their own")
 	fs.StringVar(&f.out, "out", "", "write results (faults.json), a table (faults.md), and the logs of failed rows to this `folder`")
+	fs.StringVar(&f.into, "into", "", "replace the rows in these results of an earlier run, a `file` such as faults.json")
 	fs.BoolVar(&f.list, "list", false, "list the rows and run none")
 	c.SetHelpCommand(&cobra.Command{Hidden: true}) // -h says the same
 	return c
@@ -181,6 +184,11 @@ func runSuite(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 			return usageError{fmt.Errorf("--relay: %w", err)}
 		}
 	}
+	if f.into != "" {
+		if _, err := readReport(f.into); err != nil {
+			return usageError{fmt.Errorf("--into: %w", err)}
+		}
+	}
 	if f.out != "" {
 		if err := os.MkdirAll(f.out, 0o755); err != nil {
 			return usageError{fmt.Errorf("--out: %w", err)}
@@ -211,6 +219,9 @@ func runSuite(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 	if err := f.write(report); err != nil {
 		return err
 	}
+	if err := f.update(report); err != nil {
+		return err
+	}
 	return report.verdict()
 }
 
@@ -227,6 +238,38 @@ func (f flags) write(r *report) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(f.out, "faults.md"), []byte(r.markdown()), 0o644)
+}
+
+// update puts the rows into the results of --into.
+func (f flags) update(r *report) error {
+	if f.into == "" {
+		return nil
+	}
+	earlier, err := readReport(f.into)
+	if err != nil {
+		return err
+	}
+	if err := earlier.takeIn(r); err != nil {
+		return err
+	}
+	text, err := earlier.json()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.into, text, 0o644)
+}
+
+// readReport reads the results of an earlier run.
+func readReport(file string) (*report, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s has no results: %w", file, err)
+	}
+	return r, nil
 }
 
 // keepLogs leaves the logs of a failed row in the folder of --out.

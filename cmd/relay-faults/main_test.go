@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,15 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "write the table of full.json into the README")
 
-// readReport is the recorded run.
-func readReport(t *testing.T, file string) *report {
+// read is a report in a file.
+func read(t *testing.T, file string) *report {
 	t.Helper()
-	text, err := os.ReadFile(file)
+	r, err := readReport(file)
 	if err != nil {
-		t.Fatal(err)
-	}
-	r := &report{}
-	if err := json.Unmarshal(text, r); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -43,7 +39,7 @@ func TestReadmeShowsAFullRun(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no place for the table", file)
 	}
-	r := readReport(t, "full.json")
+	r := read(t, "full.json")
 	want := r.readme()
 	if *update {
 		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
@@ -58,6 +54,9 @@ func TestReadmeShowsAFullRun(t *testing.T) {
 	recorded := make(map[string]bool)
 	for _, row := range r.Rows {
 		recorded[row.Row] = true
+		if row.Status == faults.Failed {
+			t.Errorf("the recorded run of %s failed", row.Row)
+		}
 	}
 	for _, row := range faults.Rows() {
 		if !recorded[row.Name] {
@@ -95,6 +94,7 @@ func TestUsage(t *testing.T) {
 		{"nonsense", exitUsage, "is not an argument"},
 		{"--nonsense", exitUsage, "relay-faults -h"},
 		{"--relay nonsense", exitUsage, "nonsense"},
+		{"--into nonsense", exitUsage, "nonsense"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			t.Parallel()
@@ -142,6 +142,25 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// A row that was run again stands where it stood, and tells its commit.
+func TestRowsRunAgain(t *testing.T) {
+	t.Parallel()
+	r := &report{Rows: slices.Clone(exampleRows), Form: "full", Commit: "abc"}
+	again := &report{Rows: []faults.Result{{Row: "two", Status: faults.Passed, Sent: 7}}, Form: "full", Commit: "def"}
+	if err := r.takeIn(again); err != nil || len(r.Rows) != 3 || r.Rows[1].Sent != 7 || r.Rows[1].Commit != "def" || r.Rows[0].Commit != "" {
+		t.Errorf("it has %+v, %v", r.Rows, err)
+	}
+	if !strings.Contains(r.markdown(), "run again at `def`") {
+		t.Errorf("the table is %s", r.markdown())
+	}
+	if err := r.takeIn(&report{Rows: again.Rows, Form: "short"}); err == nil {
+		t.Error("a short run was taken in")
+	}
+	if err := r.takeIn(&report{Rows: []faults.Result{{Row: "four"}}, Form: "full"}); err == nil {
+		t.Error("a row was taken in that was not there")
+	}
+}
+
 // A whole row, as everybody runs it: results, table and, if it fails, logs.
 func TestOneRow(t *testing.T) {
 	t.Parallel()
@@ -151,7 +170,7 @@ func TestOneRow(t *testing.T) {
 	if code != exitPassed || !strings.Contains(out.String(), "1 rows passed") {
 		t.Errorf("it ended with %d:\n%s%s", code, out.String(), errs.String())
 	}
-	r := readReport(t, filepath.Join(dir, "faults.json"))
+	r := read(t, filepath.Join(dir, "faults.json"))
 	if len(r.Rows) != 1 || r.Rows[0].Sent == 0 || r.Rows[0].Status != faults.Passed || r.Broker == "unknown" {
 		t.Errorf("the results are %+v", r)
 	}

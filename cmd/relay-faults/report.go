@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,8 @@ func commit(ctx context.Context) string {
 func system() string {
 	name := runtime.GOOS + "/" + runtime.GOARCH
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		name += " " + strings.TrimSpace(string(release))
+		version := strings.SplitN(string(release), ".", 3)
+		name += " " + strings.Join(version[:min(2, len(version))], ".")
 	}
 	return name
 }
@@ -81,6 +83,20 @@ func (r *report) count(s faults.Status) (n int) {
 		}
 	}
 	return n
+}
+
+// takeIn replaces rows of a report by those of a later run, which then tell their
+// own commit.
+func (r *report) takeIn(later *report) error {
+	for _, row := range later.Rows {
+		i := slices.IndexFunc(r.Rows, func(old faults.Result) bool { return old.Row == row.Row })
+		if i < 0 || later.Form != r.Form {
+			return fmt.Errorf("the %s run of %s has no place in results of a %s run without it", later.Form, row.Row, r.Form)
+		}
+		row.Commit = later.Commit
+		r.Rows[i] = row
+	}
+	return nil
 }
 
 // verdict is nil if every row has passed.
@@ -130,6 +146,9 @@ func (r *report) markdown() string {
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		fault := fmt.Sprintf("**%s** `%s`", row.Fault, row.Row)
+		if row.Commit != "" {
+			fault += fmt.Sprintf(" (run again at `%s`)", row.Commit)
+		}
 		how := row.Injected
 		for _, note := range row.Notes {
 			how += ". " + strings.ToUpper(note[:1]) + note[1:]

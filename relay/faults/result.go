@@ -32,6 +32,8 @@ type Result struct {
 	Failures []string      `json:"failures,omitempty"`
 	NotRun   string        `json:"notRun,omitempty"`
 	Took     time.Duration `json:"took"`
+	// Commit is that of a row which was run again after the others, else empty.
+	Commit string `json:"commit,omitempty"`
 }
 
 // Status is what became of a row.

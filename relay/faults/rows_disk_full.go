@@ -14,7 +14,7 @@ import (
 var diskFullRows = []Row{
 	{
 		Name: "disk-full", Fault: "the disk is full, embedded broker", aside: true,
-		Injected: "a file system of its own under 64 connections, filled in turns by the relay's own events and, at a random moment and at once, to its last byte by another program",
+		Injected: "a file system of its own under 128 connections, filled in turns by the relay's own events and, at a random moment and at once, to its last byte by another program",
 		run:      diskFull,
 	},
 	{
