@@ -32,7 +32,10 @@ type names struct {
 // streamNames are the folders in which a stream's files have their names. Those
 // who ask while a look is under way share the next one.
 type streamNames struct {
-	folders []*folder // only used by whoever looks
+	// What only whoever looks uses: the folders, from the outermost to the innermost,
+	// and whether all are kept.
+	folders []*folder
+	kept    bool
 
 	mu          sync.Mutex
 	looked      *sync.Cond
@@ -138,13 +141,32 @@ func (s *streamNames) look() (err error) {
 	return err
 }
 
+// lookOnce looks at the innermost folder alone as long as that is the one that was
+// kept, in all that it lies in: those have nothing else that its files need.
 func (s *streamNames) lookOnce() error {
+	if s.kept && s.folders[len(s.folders)-1].unchanged() {
+		return nil
+	}
+	s.kept = true
 	for _, f := range s.folders {
 		if err := f.keep(); err != nil {
+			s.kept = false
 			return err
 		}
+		s.kept = s.kept && f.kept
 	}
 	return nil
+}
+
+// unchanged reports whether the folder is still as it was kept.
+func (f *folder) unchanged() bool {
+	info, err := os.Stat(f.path)
+	return err == nil && f.kept && f.says(info)
+}
+
+// says reports whether that is what was kept.
+func (f *folder) says(info fs.FileInfo) bool {
+	return os.SameFile(info, f.info) && info.ModTime().Equal(f.info.ModTime())
 }
 
 // Times of change are only so exact: a folder that was changed just now may change
@@ -172,7 +194,7 @@ func (f *folder) keep() error {
 		return fmt.Errorf("the names of files cannot be kept: %w", err)
 	}
 	changed := info.ModTime()
-	if f.kept && os.SameFile(info, f.info) && changed.Equal(f.info.ModTime()) {
+	if f.kept && f.says(info) {
 		return nil
 	}
 	if err := syncFolder(f.path); errors.Is(err, fs.ErrNotExist) {
