@@ -142,7 +142,7 @@ func (r *report) totals() string {
 // markdown is the table that the README shows.
 func (r *report) markdown() string {
 	var b strings.Builder
-	b.WriteString("| fault | how | rounds | sent | got 200 | lost | stored twice | longest answer | recovered within |\n")
+	b.WriteString("| fault | rounds | sent | got 200 | lost | stored twice | longest answer | recovered within | how |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		fault := fmt.Sprintf("**%s** `%s`", row.Fault, row.Row)
@@ -160,7 +160,7 @@ func (r *report) markdown() string {
 		case faults.Failed:
 			how += ". **Failed**: " + strings.Join(row.Failures, "; ")
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", fault, how, strings.Join(cells, " | "))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", fault, strings.Join(cells, " | "), how)
 	}
 	return b.String()
 }
