@@ -11,11 +11,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/admin"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
@@ -220,74 +218,6 @@ func (r *Relay) notes() []string {
 	return r.outbox.Notes()
 }
 
-// server is what answers at one address.
-type server interface {
-	Serve() error // nil after Shutdown or Close
-	Shutdown(context.Context) error
-	Close() error
-}
-
-// plain is a server whose callers come again by themselves if they are cut off.
-type plain struct {
-	*http.Server
-	listener net.Listener
-}
-
-// Serve is part of server.
-func (p plain) Serve() error {
-	if err := p.Server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// plainGrace is how long those are waited for who ask at the moment.
-const plainGrace = time.Second
-
-// Shutdown is part of server. A connection on which nothing has come yet would be
-// waited for, too, for 5 s.
-func (p plain) Shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, plainGrace)
-	defer cancel()
-	if p.Server.Shutdown(ctx) == nil {
-		return nil
-	}
-	return p.Server.Close()
-}
-
-// serve answers until Stop. When the time for finishing is over, abort is called,
-// and what is left is cut off.
-func (r *Relay) serve(name string, server server, abort func()) {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := server.Serve(); err != nil {
-			r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err)
-		}
-	}()
-	r.onStop(name, func(ctx context.Context) error {
-		defer func() { <-ended }()
-		// A little of the time is left for those who have waited in vain to be told so.
-		early, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout-abortGrace(r.cfg.Webhooks.ShutdownTimeout))
-		defer cancel()
-		err := server.Shutdown(early)
-		if err == nil {
-			return nil
-		}
-		if abort != nil {
-			abort()
-		}
-		if err = server.Shutdown(ctx); err != nil {
-			err = errors.Join(err, server.Close())
-		}
-		return err
-	})
-}
-
-// abortGrace is how much of the time for an orderly end is kept for answering
-// 503 to whoever is still waiting.
-func abortGrace(whole time.Duration) time.Duration { return min(whole/5, 2*time.Second) }
-
 // watchFiles takes up changes of secrets and certificates, and returns the
 // tokens: nil if nobody is asked for one.
 func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
@@ -332,25 +262,4 @@ func encoder(cfg config.Config) event.Encoder {
 		e.Mode = event.Binary
 	}
 	return e
-}
-
-// listen takes an address, or says which variable names another.
-func listen(variable, addr string) (net.Listener, error) {
-	var conf net.ListenConfig
-	conf.SetMultipathTCP(false) // its sockets take no packet filters, which package endpoint needs
-	l, err := conf.Listen(context.Background(), "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s=%s cannot be listened on: %w; choose another address, or stop what is using it", variable, addr, err)
-	}
-	return l, nil
-}
-
-// closing closes a listener that may have been closed by its server already.
-func closing(l net.Listener) func(context.Context) error {
-	return func(context.Context) error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	}
 }

@@ -131,9 +131,9 @@ func (r *report) totals() string {
 			lost, twice = lost+row.Lost.Total(), twice+row.Twice
 		}
 	}
-	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", number(sent), number(accepted), number(lost), number(twice))
+	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", faults.Thousands(sent), faults.Thousands(accepted), faults.Thousands(lost), faults.Thousands(twice))
 	if damaged > 0 {
-		fmt.Fprintf(&b, "%s more were lost with what was damaged on the only disk that had them.\n", number(damaged))
+		fmt.Fprintf(&b, "%s more were lost with what was damaged on the only disk that had them.\n", faults.Thousands(damaged))
 	}
 	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
 	return b.String()
@@ -169,9 +169,9 @@ func (r *report) markdown() string {
 func cells(r faults.Result) []string {
 	rounds := "–"
 	if r.Rounds > 0 {
-		rounds = number(r.Rounds)
+		rounds = faults.Thousands(r.Rounds)
 	}
-	return []string{rounds, number(r.Sent), number(r.Accepted), lostText(r.Lost), number(r.Twice), seconds(r.Slowest), seconds(r.Recovery)}
+	return []string{rounds, faults.Thousands(r.Sent), faults.Thousands(r.Accepted), lostText(r.Lost), faults.Thousands(r.Twice), seconds(r.Slowest), seconds(r.Recovery)}
 }
 
 // lostText is how many were lost, and where.
@@ -186,10 +186,10 @@ func lostText(l faults.Lost) string {
 		name string
 	}{{l.Prefix, "prefix"}, {l.Middle, "middle"}, {l.End, "end"}} {
 		if part.n > 0 {
-			where = append(where, fmt.Sprintf("%s %s", number(part.n), part.name))
+			where = append(where, fmt.Sprintf("%s %s", faults.Thousands(part.n), part.name))
 		}
 	}
-	return fmt.Sprintf("%s (%s)", number(n), strings.Join(where, ", "))
+	return fmt.Sprintf("%s (%s)", faults.Thousands(n), strings.Join(where, ", "))
 }
 
 // seconds is a time, or a dash where there was none.
@@ -198,13 +198,4 @@ func seconds(d time.Duration) string {
 		return "–"
 	}
 	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + " s"
-}
-
-// number writes a number with a comma before each three digits.
-func number(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -110,7 +110,7 @@ func (w *watcher) ended(r faults.Result) {
 	defer w.mu.Unlock()
 	w.hide()
 	cells := cells(r)
-	cells[3] = number(r.Lost.Total()) // where they lie comes below
+	cells[3] = faults.Thousands(r.Lost.Total()) // where they lie comes below
 	if r.Status == faults.NotRun {
 		cells = []string{"–", "–", "–", "–", "–", "–", "–"}
 	}

@@ -163,7 +163,7 @@ func powerLossWithOutbox(t *trial) {
 
 // tellUndone tells what the losses of power took away, which must be something.
 func (t *trial) tellUndone() {
-	t.note("what was not fsynced and taken away: %s changes of names, %s bytes", thousands(t.undone.Names), thousands(t.undone.Bytes))
+	t.note("what was not fsynced and taken away: %s changes of names, %s bytes", Thousands(t.undone.Names), Thousands(t.undone.Bytes))
 	if t.undone.Names == 0 || t.undone.Bytes == 0 {
 		t.fail("the power took nothing away: the file system is blind")
 	}

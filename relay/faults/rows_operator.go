@@ -126,7 +126,7 @@ func (s *stops) stop(r *rig.Relay, prefix string, goAway bool) {
 // end counts what became of a load, none of which may have been cut off.
 func (s *stops) end(r *rig.Relay, o rig.Outcome, goAway bool) {
 	s.count(o)
-	s.within(o, 20*time.Second)
+	s.within(o, budget)
 	for problem, n := range o.Problems {
 		switch {
 		case problem != "refused":

@@ -328,8 +328,8 @@ func (t *trial) lookThroughLogs() {
 	}
 }
 
-// thousands writes a number with a comma before each three digits.
-func thousands(n int) string {
+// Thousands writes a number with a comma before each three digits.
+func Thousands(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
