@@ -97,7 +97,12 @@ Without a command it serves. All settings are environment variables:
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; '%s -h' shows what it takes", err, c.CommandPath())}
 	})
-	root.AddCommand(serve, sendCommand(w), tailCommand(w), versionCommand(w))
+	root.AddCommand(
+		serve,
+		sendCommand(w),
+		tailCommand(w),
+		versionCommand(w),
+	)
 	return root
 }
 

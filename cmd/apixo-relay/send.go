@@ -1,12 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 
@@ -14,6 +11,8 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 // maxSendFileBytes bounds a file to send: far more than any receiver takes, so
@@ -29,11 +28,10 @@ type sendFlags struct {
 	concurrency int
 	rate        string
 	url         string
-	insecure    bool
-	caFile      string
+	tls         tlsFlags
 	retry       bool
 	timeScale   float64
-	output      string
+	output      outputFlag
 }
 
 func sendCommand(w world) *cobra.Command {
@@ -102,11 +100,10 @@ Exit codes:
 	flags.IntVar(&f.concurrency, "concurrency", 1, "how many webhooks are in flight at most")
 	flags.StringVar(&f.rate, "rate", "0", "how many attempts are begun in a second at most, such as `50/s`; 0 for no limit")
 	flags.StringVar(&f.url, "url", "", "the `URL` to send to (default: the environment's callback URL)")
-	flags.BoolVar(&f.insecure, "insecure", false, "do not verify the receiver's certificate")
-	flags.StringVar(&f.caFile, "cacert", "", "trust the CA certificates in this PEM `file`, too")
+	f.tls.add(flags)
 	flags.BoolVar(&f.retry, "retry", false, "try again as APIXO does what was not answered with 200")
 	flags.Float64Var(&f.timeScale, "time-scale", 1, "multiply the delays of --retry by this `factor`")
-	flags.StringVar(&f.output, "output", "text", "`form` of the summary: text or json")
+	f.output.add(flags, "the summary")
 	return c
 }
 
@@ -115,19 +112,16 @@ func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	tlsConfig := &tls.Config{InsecureSkipVerify: f.insecure}
-	if f.caFile != "" {
-		if tlsConfig.RootCAs, err = sendRootCAs(f.caFile); err != nil {
-			return usageError{err}
-		}
+	transport, err := f.tls.transport(o.Concurrency)
+	if err != nil {
+		return usageError{err}
 	}
-	transport := send.NewTransport(o.Concurrency, tlsConfig, http.ProxyFromEnvironment)
 	defer transport.CloseIdleConnections()
 	o.Transport = transport
 
-	endProgress := showSendProgress(w.stderr, &o)
+	bar := showSendProgress(w.stderr, &o)
 	summary, err := send.Run(c.Context(), o)
-	endProgress()
+	bar.end()
 	if errors.Is(err, send.ErrOptions) {
 		return usageError{err}
 	}
@@ -151,13 +145,35 @@ func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
 	return nil
 }
 
+// showSendProgress makes the run report itself on standard error: many webhooks
+// with a bar on a terminal, one with a line for each attempt that is not the last.
+func showSendProgress(stderr io.Writer, o *send.Options) *progress {
+	total := o.Count * len(o.Payloads)
+	if total == 1 {
+		last := len(o.Retries) + 1
+		o.OnAttempt = func(a send.Attempt) {
+			if a.Retrying {
+				fmt.Fprintf(stderr, "attempt %d of %d: %s; the next in %v\n", a.Number, last, web.StatusLine(a.Status, a.Cause), a.RetryIn)
+			}
+		}
+		return nil
+	}
+	bar := newProgress(stderr, total, "webhooks", "sending")
+	o.OnAttempt = func(a send.Attempt) {
+		doing := "sending"
+		if a.Failed+a.Waiting > 0 {
+			doing = fmt.Sprintf("%d failed, %d to be retried", a.Failed, a.Waiting)
+		}
+		bar.set(a.Delivered+a.Failed, doing)
+	}
+	return bar
+}
+
 // sendOptions turns arguments and flags into what Run takes. All its errors
 // are about usage.
 func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.Options, err error) {
 	given := func(flag string) bool { return c.Flags().Changed(flag) }
 	switch {
-	case f.output != "text" && f.output != "json":
-		return o, fmt.Errorf("--output %q is neither text nor json", f.output)
 	case len(args) > 0 && len(f.files) > 0:
 		return o, fmt.Errorf("%q names a sample and --file a file: give one of them", args[0])
 	case f.keepID && len(f.files) == 0:
@@ -168,11 +184,12 @@ func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.
 		return o, errors.New("--task-id is empty: give an id, or leave the flag out for fresh ones")
 	case given("time-scale") && !f.retry:
 		return o, errors.New("--time-scale is about retries: give --retry with it")
-	case f.insecure && f.caFile != "":
-		return o, errors.New("--insecure and --cacert exclude each other: give one of them")
+	}
+	if err := f.output.check(); err != nil {
+		return o, err
 	}
 	o.Count, o.Concurrency, o.TaskID = f.count, f.concurrency, f.taskID
-	if o.Rate, err = send.ParseRate(f.rate); err != nil {
+	if o.Rate, err = text.ParseRate(f.rate); err != nil {
 		return o, fmt.Errorf("--rate: %w", err)
 	}
 	if f.retry {
@@ -244,20 +261,4 @@ func readSendFile(w world, name string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d bytes, the most that is sent", name, maxSendFileBytes)
 	}
 	return body, err
-}
-
-// sendRootCAs is the system's CAs and those in a PEM file.
-func sendRootCAs(name string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("--cacert: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--cacert: %s holds no certificate in PEM form", name)
-	}
-	return pool, nil
 }

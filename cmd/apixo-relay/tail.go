@@ -3,23 +3,20 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/tail"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 func tailCommand(w world) *cobra.Command {
 	var (
-		since      time.Duration
-		state      string
-		quarantine bool
-		output     string
-		count      int
+		which  chosen
+		output outputFlag
+		count  int
 	)
 	c := &cobra.Command{
 		Use:   "tail",
@@ -45,31 +42,21 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
   apixo-relay tail --quarantine --since 24h`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			switch {
-			case state != "" && state != string(schema.StateSuccess) && state != string(schema.StateFailed):
-				return usageError{fmt.Errorf("--state %q is neither success nor failed", state)}
-			case state != "" && quarantine:
-				return usageError{errors.New("--state and --quarantine exclude each other: what is quarantined has no state")}
-			case output != "text" && output != "json":
-				return usageError{fmt.Errorf("--output %q is neither text nor json", output)}
-			case since < 0 || count < 0:
-				return usageError{errors.New("--since and --count cannot be negative")}
+			if count < 0 {
+				return usageError{errors.New("--count cannot be negative")}
+			}
+			if err := output.check(); err != nil {
+				return usageError{err}
 			}
 			cfg, err := config.Load(w.environ)
 			if err != nil {
 				return usageError{err}
 			}
-			opts := tail.Options{Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)}}
-			if quarantine {
-				opts.Stream, opts.Subjects = cfg.Stream.Quarantine, []string{schema.QuarantineSubjects(cfg.Stream.Prefix)}
+			opts, err := which.selection(c, cfg)
+			if err != nil {
+				return usageError{err}
 			}
-			if state != "" {
-				opts.Subjects = []string{schema.TaskSubject(cfg.Stream.Prefix, schema.State(state))}
-			}
-			if since > 0 {
-				opts.Since = time.Now().Add(-since)
-			}
-
+			opts.Follow = which.toSeq == 0 && which.until.time.IsZero()
 			conn, err := broker.Connect(cfg, "apixo-relay tail")
 			if err != nil {
 				return err
@@ -77,9 +64,9 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			defer conn.Close()
 			color := isTerminal(w.stdout)
 			shown := 0
-			err = tail.Follow(c.Context(), conn, opts, func() {
+			err = stored.Read(c.Context(), conn, opts, func(stored.Start) {
 				fmt.Fprintf(w.stderr, "following %s in the stream %s; Ctrl-C ends it\n", opts.Subjects[0], opts.Stream)
-			}, func(m tail.Message) error {
+			}, func(m stored.Message) error {
 				write := func() error { return tail.Text(w.stdout, m, color) }
 				if output == "json" {
 					write = func() error { return tail.JSON(w.stdout, m) }
@@ -98,10 +85,9 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			return err
 		},
 	}
-	c.Flags().DurationVar(&since, "since", 0, "show stored events of this much time first, for instance 10m or 24h")
-	c.Flags().StringVar(&state, "state", "", "only events of tasks that ended so: success or failed")
-	c.Flags().BoolVar(&quarantine, "quarantine", false, "show what could not become an event instead")
-	c.Flags().StringVar(&output, "output", "text", "text or json")
+	c.Flags().SortFlags = false // by subject, as here
+	which.add(c.Flags())
+	output.add(c.Flags(), "each event")
 	c.Flags().IntVar(&count, "count", 0, "end after so many events; 0 goes on")
 	return c
 }

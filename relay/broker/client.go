@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,23 +109,51 @@ func refused(err error) bool {
 // a running relay, and says what to do if there is none. The caller closes the
 // connection.
 func Connect(cfg config.Config, name string) (*nats.Conn, error) {
-	url := cfg.NATS.URL
-	if cfg.UsesEmbedded() {
-		url = cfg.EmbeddedURL()
-	}
 	options, err := clientOptions(cfg.NATS)
 	if err != nil {
 		return nil, err
 	}
+	url := clientURL(cfg)
 	conn, err := nats.Connect(url, append(options, nats.Name(name))...)
+	if err != nil {
+		return nil, notThere(cfg, url, err)
+	}
+	return conn, nil
+}
+
+// Attach is [Connect] for commands that publish: the connection comes with what
+// there is to [Broker.Follow]. Nothing runs in this process, whatever the
+// configuration says.
+func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
+	options, err := clientOptions(cfg.NATS)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{url: clientURL(cfg), log: log, ended: make(chan struct{})}
+	b.options = append(append(options, b.handlers()...), nats.Name(name))
+	b.conn, err = nats.Connect(b.url, b.options...)
+	if err != nil {
+		return nil, notThere(cfg, b.url, err)
+	}
+	return b, nil
+}
+
+// clientURL is where a command finds the broker.
+func clientURL(cfg config.Config) string {
+	if cfg.UsesEmbedded() {
+		return cfg.EmbeddedURL()
+	}
+	return cfg.NATS.URL
+}
+
+// notThere words why a command has no connection.
+func notThere(cfg config.Config, url string, err error) error {
 	switch {
-	case err == nil:
-		return conn, nil
 	case refused(err):
-		return nil, fmt.Errorf("the broker at %s does not let this command in: %w; it reads the same NATS_* variables as the relay", config.RedactURLs(url), err)
+		return fmt.Errorf("the broker at %s does not let this command in: %w; it reads the same NATS_* variables as the relay", config.RedactURLs(url), err)
 	case cfg.UsesEmbedded():
-		return nil, fmt.Errorf("no broker at %s: %w; start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL", url, err)
+		return fmt.Errorf("no broker at %s: %w; start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL", url, err)
 	default:
-		return nil, fmt.Errorf("no broker at %s: %w; look at NATS_URL", config.RedactURLs(url), err)
+		return fmt.Errorf("no broker at %s: %w; look at NATS_URL", config.RedactURLs(url), err)
 	}
 }

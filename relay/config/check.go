@@ -110,6 +110,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	}
 	k.expect(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
+	c.checkAPI(k)
 
 	source, err := url.Parse(c.Event.Source)
 	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
@@ -218,6 +219,15 @@ func (c *Config) checkStream(k *checker) {
 	k.expect(s.MaxBytes == -1 || s.MaxBytes > 0, "RELAY_STREAM_MAX_BYTES", "is out of range", "choose a size in bytes, or -1 for no bound")
 	k.expect(s.Dedupe >= 100*time.Millisecond, "RELAY_DEDUPE_WINDOW", "is too short", "choose 15m or more: APIXO's last retry comes up to "+SenderRetrySpan.String()+" after the first try")
 	k.expect(s.MaxAge == 0 || s.Dedupe <= s.MaxAge, "RELAY_DEDUPE_WINDOW", "is longer than RELAY_STREAM_MAX_AGE ("+s.MaxAge.String()+")", "JetStream remembers ids only of events that it still has: shorten the one or lengthen the other")
+}
+
+func (c *Config) checkAPI(k *checker) {
+	u, err := url.Parse(c.API.BaseURL)
+	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	k.expect(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
+	c.API.BaseURL = strings.TrimRight(c.API.BaseURL, "/")
+	// Behind a line break, a header would begin that nobody asked for.
+	k.expect(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
 }
 
 // addr expects a host and a port; it reports whether it is one.

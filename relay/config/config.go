@@ -33,6 +33,8 @@ type Config struct {
 	Stream Stream
 	// Event is how a webhook becomes a CloudEvent.
 	Event Event
+	// API is APIXO's status API, which only a command asks.
+	API API
 
 	// Unknown are the names of variables that start with RELAY_ and mean
 	// nothing here: mistyped, or of another version. They are worth a warning
@@ -145,6 +147,14 @@ type Event struct {
 	Mode CEMode `env:"RELAY_CE_MODE" envDefault:"structured" doc:"structured: the message is the whole CloudEvent as JSON; binary: the message is the data, the attributes are headers"`
 	// Attributes are query parameters of the callback URL that are kept.
 	Attributes Attributes `env:"RELAY_CALLBACK_ATTRIBUTES" envDefault:"model" doc:"comma-separated query parameters of the callback URL that become CloudEvents extension attributes: a webhook does not say which model it is about, the URL can. At most 10"`
+}
+
+// API is APIXO's status API. The variables have the names that APIXO's own tools use.
+type API struct {
+	// Key is the account's key, and BaseURL an http or https URL without a path of the
+	// API's own; it may have no slash at its end.
+	Key     string `env:"APIXO_API_KEY" secret:"true" doc:"key of the APIXO account, for backfill: the status API tells the results whose webhooks never came"`
+	BaseURL string `env:"APIXO_BASE_URL" envDefault:"https://api.apixo.ai" doc:"where the status API is"`
 }
 
 // UsesEmbedded reports whether the broker is the one inside the relay.

@@ -55,6 +55,8 @@ var settings = map[string]string{
 	"RELAY_CE_SOURCE":             "https://api.apixo.ai",
 	"RELAY_CE_MODE":               "structured",
 	"RELAY_CALLBACK_ATTRIBUTES":   "model",
+	"APIXO_API_KEY":               "",
+	"APIXO_BASE_URL":              "https://api.apixo.ai",
 }
 
 // defaults are the same as values.
@@ -73,6 +75,7 @@ var defaults = config.Config{
 		Replicas: 1, MaxAge: 168 * time.Hour, MaxBytes: -1, Dedupe: time.Hour,
 	},
 	Event: config.Event{Source: "https://api.apixo.ai", Mode: "structured", Attributes: config.Attributes{"model"}},
+	API:   config.API{BaseURL: "https://api.apixo.ai"},
 }
 
 func TestDefaults(t *testing.T) {
@@ -143,7 +146,7 @@ func TestSecretsAreMarked(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if want := []string{"NATS_PASSWORD", "NATS_TOKEN", "RELAY_WEBHOOK_TOKENS"}; !slices.Equal(got, want) {
+	if want := []string{"APIXO_API_KEY", "NATS_PASSWORD", "NATS_TOKEN", "RELAY_WEBHOOK_TOKENS"}; !slices.Equal(got, want) {
 		t.Errorf("the secrets are %q, want %q", got, want)
 	}
 }

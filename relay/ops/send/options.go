@@ -13,8 +13,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -158,17 +156,4 @@ func ParseURL(text string) (*url.URL, error) {
 
 func usable(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-}
-
-// ParseRate reads a number of attempts in a second, such as "50", "50/s" or
-// "0.5/s". The empty string and "0" mean no limit, and give 0.
-func ParseRate(text string) (float64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	rate, err := strconv.ParseFloat(strings.TrimSuffix(text, "/s"), 64)
-	if err != nil || !(rate >= 0) || math.IsInf(rate, 0) {
-		return 0, fmt.Errorf("%q is not a rate: write a number of webhooks in a second, such as 50/s, or 0 for no limit", text)
-	}
-	return rate, nil
 }

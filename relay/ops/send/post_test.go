@@ -12,9 +12,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 const token = "relay-token-for-tests"
@@ -53,7 +54,7 @@ func TestPostExplainsAnswers(t *testing.T) {
 		{"empty problem", problem, `{}`, 500, "", ""},
 		{"other JSON", "application/json", `{"title":"T"}`, 500, "", `{"title":"T"}`},
 		{"page", "text/html", "<h1>\n Bad\x1b Gateway\n</h1>", 502, "", "<h1> Bad� Gateway </h1>"},
-		{"long page", "text/html", strings.Repeat("x", 5000), 502, "", strings.Repeat("x", maxDetailBytes) + "…"},
+		{"long page", "text/html", strings.Repeat("x", 5000), 502, "", strings.Repeat("x", web.MaxDetailBytes) + "…"},
 		{"200 needs no words", "text/plain", "OK", 200, "", ""},
 		{"other 2xx", "", "", 204, "", "of the 2xx, APIXO takes 200 alone for delivered"},
 		{"redirect", "", "", 302, "", "redirects are not followed; give the URL that this one leads to"},
@@ -95,7 +96,7 @@ func TestPostKeepsConnections(t *testing.T) {
 	t.Parallel()
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, strings.Repeat("x", maxAnswerBytes+maxDrainBytes/2))
+		io.WriteString(w, strings.Repeat("x", 2*maxAnswerBytes))
 	}))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -122,19 +123,19 @@ func TestPostCauses(t *testing.T) {
 		timeout time.Duration
 		want    string
 	}{
-		{"no answer in time", hang, time.Millisecond, causeTimeout},
+		{"no answer in time", hang, time.Millisecond, web.CauseTimeout},
 		{"no end of the body in time", func(w http.ResponseWriter, r *http.Request, n int) {
 			io.WriteString(w, "O")
 			w.(http.Flusher).Flush()
 			hang(w, r, n)
-		}, 100 * time.Millisecond, causeTimeout},
-		{"closed at once", func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 0, causeNoAnswer},
+		}, 100 * time.Millisecond, web.CauseTimeout},
+		{"closed at once", func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 0, web.CauseNoAnswer},
 		{"closed within the body", func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, "OK")
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, 0, causeBrokenOff},
+		}, 0, web.CauseBrokenOff},
 		{"not HTTP", func(w http.ResponseWriter, _ *http.Request, _ int) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
@@ -143,7 +144,7 @@ func TestPostCauses(t *testing.T) {
 			}
 			io.WriteString(conn, "SSH-2.0-what\r\n\r\n")
 			conn.Close()
-		}, 0, causeOther},
+		}, 0, web.CauseOther},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +169,7 @@ func TestPostConnectionRefused(t *testing.T) {
 	listener.Close()
 	s := mustRun(t, options(t, "http://relay:"+token+"@"+address+"/"+token))
 	a := s.Answers[0]
-	if a.Error != causeRefused || !strings.Contains(a.Detail, "is the relay running") || strings.Contains(a.Detail, token) {
+	if a.Error != web.CauseRefused || !strings.Contains(a.Detail, "is the relay running") || strings.Contains(a.Detail, token) {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -204,12 +205,12 @@ func TestPostTLS(t *testing.T) {
 		url    string
 		want   AnswerCount
 	}{
-		{"unknown CA", nil, server.URL, AnswerCount{Error: causeUntrusted}},
+		{"unknown CA", nil, server.URL, AnswerCount{Error: web.CauseUntrusted}},
 		{"known CA", &tls.Config{RootCAs: trusted}, server.URL, AnswerCount{Status: 200}},
 		{"not verified", &tls.Config{InsecureSkipVerify: true}, server.URL, AnswerCount{Status: 200}},
 		{"HTTP to HTTPS", nil, strings.Replace(server.URL, "https", "http", 1), AnswerCount{Status: 400}},
 	} {
-		transport := NewTransport(1, test.config, nil)
+		transport := web.NewTransport(1, test.config, nil)
 		o := options(t, test.url)
 		o.Transport = transport
 		s := mustRun(t, o)
@@ -220,31 +221,7 @@ func TestPostTLS(t *testing.T) {
 	}
 	plain := receive(t, func(http.ResponseWriter, *http.Request, int) { t.Error("received") })
 	s := mustRun(t, options(t, strings.Replace(plain.URL, "http", "https", 1)))
-	if s.Answers[0].Error != causeNoTLS {
+	if s.Answers[0].Error != web.CauseNoTLS {
 		t.Errorf("HTTPS to HTTP: %+v", s.Answers[0])
-	}
-}
-
-func TestCauseOf(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		err  error
-		want string
-	}{
-		{&net.DNSError{IsNotFound: true}, causeNoHost},
-		{&net.DNSError{IsTimeout: true}, causeTimeout},
-		{&net.DNSError{}, causeLookup},
-		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, causeReset},
-		{&net.OpError{Op: "write", Err: syscall.EPIPE}, causeReset},
-		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, causeUnreachable},
-		{&net.OpError{Op: "dial", Err: syscall.EADDRNOTAVAIL}, causeNoPort},
-		{&net.OpError{Op: "dial", Err: syscall.EMFILE}, causeNoFile},
-		{&net.OpError{Op: "remote error", Err: tls.AlertError(116)}, causeTLS},
-		{tls.RecordHeaderError{}, causeNoTLS},
-		{errors.New("anything else"), causeOther},
-	} {
-		if got := causeOf(fmt.Errorf("wrapped: %w", test.err)); got != test.want {
-			t.Errorf("%v: %q, want %q", test.err, got, test.want)
-		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 // Run sends what the options ask for and tells what came of it.
@@ -48,23 +50,17 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 // sender makes the attempts. It is used by all workers at once and changes
 // nothing of itself.
 type sender struct {
-	options  Options
-	client   *http.Client
-	limiter  *rate.Limiter // nil without a limit
-	redactor redactor
-	began    time.Time
+	options Options
+	client  *web.Client
+	limiter *rate.Limiter // nil without a limit
+	began   time.Time
 }
 
 func newSender(o Options) *sender {
 	s := &sender{
-		options:  o,
-		redactor: newRedactor(o.URL),
-		began:    o.Now(),
-		client: &http.Client{
-			Transport: o.Transport,
-			// A redirect is an answer other than 200, and that is all it is.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		options: o,
+		began:   o.Now(),
+		client:  web.NewClient(userAgent, o.URL, o.Transport, o.AnswerTimeout, maxAnswerBytes),
 	}
 	if o.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(o.Rate), 1)
@@ -97,7 +93,7 @@ func (s *sender) try(ctx context.Context, d delivery) result {
 // result is what came of handing a delivery to a worker.
 type result struct {
 	delivery delivery
-	answer   answer
+	answer   web.Answer
 	skipped  bool // the run was stopped before the attempt was made
 }
 
@@ -179,14 +175,14 @@ func (c *conductor) take(r result) {
 	attempt := Attempt{
 		TaskID: r.delivery.taskID,
 		Number: r.delivery.attempts,
-		Status: r.answer.status,
-		Cause:  r.answer.cause,
+		Status: r.answer.Status,
+		Cause:  r.answer.Cause,
 	}
 	c.tally.attempt(r)
 	switch retries := c.options.Retries; {
-	case r.answer.status == http.StatusOK:
+	case r.answer.Status == http.StatusOK:
 		c.tally.delivered++
-	case r.answer.cause == causeInterrupted:
+	case r.answer.Cause == web.CauseInterrupted:
 		// Neither delivered nor given up.
 	case r.delivery.attempts <= len(retries):
 		attempt.Retrying = true

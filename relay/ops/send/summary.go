@@ -4,18 +4,16 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 const (
-	// maxDetailBytes bounds the title and the detail of a problem, so that what
-	// a receiver writes cannot fill the summary.
-	maxDetailBytes = 400
-
 	// maxShownBytes bounds the answer that is kept whole.
 	maxShownBytes = 4 << 10
 )
@@ -120,14 +118,14 @@ type tally struct {
 	delivered, failed int
 	endings           map[ending]*AnswerCount
 	latencies         []time.Duration
-	redactor          redactor
+	redactor          web.Redactor
 }
 
 func newTally(o Options) *tally {
 	return &tally{
 		partial:  Summary{Target: target(o.URL), Webhooks: o.total()},
 		endings:  make(map[ending]*AnswerCount),
-		redactor: newRedactor(o.URL),
+		redactor: web.NewRedactor(o.URL),
 	}
 }
 
@@ -138,13 +136,13 @@ func target(u *url.URL) string { return u.Scheme + "://" + u.Host }
 func (t *tally) attempt(r result) {
 	a := r.answer
 	t.partial.Attempts++
-	if a.status != 0 {
-		t.latencies = append(t.latencies, a.latency)
+	if a.Status != 0 {
+		t.latencies = append(t.latencies, a.Latency)
 	}
-	if a.status == http.StatusOK {
+	if a.Status == http.StatusOK {
 		t.receipt(a)
 	}
-	key := ending{a.status, a.cause}
+	key := ending{a.Status, a.Cause}
 	count := t.endings[key]
 	if count == nil {
 		count = t.explained(a)
@@ -153,26 +151,26 @@ func (t *tally) attempt(r result) {
 	count.Count++
 	if t.partial.Webhooks == 1 {
 		// Blotted out before it is cut, lest half a secret stays.
-		body, cut := shorten(t.redactor.secrets.Replace(string(a.body)), maxShownBytes)
+		body, cut := text.Shorten(t.redactor.Hide(string(a.Body)), maxShownBytes)
 		t.partial.Answer = &Answer{
 			TaskID:      r.delivery.taskID,
-			Status:      a.status,
-			Error:       a.cause,
-			ContentType: t.redactor.clean(a.contentType, maxDetailBytes),
-			Body:        printable(body),
-			Truncated:   cut || a.longer,
+			Status:      a.Status,
+			Error:       a.Cause,
+			ContentType: t.redactor.Clean(a.Header.Get("Content-Type"), web.MaxDetailBytes),
+			Body:        text.Printable(body),
+			Truncated:   cut || a.Longer,
 		}
 	}
 }
 
 // receipt counts what a 200 says about the webhook. Other receivers than the
 // relay may answer anything, which then says nothing.
-func (t *tally) receipt(a answer) {
+func (t *tally) receipt(a web.Answer) {
 	var receipt struct {
 		Duplicate bool `json:"duplicate"`
 		Conflict  bool `json:"conflict"`
 	}
-	if json.Unmarshal(a.body, &receipt) != nil {
+	if json.Unmarshal(a.Body, &receipt) != nil {
 		return
 	}
 	if receipt.Duplicate {
@@ -185,24 +183,14 @@ func (t *tally) receipt(a answer) {
 
 // explained begins the count of a status or cause with what its first answer
 // tells about it.
-func (t *tally) explained(a answer) *AnswerCount {
-	count := &AnswerCount{Status: a.status, Error: a.cause, Detail: a.detail}
-	if a.status == http.StatusOK || a.status == 0 {
+func (t *tally) explained(a web.Answer) *AnswerCount {
+	count := &AnswerCount{Status: a.Status, Error: a.Cause, Detail: a.Detail}
+	if a.Status == http.StatusOK || a.Status == 0 {
 		return count
 	}
-	var problem struct {
-		Title  string `json:"title"`
-		Detail string `json:"detail"`
-	}
-	mediaType, _, _ := mime.ParseMediaType(a.contentType)
-	if mediaType == "application/problem+json" && json.Unmarshal(a.body, &problem) == nil {
-		count.Title = t.redactor.clean(problem.Title, maxDetailBytes)
-		count.Detail = t.redactor.clean(problem.Detail, maxDetailBytes)
-	} else {
-		count.Detail = t.redactor.clean(string(a.body), maxDetailBytes)
-	}
+	count.Title, count.Detail = t.redactor.Problem(a)
 	if count.Title+count.Detail == "" {
-		count.Detail = undelivered(a.status)
+		count.Detail = undelivered(a.Status)
 	}
 	return count
 }

@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 // WriteText writes the summary for a person to read, an answer that is kept in
@@ -27,9 +30,9 @@ func (s Summary) WriteText(w io.Writer) error {
 	if s.NotStarted > 0 {
 		fmt.Fprintf(&b, ", %d not started", s.NotStarted)
 	}
-	fmt.Fprintf(&b, "\nattempts  %d in %s", s.Attempts, milliseconds(s.DurationSeconds*1000))
+	fmt.Fprintf(&b, "\nattempts  %d in %s", s.Attempts, text.Milliseconds(s.DurationSeconds*1000))
 	if s.Attempts > 1 {
-		fmt.Fprintf(&b, ", %s a second", shortNumber(s.AttemptsPerSecond))
+		fmt.Fprintf(&b, ", %s a second", text.Number(s.AttemptsPerSecond))
 	}
 	b.WriteByte('\n')
 	s.answersText(&b)
@@ -57,7 +60,7 @@ func (s Summary) answersText(b *strings.Builder) {
 		if i > 0 {
 			label = ""
 		}
-		fmt.Fprintf(b, "%-9s %*d × %s", label, width, a.Count, StatusLine(a.Status, a.Error))
+		fmt.Fprintf(b, "%-9s %*d × %s", label, width, a.Count, web.StatusLine(a.Status, a.Error))
 		if a.Status == http.StatusOK && s.Duplicates+s.Conflicts > 0 {
 			fmt.Fprintf(b, " (%d duplicate, %d conflict)", s.Duplicates, s.Conflicts)
 		}
@@ -85,19 +88,19 @@ func (s Summary) latencyText(b *strings.Builder) {
 	switch l := s.Latency; {
 	case l == nil:
 	case l.Samples == 1:
-		fmt.Fprintf(b, "latency   %s\n", milliseconds(l.Max))
+		fmt.Fprintf(b, "latency   %s\n", text.Milliseconds(l.Max))
 	default:
 		fmt.Fprintf(b, "latency   min %s, p50 %s, p90 %s, p99 %s, max %s\n",
-			milliseconds(l.Min), milliseconds(l.P50), milliseconds(l.P90), milliseconds(l.P99), milliseconds(l.Max))
+			text.Milliseconds(l.Min), text.Milliseconds(l.P50), text.Milliseconds(l.P90), text.Milliseconds(l.P99), text.Milliseconds(l.Max))
 	}
 }
 
 // text writes the status and the body, JSON on several lines.
 func (a *Answer) text(b *strings.Builder) {
 	if a.TaskID != "" {
-		fmt.Fprintf(b, "%s: ", printable(a.TaskID))
+		fmt.Fprintf(b, "%s: ", text.Printable(a.TaskID))
 	}
-	b.WriteString(StatusLine(a.Status, a.Error))
+	b.WriteString(web.StatusLine(a.Status, a.Error))
 	b.WriteByte('\n')
 	body := a.Body
 	// A body that was cut is not JSON any more and stays as it is.
@@ -111,33 +114,4 @@ func (a *Answer) text(b *strings.Builder) {
 	if a.Truncated {
 		b.WriteString("… and more\n")
 	}
-}
-
-// StatusLine is an HTTP status with its meaning, such as "200 OK", or, for
-// status 0, the cause.
-func StatusLine(status int, cause string) string {
-	if status == 0 {
-		return cause
-	}
-	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
-}
-
-// milliseconds writes a duration with about three digits and its unit.
-func milliseconds(ms float64) string {
-	if ms >= 1000 {
-		return shortNumber(ms/1000) + " s"
-	}
-	return shortNumber(ms) + " ms"
-}
-
-// shortNumber writes a number with three digits or, from 1000 on, without
-// decimals.
-func shortNumber(x float64) string {
-	switch {
-	case x >= 100:
-		return strconv.FormatFloat(x, 'f', 0, 64)
-	case x >= 10:
-		return strconv.FormatFloat(x, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(x, 'f', 2, 64)
 }

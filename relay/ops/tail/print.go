@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -24,7 +25,7 @@ const (
 
 // Text writes a message for a person: a line for each, and a line below it for
 // each further URL. It returns what w returns.
-func Text(w io.Writer, m Message, color bool) error {
+func Text(w io.Writer, m stored.Message, color bool) error {
 	paint := func(c, s string) string {
 		if !color {
 			return s
@@ -34,7 +35,7 @@ func Text(w io.Writer, m Message, color bool) error {
 	var b strings.Builder
 	line := func(c, word, what, rest string) {
 		fmt.Fprintf(&b, "%s %6d  %s  %s%s  %s\n", paint(dim, m.Stored.Local().Format(time.DateTime)), m.Sequence,
-			paint(c, fmt.Sprintf("%-8s", word)), printable(what), paint(dim, labels(m.Event)), printable(rest))
+			paint(c, fmt.Sprintf("%-8s", word)), text.Line(what), paint(dim, labels(m.Event)), text.Line(rest))
 	}
 	task, taskErr := m.Event.Task()
 	switch {
@@ -46,7 +47,7 @@ func Text(w io.Writer, m Message, color bool) error {
 			word, what = "conflict", m.Event.Subject // the task
 		}
 		line(yellow, word, what, m.Event.Extensions["detail"])
-		fmt.Fprintf(&b, "    %s\n", printable(shorten(string(m.Event.Data), maxShownBody)))
+		fmt.Fprintf(&b, "    %s\n", text.Line(shorten(string(m.Event.Data), maxShownBody)))
 	case taskErr != nil:
 		line(yellow, "unknown", m.Event.ID, taskErr.Error())
 	case task.State == schema.StateFailed:
@@ -54,10 +55,10 @@ func Text(w io.Writer, m Message, color bool) error {
 	default:
 		line(green, "success", task.ID, took(task))
 		for _, url := range task.ResultURLs {
-			fmt.Fprintf(&b, "    %s\n", printable(url))
+			fmt.Fprintf(&b, "    %s\n", text.Line(url))
 		}
 		if len(task.ResultURLs) == 0 && task.ResultJSON != nil {
-			fmt.Fprintf(&b, "    %s\n", printable(shorten(string(task.ResultJSON), maxShownBody)))
+			fmt.Fprintf(&b, "    %s\n", text.Line(shorten(string(task.ResultJSON), maxShownBody)))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -74,7 +75,7 @@ func labels(e schema.Event) string {
 		switch name {
 		case "reason", "detail", "traceparent", "tracestate":
 		default:
-			fmt.Fprintf(&b, " %s=%s", name, printable(e.Extensions[name]))
+			fmt.Fprintf(&b, " %s=%s", name, text.Line(e.Extensions[name]))
 		}
 	}
 	return b.String()
@@ -87,25 +88,13 @@ func took(t schema.Task) string {
 	return "took " + t.CostTime.String()
 }
 
-// shorten cuts at a character's boundary.
+// shorten cuts at a character's boundary, and says how much is missing.
 func shorten(s string, limit int) string {
-	if len(s) <= limit {
-		return s
+	short, cut := text.Shorten(s, limit)
+	if cut {
+		short += fmt.Sprintf("… (%d bytes more)", len(s)-len(short))
 	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return fmt.Sprintf("%s… (%d bytes more)", s[:limit], len(s)-limit)
-}
-
-// printable keeps what came from outside from steering a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
-			return '·'
-		}
-		return r
-	}, s)
+	return short
 }
 
 // jsonEvent is a CloudEvent in the JSON event format (1.0.2), with the message's
@@ -120,7 +109,7 @@ type jsonMessage struct {
 
 // JSON writes a message as one line: its place in the stream, and the CloudEvent
 // in the JSON event format whichever mode it came in.
-func JSON(w io.Writer, m Message) error {
+func JSON(w io.Writer, m stored.Message) error {
 	line := jsonMessage{Sequence: m.Sequence, Stored: m.Stored.UTC(), Subject: m.Subject}
 	if m.Err != nil {
 		line.Error = m.Err.Error()

@@ -1,4 +1,4 @@
-package send
+package web
 
 import (
 	"net/url"
@@ -27,33 +27,17 @@ func TestRedactor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := newRedactor(u).clean(test.text, 100); got != test.want {
+			if got := NewRedactor(u).Clean(test.text, 100); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
 	}
 }
 
-func TestShorten(t *testing.T) {
+func TestRedactorShortens(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		text  string
-		limit int
-		want  string
-		cut   bool
-	}{
-		{"", 3, "", false},
-		{"abc", 3, "abc", false},
-		{"abcd", 3, "abc", true},
-		{"aéé", 4, "aé", true},
-		{"é", 1, "", true},
-	} {
-		if got, cut := shorten(test.text, test.limit); got != test.want || cut != test.cut {
-			t.Errorf("%q to %d: %q, %v; want %q, %v", test.text, test.limit, got, cut, test.want, test.cut)
-		}
-	}
 	u := &url.URL{Scheme: "http", Host: "host"}
-	if got := newRedactor(u).clean(strings.Repeat("x", 500), 10); got != "xxxxxxxxxx…" {
+	if got := NewRedactor(u).Clean(strings.Repeat("x", 500), 10); got != "xxxxxxxxxx…" {
 		t.Errorf("cut text is %q", got)
 	}
 }

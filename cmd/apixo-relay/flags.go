@@ -1,0 +1,148 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// outputFlag is --output, which every command that lists something has.
+type outputFlag string
+
+func (f *outputFlag) add(flags *pflag.FlagSet, what string) {
+	flags.StringVar((*string)(f), "output", "text", "`form` of "+what+": text or json")
+}
+
+func (f outputFlag) check() error {
+	if f != "text" && f != "json" {
+		return fmt.Errorf("--output %q is neither text nor json", string(f))
+	}
+	return nil
+}
+
+// tlsFlags say how a receiver is trusted, and how this program proves who it is.
+type tlsFlags struct {
+	insecure                  bool
+	caFile, certFile, keyFile string
+}
+
+func (f *tlsFlags) add(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.insecure, "insecure", false, "do not verify the receiver's certificate")
+	flags.StringVar(&f.caFile, "cacert", "", "trust the CA certificates in this PEM `file`, too")
+	flags.StringVar(&f.certFile, "cert", "", "show the receiver the client certificate in this PEM `file`")
+	flags.StringVar(&f.keyFile, "key", "", "PEM `file` with the key of --cert")
+}
+
+// transport makes one for so many requests at once. Its errors are about usage.
+func (f tlsFlags) transport(concurrency int) (*http.Transport, error) {
+	switch {
+	case f.insecure && f.caFile != "":
+		return nil, errors.New("--insecure and --cacert exclude each other: give one of them")
+	case (f.certFile == "") != (f.keyFile == ""):
+		return nil, errors.New("--cert and --key belong together: give both or neither")
+	}
+	cfg := &tls.Config{InsecureSkipVerify: f.insecure}
+	if f.caFile != "" {
+		pem, err := os.ReadFile(f.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("--cacert: %w", err)
+		}
+		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
+			cfg.RootCAs = x509.NewCertPool()
+		}
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--cacert: %s holds no certificate in PEM form", f.caFile)
+		}
+	}
+	if f.certFile != "" {
+		pair, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--cert %s with --key %s: %w", f.certFile, f.keyFile, err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return web.NewTransport(concurrency, cfg, http.ProxyFromEnvironment), nil
+}
+
+// moment is a flag that takes a time, or how long ago it was.
+type moment struct {
+	text string
+	time time.Time
+}
+
+// String is part of pflag.Value.
+func (m *moment) String() string { return m.text }
+
+// Type is part of pflag.Value.
+func (m *moment) Type() string { return "time" }
+
+// Set is part of pflag.Value.
+func (m *moment) Set(text string) error {
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		*m = moment{text, time.Now().Add(-ago)}
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return fmt.Errorf("%q is neither how long ago, such as 90m or 24h, nor a time such as 2026-01-31T15:04:05Z", text)
+	}
+	*m = moment{text, at}
+	return nil
+}
+
+// chosen says which stored messages a command is about.
+type chosen struct {
+	since, until   moment
+	fromSeq, toSeq uint64
+	state          string
+	quarantine     bool
+}
+
+func (f *chosen) add(flags *pflag.FlagSet) {
+	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m or 24h, or a `time` in RFC 3339")
+	flags.Var(&f.until, "until", "up to when, in the same form")
+	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
+	flags.Uint64Var(&f.toSeq, "to-seq", 0, "up to the sequence `N`")
+	flags.StringVar(&f.state, "state", "", "only tasks that ended so: success or failed")
+	flags.BoolVar(&f.quarantine, "quarantine", false, "what could not become an event, instead")
+}
+
+// selection is what to read of the configured streams. Its errors are about usage.
+func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selection, error) {
+	s := stored.Selection{
+		Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)},
+		Since: f.since.time, Until: f.until.time, FromSeq: f.fromSeq, ToSeq: f.toSeq,
+	}
+	given := c.Flags().Changed
+	switch {
+	case given("since") && given("from-seq"):
+		return s, errors.New("--since and --from-seq exclude each other: both say where to begin")
+	case given("from-seq") && f.fromSeq == 0, given("to-seq") && f.toSeq == 0:
+		return s, errors.New("sequences begin with 1")
+	case f.toSeq != 0 && f.toSeq < f.fromSeq:
+		return s, fmt.Errorf("--to-seq %d is before --from-seq %d", f.toSeq, f.fromSeq)
+	case !f.until.time.IsZero() && f.until.time.Before(f.since.time):
+		return s, fmt.Errorf("--until %s is before --since %s", f.until.text, f.since.text)
+	case f.state != "" && f.quarantine:
+		return s, errors.New("--state and --quarantine exclude each other: what is quarantined has no state")
+	case f.state != "" && f.state != string(schema.StateSuccess) && f.state != string(schema.StateFailed):
+		return s, fmt.Errorf("--state %q is neither success nor failed", f.state)
+	case f.state != "":
+		s.Subjects = []string{schema.TaskSubject(cfg.Stream.Prefix, schema.State(f.state))}
+	case f.quarantine:
+		s.Stream, s.Subjects = cfg.Stream.Quarantine, []string{schema.QuarantineSubjects(cfg.Stream.Prefix)}
+	}
+	return s, nil
+}

@@ -1,0 +1,216 @@
+// Package stored reads what a stream holds, in order and in bounded memory, and
+// goes on with what comes if asked to.
+//
+// It leaves nothing in the broker: its consumers are ephemeral and acknowledge
+// nothing. It must not know what becomes of the messages.
+package stored
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	// prefetchMessages and prefetchBytes bound what is on its way to a reader that
+	// takes its time.
+	prefetchMessages = 500
+	prefetchBytes    = 8 << 20
+	// silence is after how long without a message it is asked whether any is left:
+	// those at the end may have been deleted meanwhile.
+	silence = 5 * time.Second
+	// maxResets is how often a reader that is to end begins anew before it gives up
+	// on a broker that is away: with the client's back-off about half a minute.
+	maxResets = 6
+)
+
+// Selection says what to read.
+type Selection struct {
+	// Stream is the stream's name, and Subjects are those of its subjects to read;
+	// wildcards may be in them.
+	Stream   string
+	Subjects []string
+	// FromSeq is the first sequence. With 0, Since is the time from which on messages
+	// were stored; if that is zero too, only those are read that come from now on.
+	FromSeq uint64
+	Since   time.Time
+	// ToSeq and Until are the last sequence and the last time of storing to read; 0
+	// and zero mean no such bound.
+	ToSeq uint64
+	Until time.Time
+	// Follow goes on with what comes. Without it, reading ends with the last message
+	// that is there when it begins.
+	Follow bool
+	// HeadersOnly leaves the payload in the broker: Data is nil then, and Event empty.
+	HeadersOnly bool
+}
+
+// Message is one message of a stream.
+type Message struct {
+	// Sequence and Stored are its place in the stream and when it got there.
+	Sequence uint64
+	Stored   time.Time
+	// Subject is the NATS subject; Header and Data are the message as it is stored.
+	Subject string
+	Header  nats.Header
+	Data    []byte
+	// Event is the CloudEvent in it, unless Err says that there is none: others
+	// can publish into the stream too.
+	Event schema.Event
+	Err   error
+	// Pending is how many matching messages come after it now.
+	Pending uint64
+}
+
+// Start is what is known when reading begins.
+type Start struct {
+	// Pending is how many messages match the stream, the subjects and the beginning
+	// of the selection. Some of them may be behind its end.
+	Pending uint64
+	// LastSeq is the last sequence of the stream, whatever its subject.
+	LastSeq uint64
+}
+
+// Read calls each for every selected message, in order, until the selection's end
+// or that of ctx, neither of which is an error, or until each returns one, which it
+// returns as it is. started is called before; it may be nil.
+//
+// A broker that goes away is waited for, for ever with Follow and else for about
+// half a minute.
+func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start), each func(Message) error) error {
+	r, err := open(ctx, conn, s)
+	if err != nil {
+		return err
+	}
+	messages, err := r.consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))))
+	if err != nil {
+		return fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
+	}
+	defer context.AfterFunc(ctx, messages.Stop)()
+	defer messages.Stop()
+	if started != nil {
+		started(r.start)
+	}
+	if r.isEmpty() {
+		return nil
+	}
+	for {
+		msg, err := messages.Next(jetstream.NextMaxWait(silence))
+		switch {
+		case ctx.Err() != nil, errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return nil
+		case errors.Is(err, nats.ErrTimeout):
+			if r.isOver(ctx) {
+				return nil
+			}
+			continue
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			continue // the client makes the consumer anew
+		case err != nil:
+			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
+		}
+		m, err := r.message(msg)
+		if err != nil {
+			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
+		}
+		if r.last != 0 && m.Sequence > r.last || !s.Until.IsZero() && m.Stored.After(s.Until) {
+			return nil
+		}
+		if err := each(m); err != nil {
+			return err
+		}
+		if !s.Follow && m.Pending == 0 || m.Sequence == r.last {
+			return nil
+		}
+	}
+}
+
+// reader is a selection that is being read.
+type reader struct {
+	s        Selection
+	consumer jetstream.Consumer
+	start    Start
+	last     uint64 // sequence; 0 if it has no end
+}
+
+func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
+	}
+	stream, err := js.Stream(ctx, s.Stream)
+	if err != nil {
+		return nil, explain(s.Stream, err)
+	}
+	r := &reader{s: s, start: Start{LastSeq: stream.CachedInfo().State.LastSeq}, last: s.ToSeq}
+	if !s.Follow && (r.last == 0 || r.last > r.start.LastSeq) {
+		r.last = r.start.LastSeq
+	}
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly}
+	if !s.Follow {
+		cfg.MaxResetAttempts = maxResets
+	}
+	switch {
+	case s.FromSeq > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.FromSeq
+	case !s.Since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.Since
+	default:
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	}
+	r.consumer, err = stream.OrderedConsumer(ctx, cfg)
+	if err != nil {
+		return nil, explain(s.Stream, err)
+	}
+	r.start.Pending = r.consumer.CachedInfo().NumPending
+	return r, nil
+}
+
+// isEmpty reports whether nothing that is selected can be there.
+func (r *reader) isEmpty() bool {
+	return !r.s.Follow && (r.start.Pending == 0 || r.s.FromSeq > r.last)
+}
+
+// isOver asks the broker whether nothing is left to read.
+func (r *reader) isOver(ctx context.Context) bool {
+	if r.s.Follow {
+		return false
+	}
+	info, err := r.consumer.Info(ctx)
+	return err == nil && info.NumPending == 0
+}
+
+func (r *reader) message(msg jetstream.Msg) (Message, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return Message{}, err
+	}
+	m := Message{
+		Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Pending: meta.NumPending,
+		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
+	}
+	if !r.s.HeadersOnly {
+		m.Event, m.Err = schema.DecodeMessage(m.Header, m.Data)
+	}
+	return m, nil
+}
+
+// explain words why a stream cannot be read.
+func explain(stream string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return errors.New("the broker has no JetStream for this account: start it with JetStream enabled ('nats-server -js')")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("the broker did not answer about the stream %s: it is stalled, without quorum, or does not let this user read streams", stream)
+	default:
+		return fmt.Errorf("the stream %s cannot be read: %w", stream, err)
+	}
+}

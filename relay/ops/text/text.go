@@ -1,0 +1,85 @@
+// Package text makes what operators read: foreign text that cannot steer a
+// terminal, and figures with about three digits.
+package text
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Printable replaces what is not valid UTF-8 and what could steer a terminal, the
+// marks that turn the direction of writing among it. Line breaks and tabs stay.
+func Printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '\n' || c == '\t' || unicode.IsPrint(c) {
+			return c
+		}
+		if c == '\r' {
+			return -1
+		}
+		return utf8.RuneError
+	}, s)
+}
+
+// Line is foreign text as one line of printable characters.
+func Line(s string) string { return strings.Join(strings.Fields(Printable(s)), " ") }
+
+// Shorten cuts text between characters so that it has at most limit bytes.
+func Shorten(s string, limit int) (short string, cut bool) {
+	if len(s) <= limit {
+		return s, false
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit], true
+}
+
+// Milliseconds writes a duration with about three digits and its unit.
+func Milliseconds(ms float64) string {
+	if ms >= 1000 {
+		return Number(ms/1000) + " s"
+	}
+	return Number(ms) + " ms"
+}
+
+// Duration writes a duration with about three digits and its unit.
+func Duration(d time.Duration) string { return Milliseconds(float64(d.Microseconds()) / 1000) }
+
+// Number writes a number with three digits or, from 1000 on, without decimals.
+func Number(x float64) string {
+	switch {
+	case x >= 100:
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case x >= 10:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(x, 'f', 2, 64)
+}
+
+// Count writes a whole number with a comma between each three digits.
+func Count[N int | int64 | uint64](n N) string {
+	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// ParseRate reads a number of things in a second, such as "50", "50/s" or
+// "0.5/s". The empty string and "0" mean no limit, and give 0.
+func ParseRate(s string) (float64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	rate, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
+	if err != nil || !(rate >= 0) || math.IsInf(rate, 0) {
+		return 0, fmt.Errorf("%q is not a rate: write a number in a second, such as 50/s, or 0 for no limit", s)
+	}
+	return rate, nil
+}
