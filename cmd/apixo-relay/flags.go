@@ -108,6 +108,7 @@ type chosen struct {
 	fromSeq, toSeq uint64
 	state          string
 	quarantine     bool
+	filter         stored.Filter
 }
 
 func (f *chosen) add(flags *pflag.FlagSet) {
@@ -116,7 +117,10 @@ func (f *chosen) add(flags *pflag.FlagSet) {
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
 	flags.Uint64Var(&f.toSeq, "to-seq", 0, "up to the sequence `N`")
 	flags.StringVar(&f.state, "state", "", "only tasks that ended so: success or failed")
+	flags.StringArrayVar(&f.filter.Tasks, "task", nil, "only the task with this `id`; repeat it for several")
+	flags.StringArrayVar(&f.filter.Models, "model", nil, "only events whose callback URL named this `model`; repeat it for several")
 	flags.BoolVar(&f.quarantine, "quarantine", false, "what could not become an event, instead")
+	flags.StringArrayVar(&f.filter.Reasons, "reason", nil, "with --quarantine, only what is there for this `reason`; repeat it for several")
 }
 
 // selection is what to read of the configured streams. Its errors are about usage.
@@ -126,6 +130,9 @@ func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selectio
 		Since: f.since.time, Until: f.until.time, FromSeq: f.fromSeq, ToSeq: f.toSeq,
 	}
 	given := c.Flags().Changed
+	if !given("since") && !given("from-seq") && (given("until") || given("to-seq")) {
+		s.FromSeq = 1
+	}
 	switch {
 	case given("since") && given("from-seq"):
 		return s, errors.New("--since and --from-seq exclude each other: both say where to begin")
@@ -137,6 +144,8 @@ func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selectio
 		return s, fmt.Errorf("--until %s is before --since %s", f.until.text, f.since.text)
 	case f.state != "" && f.quarantine:
 		return s, errors.New("--state and --quarantine exclude each other: what is quarantined has no state")
+	case len(f.filter.Reasons) > 0 && !f.quarantine:
+		return s, errors.New("--reason is about the quarantine: give --quarantine with it")
 	case f.state != "" && f.state != string(schema.StateSuccess) && f.state != string(schema.StateFailed):
 		return s, fmt.Errorf("--state %q is neither success nor failed", f.state)
 	case f.state != "":

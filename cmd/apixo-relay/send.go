@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -146,14 +148,15 @@ func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
 }
 
 // showSendProgress makes the run report itself on standard error: many webhooks
-// with a bar on a terminal, one with a line for each attempt that is not the last.
+// with a bar on a terminal, one that is retried with a line for each attempt that
+// failed.
 func showSendProgress(stderr io.Writer, o *send.Options) *progress {
 	total := o.Count * len(o.Payloads)
 	if total == 1 {
 		last := len(o.Retries) + 1
 		o.OnAttempt = func(a send.Attempt) {
-			if a.Retrying {
-				fmt.Fprintf(stderr, "attempt %d of %d: %s; the next in %v\n", a.Number, last, web.StatusLine(a.Status, a.Cause), a.RetryIn)
+			if last > 1 && a.Status != http.StatusOK {
+				fmt.Fprintln(stderr, attemptLine(a, last))
 			}
 		}
 		return nil
@@ -167,6 +170,23 @@ func showSendProgress(stderr io.Writer, o *send.Options) *progress {
 		bar.set(a.Delivered+a.Failed, doing)
 	}
 	return bar
+}
+
+// attemptLine is what the sender sees of an attempt that failed.
+func attemptLine(a send.Attempt, last int) string {
+	line := fmt.Sprintf("attempt %d of %d, %s after the first: %s", a.Number, last, (a.At - a.Latency).Round(time.Millisecond), web.StatusLine(a.Status, a.Cause))
+	if a.Number == 1 {
+		line = fmt.Sprintf("attempt 1 of %d: %s", last, web.StatusLine(a.Status, a.Cause))
+	}
+	for _, part := range []string{a.Title, a.Detail} {
+		if part != "" {
+			line += ": " + part
+		}
+	}
+	if a.Retrying {
+		return line + fmt.Sprintf("; the next in %s", a.RetryIn)
+	}
+	return line + "; abandoned: APIXO would not call again"
 }
 
 // sendOptions turns arguments and flags into what Run takes. All its errors

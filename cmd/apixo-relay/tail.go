@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,16 +18,20 @@ func tailCommand(w world) *cobra.Command {
 		which  chosen
 		output outputFlag
 		count  int
+		all    bool
 	)
 	c := &cobra.Command{
 		Use:   "tail",
 		Short: "Show events as they come",
 		Long: `Follows the events in the relay's stream, or what is in its quarantine, until
-it is interrupted. It reads the same environment as the relay, and finds the
-embedded broker of a running one at RELAY_EMBEDDED_ADDR.
+it is interrupted, or shows what is stored up to --until or --to-seq. It reads the
+same environment as the relay, and finds the embedded broker of a running one at
+RELAY_EMBEDDED_ADDR.
 
-As text it shows a line for each event and a line for each URL; as JSON an
-object a line, with the event in the CloudEvents JSON format.
+As text it shows a line for each event and below it one for each URL; as JSON an
+object a line, with the event in the CloudEvents JSON format. Where more events
+come than can be read, a terminal shows some of them, failures above all, and how
+many there were besides; --all shows every one, and so does what is no terminal.
 
 Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or configuration.`,
 		Example: `  # new events, as they come
@@ -38,7 +43,10 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
   # failed tasks only, for a script
   apixo-relay tail --state failed --output json
 
-  # what could not become an event
+  # one task, whenever it ended
+  apixo-relay tail --from-seq 1 --task task_abc123xyz
+
+  # what could not become an event, and why
   apixo-relay tail --quarantine --since 24h`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -62,16 +70,28 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 				return err
 			}
 			defer conn.Close()
-			color := isTerminal(w.stdout)
+			show := func(m stored.Message) error { return tail.Text(w.stdout, m, false) }
+			if isTerminal(w.stdout) {
+				show = func(m stored.Message) error { return tail.Text(w.stdout, m, true) }
+			}
+			switch {
+			case output == "json":
+				show = func(m stored.Message) error { return tail.JSON(w.stdout, m) }
+			case isTerminal(w.stdout) && !all && count == 0:
+				screen := tail.NewScreen(w.stdout, time.Now())
+				show = screen.Show
+				defer screen.End()
+			}
 			shown := 0
 			err = stored.Read(c.Context(), conn, opts, func(stored.Start) {
-				fmt.Fprintf(w.stderr, "following %s in the stream %s; Ctrl-C ends it\n", opts.Subjects[0], opts.Stream)
-			}, func(m stored.Message) error {
-				write := func() error { return tail.Text(w.stdout, m, color) }
-				if output == "json" {
-					write = func() error { return tail.JSON(w.stdout, m) }
+				if opts.Follow {
+					fmt.Fprintf(w.stderr, "following %s in the stream %s; Ctrl-C ends it\n", opts.Subjects[0], opts.Stream)
 				}
-				if err := write(); err != nil {
+			}, func(m stored.Message) error {
+				if !which.filter.Matches(m) {
+					return nil
+				}
+				if err := show(m); err != nil {
 					return err
 				}
 				if shown++; shown == count {
@@ -88,7 +108,8 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 	c.Flags().SortFlags = false // by subject, as here
 	which.add(c.Flags())
 	output.add(c.Flags(), "each event")
-	c.Flags().IntVar(&count, "count", 0, "end after so many events; 0 goes on")
+	c.Flags().IntVar(&count, "count", 0, "end after `N` events; 0 goes on")
+	c.Flags().BoolVar(&all, "all", false, "show every event on a terminal, however many come")
 	return c
 }
 

@@ -89,6 +89,10 @@ type Attempt struct {
 	Number  int           // 1 for the first
 	Status  int           // the HTTP status answered; 0 when there was no answer
 	Cause   string        // why there was no answer, in a few words; empty when there was
+	Title   string        // what the answer says about itself, unless it is 200: one line each,
+	Detail  string        // at most some 400 bytes; without an answer, Detail is the error
+	Latency time.Duration // until the whole answer was there; 0 without one
+	At      time.Duration // when the attempt ended, since the first attempt at this webhook began
 	RetryIn time.Duration // until the next attempt, when Retrying
 	// Retrying says that this webhook will be tried again; otherwise this was
 	// its last attempt.

@@ -79,6 +79,9 @@ func (s *sender) try(ctx context.Context, d delivery) result {
 		return result{delivery: d, skipped: true}
 	}
 	payload := s.options.Payloads[d.number%len(s.options.Payloads)]
+	if d.attempts == 0 {
+		d.began = time.Now()
+	}
 	if d.attempts == 0 && payload.TakesTaskID() {
 		d.taskID, d.made = s.options.TaskID, s.began
 		if d.taskID == "" {
@@ -173,15 +176,18 @@ func (c *conductor) take(r result) {
 		return
 	}
 	attempt := Attempt{
-		TaskID: r.delivery.taskID,
-		Number: r.delivery.attempts,
-		Status: r.answer.Status,
-		Cause:  r.answer.Cause,
+		TaskID:  r.delivery.taskID,
+		Number:  r.delivery.attempts,
+		Status:  r.answer.Status,
+		Cause:   r.answer.Cause,
+		Latency: r.answer.Latency,
+		At:      time.Since(r.delivery.began),
 	}
 	c.tally.attempt(r)
 	switch retries := c.options.Retries; {
 	case r.answer.Status == http.StatusOK:
 		c.tally.delivered++
+		c.tally.deliveredAt[min(r.delivery.attempts, len(c.tally.deliveredAt))-1]++
 	case r.answer.Cause == web.CauseInterrupted:
 		// Neither delivered nor given up.
 	case r.delivery.attempts <= len(retries):
@@ -193,6 +199,7 @@ func (c *conductor) take(r result) {
 		c.tally.failed++
 	}
 	if c.options.OnAttempt != nil {
+		attempt.Title, attempt.Detail = c.tally.explain(r.answer)
 		attempt.Delivered, attempt.Failed, attempt.Waiting = c.tally.delivered, c.tally.failed, c.waiting.len()
 		c.options.OnAttempt(attempt)
 	}

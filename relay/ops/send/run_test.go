@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -180,9 +181,16 @@ func TestRunTriesAgain(t *testing.T) {
 	o := options(t, rec.URL)
 	o.Retries, _ = RetrySchedule(0)
 	var attempts []Attempt
-	o.OnAttempt = func(a Attempt) { attempts = append(attempts, a) }
+	last := time.Duration(0)
+	o.OnAttempt = func(a Attempt) {
+		if a.Latency <= 0 || a.At < last+a.Latency {
+			t.Errorf("attempt %d took %s and ended after %s, the one before after %s", a.Number, a.Latency, a.At, last)
+		}
+		last, a.At, a.Latency = a.At, 0, 0 // which cannot be foretold
+		attempts = append(attempts, a)
+	}
 	s := mustRun(t, o)
-	if s.Delivered != 1 || s.Attempts != 3 || !slices.Equal(s.Answers, []AnswerCount{{Status: 200, Count: 1}, {Status: 503, Count: 2}}) {
+	if s.Delivered != 1 || !slices.Equal(s.DeliveredAt, []int{0, 0, 1, 0}) || s.Attempts != 3 || !slices.Equal(s.Answers, []AnswerCount{{Status: 200, Count: 1}, {Status: 503, Count: 2}}) {
 		t.Errorf("summary %+v", s)
 	}
 	bodies := rec.arrived()

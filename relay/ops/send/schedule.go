@@ -38,6 +38,7 @@ type delivery struct {
 	attempts int    // made so far
 	taskID   string // both empty until the first attempt
 	made     time.Time
+	began    time.Time // the first attempt
 	due      time.Time // when it is to be tried again
 }
 

@@ -28,6 +28,10 @@ type Summary struct {
 	Unfinished int    `json:"unfinished"` // broken off, or waiting for another attempt, when the run was stopped
 	NotStarted int    `json:"notStarted"` // not tried when the run was stopped
 
+	// DeliveredAt counts the delivered webhooks by their last attempt: at the first,
+	// at the second, and so on.
+	DeliveredAt []int `json:"deliveredAtAttempt"`
+
 	Attempts   int `json:"attempts"`
 	Duplicates int `json:"duplicates"` // of the 200s, those that say "duplicate": true
 	Conflicts  int `json:"conflicts"`  // of the 200s, those that say "conflict": true
@@ -116,6 +120,7 @@ type ending struct {
 type tally struct {
 	partial           Summary
 	delivered, failed int
+	deliveredAt       []int
 	endings           map[ending]*AnswerCount
 	latencies         []time.Duration
 	redactor          web.Redactor
@@ -123,9 +128,10 @@ type tally struct {
 
 func newTally(o Options) *tally {
 	return &tally{
-		partial:  Summary{Target: target(o.URL), Webhooks: o.total()},
-		endings:  make(map[ending]*AnswerCount),
-		redactor: web.NewRedactor(o.URL),
+		partial:     Summary{Target: target(o.URL), Webhooks: o.total()},
+		deliveredAt: make([]int, len(o.Retries)+1),
+		endings:     make(map[ending]*AnswerCount),
+		redactor:    web.NewRedactor(o.URL),
 	}
 }
 
@@ -184,15 +190,24 @@ func (t *tally) receipt(a web.Answer) {
 // explained begins the count of a status or cause with what its first answer
 // tells about it.
 func (t *tally) explained(a web.Answer) *AnswerCount {
-	count := &AnswerCount{Status: a.Status, Error: a.Cause, Detail: a.Detail}
-	if a.Status == http.StatusOK || a.Status == 0 {
-		return count
-	}
-	count.Title, count.Detail = t.redactor.Problem(a)
-	if count.Title+count.Detail == "" {
-		count.Detail = undelivered(a.Status)
-	}
+	count := &AnswerCount{Status: a.Status, Error: a.Cause}
+	count.Title, count.Detail = t.explain(a)
 	return count
+}
+
+// explain is what an answer tells about itself, nothing for a 200, or why there was none.
+func (t *tally) explain(a web.Answer) (title, detail string) {
+	switch a.Status {
+	case 0:
+		return "", a.Detail
+	case http.StatusOK:
+		return "", ""
+	}
+	title, detail = t.redactor.Problem(a)
+	if title+detail == "" {
+		detail = undelivered(a.Status)
+	}
+	return title, detail
 }
 
 // undelivered says why a status that looks like no failure is one.
@@ -210,7 +225,7 @@ func undelivered(status int) string {
 // webhooks.
 func (t *tally) summary(took time.Duration, begun int) Summary {
 	s := t.partial
-	s.Delivered, s.Failed = t.delivered, t.failed
+	s.Delivered, s.Failed, s.DeliveredAt = t.delivered, t.failed, t.deliveredAt
 	s.Unfinished = begun - t.delivered - t.failed
 	s.NotStarted = s.Webhooks - begun
 	s.Answers = make([]AnswerCount, 0, len(t.endings))

@@ -40,7 +40,7 @@ func TestLatency(t *testing.T) {
 // manyAnswers has every part that a summary can have, but for an answer in full.
 var manyAnswers = Summary{
 	Target: "https://host:1", Webhooks: 1000, Delivered: 900, Failed: 60, Unfinished: 8, NotStarted: 32,
-	Attempts: 1150, Duplicates: 12, Conflicts: 1,
+	DeliveredAt: []int{700, 150, 30, 20}, Attempts: 1150, Duplicates: 12, Conflicts: 1,
 	Answers: []AnswerCount{
 		{Status: 200, Count: 900},
 		{Status: 503, Count: 240, Title: "Broker away", Detail: "try again later"},
@@ -53,7 +53,7 @@ var manyAnswers = Summary{
 
 func oneAnswer(body string, truncated bool) Summary {
 	return Summary{
-		Target: "http://h", Webhooks: 1, Delivered: 1, Attempts: 1,
+		Target: "http://h", Webhooks: 1, Delivered: 1, DeliveredAt: []int{1}, Attempts: 1,
 		Answers:         []AnswerCount{{Status: 200, Count: 1}},
 		DurationSeconds: 0.002, AttemptsPerSecond: 500,
 		Latency: &Latency{1, 1.5, 1.5, 1.5, 1.5, 1.5},
@@ -71,6 +71,7 @@ func TestWriteText(t *testing.T) {
 	}{
 		{"many", manyAnswers, `webhooks  1000 to https://host:1: 900 delivered, 60 failed, 8 unfinished, 32 not started
 attempts  1150 in 12.5 s, 92.0 a second
+delivered 700 at the 1st attempt, 150 at the 2nd, 30 at the 3rd, 20 at the 4th; 60 abandoned
 answers   900 × 200 OK (12 duplicate, 1 conflict)
           240 × 503 Service Unavailable
                 Broker away: try again later
@@ -103,12 +104,12 @@ func TestWriteJSON(t *testing.T) {
 		summary Summary
 		want    string
 	}{
-		{"many", manyAnswers, `{"target":"https://host:1","webhooks":1000,"delivered":900,"failed":60,"unfinished":8,"notStarted":32,` +
+		{"many", manyAnswers, `{"target":"https://host:1","webhooks":1000,"delivered":900,"failed":60,"unfinished":8,"notStarted":32,"deliveredAtAttempt":[700,150,30,20],` +
 			`"attempts":1150,"duplicates":12,"conflicts":1,"answers":[{"status":200,"count":900},` +
 			`{"status":503,"count":240,"title":"Broker away","detail":"try again later"},{"status":599,"count":2,"detail":"odd"},` +
 			`{"error":"timeout","count":8,"detail":"no whole answer in time"}],"durationSeconds":12.5,"attemptsPerSecond":92,` +
 			`"latencyMilliseconds":{"samples":1142,"min":0.25,"p50":1.5,"p90":12.34,"p99":123.4,"max":1234.5},"answer":null}`},
-		{"one", oneAnswer("<OK>", false), `{"target":"http://h","webhooks":1,"delivered":1,"failed":0,"unfinished":0,"notStarted":0,` +
+		{"one", oneAnswer("<OK>", false), `{"target":"http://h","webhooks":1,"delivered":1,"failed":0,"unfinished":0,"notStarted":0,"deliveredAtAttempt":[1],` +
 			`"attempts":1,"duplicates":0,"conflicts":0,"answers":[{"status":200,"count":1}],"durationSeconds":0.002,"attemptsPerSecond":500,` +
 			`"latencyMilliseconds":{"samples":1,"min":1.5,"p50":1.5,"p90":1.5,"p99":1.5,"max":1.5},` +
 			`"answer":{"taskId":"task_1","status":200,"contentType":"application/json","body":"<OK>","truncated":false}}`},

@@ -35,6 +35,7 @@ func (s Summary) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, ", %s a second", text.Number(s.AttemptsPerSecond))
 	}
 	b.WriteByte('\n')
+	s.deliveredText(&b)
 	s.answersText(&b)
 	s.latencyText(&b)
 	_, err := io.WriteString(w, b.String())
@@ -46,6 +47,37 @@ func (s Summary) WriteJSON(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(s)
+}
+
+// deliveredText tells at which attempt webhooks were delivered, where there can be several.
+func (s Summary) deliveredText(b *strings.Builder) {
+	if len(s.DeliveredAt) < 2 {
+		return
+	}
+	b.WriteString("delivered")
+	if s.Delivered == 0 {
+		b.WriteString(" none")
+		s.DeliveredAt = nil
+	}
+	for i, n := range s.DeliveredAt {
+		if i == 0 {
+			fmt.Fprintf(b, " %d at the 1st attempt", n)
+		} else {
+			fmt.Fprintf(b, ", %d at the %s", n, ordinal(i+1))
+		}
+	}
+	fmt.Fprintf(b, "; %d abandoned\n", s.Failed)
+}
+
+// ordinal writes 2 to 20 as they count attempts.
+func ordinal(n int) string {
+	switch n {
+	case 2:
+		return "2nd"
+	case 3:
+		return "3rd"
+	}
+	return strconv.Itoa(n) + "th"
 }
 
 // answersText writes a line for each kind of answer, and below it what the

@@ -24,7 +24,7 @@ const (
 	prefetchBytes    = 8 << 20
 	// silence is after how long without a message it is asked whether any is left:
 	// those at the end may have been deleted meanwhile.
-	silence = 5 * time.Second
+	silence = 2 * time.Second
 	// maxResets is how often a reader that is to end begins anew before it gives up
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
@@ -206,7 +206,7 @@ func explain(stream string, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return errors.New("the broker has no JetStream for this account: start it with JetStream enabled ('nats-server -js')")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return fmt.Errorf("the broker did not answer about the stream %s: it is stalled, without quorum, or does not let this user read streams", stream)

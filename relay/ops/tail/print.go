@@ -23,50 +23,111 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// Text writes a message for a person: a line for each, and a line below it for
-// each further URL. It returns what w returns.
-func Text(w io.Writer, m stored.Message, color bool) error {
-	paint := func(c, s string) string {
-		if !color {
-			return s
-		}
-		return c + s + plain
-	}
-	var b strings.Builder
-	line := func(c, word, what, rest string) {
-		fmt.Fprintf(&b, "%s %6d  %s  %s%s  %s\n", paint(dim, m.Stored.Local().Format(time.DateTime)), m.Sequence,
-			paint(c, fmt.Sprintf("%-8s", word)), text.Line(what), paint(dim, labels(m.Event)), text.Line(rest))
-	}
-	task, taskErr := m.Event.Task()
+// The words that a line has for what a message is.
+const (
+	wordSuccess  = "success"
+	wordFailed   = "failed"
+	wordRejected = "rejected"
+	wordConflict = "conflict"
+	wordUnknown  = "unknown" // somebody else's
+)
+
+// words are all of them, in the order in which they are summed up.
+var words = []string{wordSuccess, wordFailed, wordRejected, wordConflict, wordUnknown}
+
+func word(m stored.Message) string {
 	switch {
 	case m.Err != nil:
-		line(yellow, "unknown", m.Subject, m.Err.Error())
-	case m.Event.Type == schema.TypeWebhookRejected || m.Event.Type == schema.TypeWebhookConflict:
-		word, what := "rejected", m.Event.Extensions["reason"]
-		if m.Event.Type == schema.TypeWebhookConflict {
-			word, what = "conflict", m.Event.Subject // the task
-		}
-		line(yellow, word, what, m.Event.Extensions["detail"])
-		fmt.Fprintf(&b, "    %s\n", text.Line(shorten(string(m.Event.Data), maxShownBody)))
-	case taskErr != nil:
-		line(yellow, "unknown", m.Event.ID, taskErr.Error())
-	case task.State == schema.StateFailed:
-		line(red, "failed", task.ID, strings.TrimSpace(task.FailCode+" "+task.FailMsg))
-	default:
-		line(green, "success", task.ID, took(task))
-		for _, url := range task.ResultURLs {
-			fmt.Fprintf(&b, "    %s\n", text.Line(url))
-		}
-		if len(task.ResultURLs) == 0 && task.ResultJSON != nil {
-			fmt.Fprintf(&b, "    %s\n", text.Line(shorten(string(task.ResultJSON), maxShownBody)))
-		}
+		return wordUnknown
+	case m.Event.Type == schema.TypeTaskSuccess:
+		return wordSuccess
+	case m.Event.Type == schema.TypeTaskFailed:
+		return wordFailed
+	case m.Event.Type == schema.TypeWebhookRejected:
+		return wordRejected
+	case m.Event.Type == schema.TypeWebhookConflict:
+		return wordConflict
+	}
+	return wordUnknown
+}
+
+func paint(color bool, c, s string) string {
+	if !color {
+		return s
+	}
+	return c + s + plain
+}
+
+// Text writes a message for a person: a line for it, and below it one for each
+// address of its result, or for the beginning of what it holds instead. It returns
+// what w returns.
+func Text(w io.Writer, m stored.Message, color bool) error {
+	if err := line(w, m, color); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, below := range content(m) {
+		fmt.Fprintf(&b, "    %s\n", below)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// maxShownBody bounds what is shown of a body or a result without addresses.
-const maxShownBody = 200
+// line writes the line of a message.
+func line(w io.Writer, m stored.Message, color bool) error {
+	c, what, rest := yellow, m.Event.ID, ""
+	word := word(m)
+	switch word {
+	case wordSuccess, wordFailed:
+		task, err := m.Event.Task()
+		switch {
+		case err != nil:
+			word, rest = wordUnknown, err.Error()
+		case word == wordFailed:
+			c, what, rest = red, task.ID, strings.TrimSpace(task.FailCode+" "+task.FailMsg)
+		default:
+			c, what, rest = green, task.ID, took(task)
+		}
+	case wordRejected:
+		what, rest = m.Event.Extensions["reason"], m.Event.Extensions["detail"]
+	case wordConflict:
+		what, rest = m.Event.Subject, m.Event.Extensions["detail"] // the task
+	default:
+		what = m.Subject
+		if m.Err != nil {
+			rest = m.Err.Error()
+		}
+	}
+	shown := fmt.Sprintf("%s %6d  %s  %s%s  %s", paint(color, dim, m.Stored.Local().Format(time.DateTime)), m.Sequence,
+		paint(color, c, fmt.Sprintf("%-8s", word)), text.Line(what), paint(color, dim, labels(m.Event)), shorten(text.Line(rest), maxShown))
+	_, err := io.WriteString(w, strings.TrimRight(shown, " ")+"\n")
+	return err
+}
+
+// content is what else is shown of a message: the addresses of a result, or else
+// the beginning of what is in it.
+func content(m stored.Message) (lines []string) {
+	switch word(m) {
+	case wordRejected, wordConflict:
+		return []string{shorten(text.Line(string(m.Event.Data)), maxShown)}
+	case wordSuccess:
+		task, err := m.Event.Task()
+		if err != nil {
+			return nil
+		}
+		for _, url := range task.ResultURLs {
+			lines = append(lines, text.Line(url))
+		}
+		if len(lines) == 0 && task.ResultJSON != nil {
+			lines = []string{shorten(text.Line(string(task.ResultJSON)), maxShown)}
+		}
+	}
+	return lines
+}
+
+// maxShown bounds what is shown of a body, of a result without addresses, and of
+// an explanation, in bytes.
+const maxShown = 200
 
 // labels are the callback attributes, such as the model.
 func labels(e schema.Event) string {

@@ -1,2 +1,109 @@
-// Package tail shows the messages of a stream to a person, or to a program.
+// Package tail shows the messages of a stream to a person, at a pace that can be
+// followed, or to a program. It must not know where they come from.
 package tail
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	// shownRate and shownBurst are how many messages a person is shown in a second,
+	// in the long run and at once; each of them for successes and for all others, so
+	// that failures do not drown.
+	shownRate  = 4
+	shownBurst = 20
+	// foldEvery is how often the others are summed up.
+	foldEvery = time.Second
+)
+
+// Screen shows messages on a terminal as they come. Where more come than can be
+// read, it shows some of them, each on one line, and sums up the others every
+// second. It may be used by many goroutines.
+type Screen struct {
+	w     io.Writer
+	since time.Time
+
+	mu              sync.Mutex
+	err             error // of a line that summed up
+	success, others *rate.Limiter
+	folded          map[string]int // by the word that a line has for it
+	timer           *time.Timer    // runs while something is folded
+	quiet           time.Time      // when there was nothing folded for a while
+}
+
+// NewScreen shows on w. What was stored before a time is history that somebody
+// asked for, and is never folded.
+func NewScreen(w io.Writer, since time.Time) *Screen {
+	return &Screen{
+		w: w, since: since, folded: make(map[string]int),
+		success: rate.NewLimiter(shownRate, shownBurst), others: rate.NewLimiter(shownRate, shownBurst),
+	}
+}
+
+// Show shows a message, or counts it. It returns what the writer returns.
+func (s *Screen) Show(m stored.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return s.err
+	case m.Stored.Before(s.since):
+		return Text(s.w, m, true)
+	}
+	limiter := s.others
+	if m.Event.Type == schema.TypeTaskSuccess {
+		limiter = s.success
+	}
+	now := time.Now()
+	if !limiter.AllowN(now, 1) {
+		s.folded[word(m)]++
+		s.quiet = now.Add(2 * foldEvery)
+		if s.timer == nil {
+			s.timer = time.AfterFunc(foldEvery, s.sumUp)
+		}
+		return nil
+	}
+	if now.Before(s.quiet) {
+		return line(s.w, m, true)
+	}
+	return Text(s.w, m, true)
+}
+
+// End sums up what has not been yet.
+func (s *Screen) End() error {
+	s.sumUp()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// sumUp writes the line about what was not shown.
+func (s *Screen) sumUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer == nil || s.err != nil {
+		return
+	}
+	s.timer.Stop()
+	s.timer = nil
+	total := 0
+	var parts []string
+	for _, word := range words {
+		if n := s.folded[word]; n > 0 {
+			total += n
+			parts = append(parts, text.Count(n)+" "+word)
+		}
+	}
+	clear(s.folded)
+	_, s.err = fmt.Fprintf(s.w, "%s\n", paint(true, dim, fmt.Sprintf("%19s %6s  … and %s more: %s", "", "", text.Count(total), strings.Join(parts, ", "))))
+}
