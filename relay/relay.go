@@ -57,6 +57,10 @@ type cleanup struct {
 // once webhooks are being answered; it may be nil.
 func Run(ctx context.Context, cfg config.Config, version string, log *slog.Logger, started func(*Relay)) error {
 	r, err := Start(ctx, cfg, version, log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("stopped while it was starting")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func sendCommand(w world) *cobra.Command {
 	var f sendFlags
 	c := &cobra.Command{
 		Use:   "send [success|failed]",
-		Short: "Plays APIXO: delivers sample or given webhooks and sums up the answers",
+		Short: "Play APIXO: deliver sample or given webhooks and sum up the answers",
 		Long: `send plays APIXO: it delivers sample or given webhooks as APIXO does, and sums
 up the answers, so that everything can be tried without an account.
 
@@ -70,8 +70,8 @@ Exit codes:
   # a thousand, 32 at once, 200 begun in a second at most
   apixo-relay send --count 1000 --concurrency 32 --rate 200/s
 
-  # your own webhook from a file (- is standard input), each time with a fresh task id
-  apixo-relay send --file webhook.json --count 10
+  # your own webhook (- is standard input), each time with a fresh task id
+  echo '{"code":200,"data":{"taskId":"t","state":"failed"}}' | apixo-relay send --file - --count 10
 
   # the same task three times, to see duplicates recognized
   apixo-relay send --task-id task_abc123xyz --count 3
@@ -79,8 +79,8 @@ Exit codes:
   # APIXO's retries a thousand times faster: after 30, 120 and 600 milliseconds
   apixo-relay send --retry --time-scale 0.001
 
-  # to another URL, here with the token as password
-  apixo-relay send --url "https://relay:$TOKEN@hooks.example.com/webhook/apixo"`,
+  # to a URL of your choice; a token is its last path segment or its password
+  apixo-relay send --url 'http://127.0.0.1:8720/webhook/apixo?model=nano-banana'`,
 		ValidArgs: []string{send.Success, send.Failed},
 		Args: func(c *cobra.Command, args []string) error {
 			switch {

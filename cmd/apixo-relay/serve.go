@@ -36,10 +36,10 @@ Settings, all of them environment variables:
   apixo-relay
 
   # behind a proxy that ends TLS, with a secret in the callback URL
-  RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16) RELAY_LISTEN_ADDR=:8720 apixo-relay serve
+  RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16) apixo-relay serve
 
-  # with an external cluster, and an outbox for when it is away
-  NATS_URL=nats://nats-1:4222,nats://nats-2:4222 NATS_CREDS=/etc/relay.creds RELAY_STREAM_REPLICAS=3 RELAY_OUTBOX=true apixo-relay serve`,
+  # with a broker of yours, and an outbox for when it is away
+  NATS_URL=nats://127.0.0.1:4222 RELAY_OUTBOX=true apixo-relay serve`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(w.environ)

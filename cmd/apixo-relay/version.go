@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -36,17 +37,33 @@ func version() string {
 }
 
 func versionCommand(w world) *cobra.Command {
-	return &cobra.Command{
+	var output outputFlag
+	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Long: `Prints the version of the relay and of the Go toolchain that built it.
 
 Exit codes: 0 done, 2 wrong usage.`,
-		Example: "  apixo-relay version",
-		Args:    noArguments,
+		Example: `  # for a report
+  apixo-relay version
+
+  # for a script
+  apixo-relay version --output json
+
+  # the version alone
+  apixo-relay version | cut -d ' ' -f 2`,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
+			if err := output.check(); err != nil {
+				return usageError{err}
+			}
+			if output == "json" {
+				return json.NewEncoder(w.stdout).Encode(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+			}
 			_, err := fmt.Fprintf(w.stdout, "apixo-relay %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+	output.add(c.Flags(), "the version")
+	return c
 }
