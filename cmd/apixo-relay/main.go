@@ -13,9 +13,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Exit codes, the same for every command.
@@ -103,7 +106,45 @@ Without a command it serves. All settings are environment variables:
 		tailCommand(w),
 		versionCommand(w),
 	)
+	arrange(root)
 	return root
+}
+
+// groups are the commands by what somebody wants; the others come after them.
+var groups = []struct {
+	title    string
+	commands []string
+}{
+	{"Run it:", []string{"serve", "check"}},
+	{"Try and watch it:", []string{"send", "tail"}},
+	{"Deliver again:", []string{"replay", "backfill"}},
+}
+
+// completions are the values of flags that have few.
+var completions = map[string][]string{
+	"output": {"text", "json"},
+	"state":  {string(schema.StateSuccess), string(schema.StateFailed)},
+	"mode":   {"structured", "binary", "webhook"},
+}
+
+// arrange puts the commands into groups, and tells shells what flags can be.
+func arrange(root *cobra.Command) {
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+	}
+	for _, c := range root.Commands() {
+		for _, g := range groups {
+			if slices.Contains(g.commands, c.Name()) {
+				c.GroupID = g.title
+			}
+		}
+		for flag, values := range completions {
+			if c.Flags().Lookup(flag) != nil {
+				// No error: the flag is there, and nobody else has said what it can be.
+				_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+			}
+		}
+	}
 }
 
 // noArguments refuses what a command does not take, a mistyped command above all.

@@ -1,38 +1,62 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+)
+
+const (
+	// drawEvery is how often a bar is drawn, and barWidth how many characters it has.
+	drawEvery = 200 * time.Millisecond
+	barWidth  = 24
+	// rateSpan is over how long the rate is taken: long enough to be steady, and
+	// short enough that a pause is seen.
+	rateSpan = 10 * time.Second
 )
 
 // progress is a bar on standard error, with the rate and the time that is left;
 // nothing where that is no terminal. Its methods may be called by many goroutines,
 // and on nil.
+//
+// A library for this would be a tenth of what all commands weigh.
 type progress struct {
-	bar  *progressbar.ProgressBar
-	stop chan struct{}
-	done sync.WaitGroup
+	w     *os.File
+	total int // 0 or less if it is not known
+	unit  string
+
+	mu     sync.Mutex
+	n      int
+	doing  string
+	past   []moments // of the last rateSpan
+	drawn  bool
+	ticker *time.Ticker
+	stop   chan struct{}
+	done   sync.WaitGroup
 }
 
-// newProgress begins a bar of so many things; -1 if their number is not known.
+// moments are how many were done when.
+type moments struct {
+	at time.Time
+	n  int
+}
+
+// newProgress begins a bar of so many things; 0 or less if their number is not known.
 func newProgress(stderr io.Writer, total int, unit, doing string) *progress {
 	if !isTerminal(stderr) {
 		return nil
 	}
-	p := &progress{bar: progressbar.NewOptions(total,
-		progressbar.OptionSetWriter(stderr),
-		progressbar.OptionSetDescription(doing),
-		progressbar.OptionSetWidth(30),
-		progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString(unit),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-	), stop: make(chan struct{})}
+	p := &progress{
+		w: stderr.(*os.File), total: total, unit: unit, doing: doing,
+		past: []moments{{time.Now(), 0}}, ticker: time.NewTicker(drawEvery), stop: make(chan struct{}),
+	}
 	p.done.Go(p.refresh)
 	return p
 }
@@ -42,32 +66,19 @@ func (p *progress) set(n int, doing string) {
 	if p == nil {
 		return
 	}
-	// What a terminal makes of a bar is no reason to stop working.
-	_ = p.bar.Set(n)
-	p.bar.Describe(doing)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n, p.doing = n, doing
 }
 
-// refresh draws the bar now and then. What happens alone would leave an old one
-// there while all that is left to do is wait.
-func (p *progress) refresh() {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			_ = p.bar.Add(0)
-		case <-p.stop:
-			return
-		}
-	}
-}
-
-// clear takes the bar away for something else to be written; it comes again with
-// the next set.
+// clear takes the bar away for something else to be written; it comes again soon.
 func (p *progress) clear() {
-	if p != nil {
-		_ = p.bar.Clear()
+	if p == nil {
+		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wipe()
 }
 
 // end takes the bar away for good.
@@ -77,5 +88,59 @@ func (p *progress) end() {
 	}
 	close(p.stop)
 	p.done.Wait()
-	_ = p.bar.Clear()
+	p.ticker.Stop()
+	p.clear()
+}
+
+func (p *progress) refresh() {
+	for {
+		select {
+		case now := <-p.ticker.C:
+			p.draw(now)
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// What a terminal makes of a bar is no reason to stop working: its errors are not
+// looked at.
+
+func (p *progress) wipe() {
+	if p.drawn {
+		_, _ = io.WriteString(p.w, "\r\x1b[K")
+		p.drawn = false
+	}
+}
+
+func (p *progress) draw(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.past = append(p.past, moments{now, p.n})
+	for len(p.past) > 2 && now.Sub(p.past[1].at) > rateSpan {
+		p.past = p.past[1:]
+	}
+	line := p.line(now)
+	if width, _, err := term.GetSize(int(p.w.Fd())); err == nil && width > 0 {
+		line = string([]rune(line)[:min(len([]rune(line)), width-1)]) // a line that wraps could not be taken away
+	}
+	p.wipe()
+	_, _ = io.WriteString(p.w, line)
+	p.drawn = true
+}
+
+// line is what the bar looks like now.
+func (p *progress) line(now time.Time) string {
+	oldest := p.past[0]
+	rate := float64(p.n-oldest.n) / max(now.Sub(oldest.at).Seconds(), 1e-3)
+	if p.total <= 0 {
+		return fmt.Sprintf("%s  %s %s, %s a second", p.doing, text.Count(p.n), p.unit, text.Number(rate))
+	}
+	full := min(barWidth*p.n/p.total, barWidth)
+	line := fmt.Sprintf("%s  %s%s  %s of %s %s, %s a second", p.doing, strings.Repeat("█", full), strings.Repeat("░", barWidth-full),
+		text.Count(p.n), text.Count(p.total), p.unit, text.Number(rate))
+	if left := p.total - p.n; rate > 0 && left > 0 {
+		line += fmt.Sprintf(", %s left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+	}
+	return line
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func Load(environ []string) (Config, error) {
 	}
 	errs = append(errs, c.check(vars, errs)...)
 	if len(errs) > 0 {
-		slices.SortStableFunc(errs, func(a, b Error) int { return strings.Compare(a.Variable, b.Variable) })
+		sort.SliceStable(errs, func(i, j int) bool { return errs[i].Variable < errs[j].Variable }) // not generic, and so far smaller
 		return Config{}, errs
 	}
 	c.Unknown = unknown(known, vars)

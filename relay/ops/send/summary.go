@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
@@ -232,14 +233,12 @@ func (t *tally) summary(took time.Duration, begun int) Summary {
 	for _, count := range t.endings {
 		s.Answers = append(s.Answers, *count)
 	}
-	slices.SortFunc(s.Answers, func(a, b AnswerCount) int {
-		switch http.StatusOK {
-		case a.Status:
-			return -1
-		case b.Status:
-			return 1
+	sort.Slice(s.Answers, func(i, j int) bool { // not generic, and so far smaller
+		a, b := s.Answers[i], s.Answers[j]
+		if a.Status == http.StatusOK || b.Status == http.StatusOK {
+			return a.Status == http.StatusOK && b.Status != http.StatusOK
 		}
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error)) < 0
 	})
 	s.DurationSeconds = rounded(took.Seconds())
 	if took > 0 {
