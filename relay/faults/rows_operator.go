@@ -65,6 +65,7 @@ type stops struct {
 	*trial
 	cut                map[string]int // requests on a connection without an answer
 	refused, elsewhere int
+	times              int // it was stopped
 	longest            time.Duration
 }
 
@@ -81,6 +82,7 @@ func (s *stops) stop(r *rig.Relay, prefix string, goAway bool) {
 	}
 	s.sleep(s.between(0, 300*time.Millisecond))
 	s.must(r.Signal(syscall.SIGTERM))
+	s.times++
 	stopped := time.Now()
 	var away sync.WaitGroup
 	if goAway {
@@ -147,7 +149,9 @@ func (s *stops) tell() {
 	}
 	switch {
 	case s.elsewhere == 0:
-	case s.stalls.most() > silence/2:
+	case s.stalls.most() > silence/2, s.elsewhere <= s.times/8:
+		// One sender of many can be held back for that long by itself, on a machine
+		// that is full. A relay that closes too early refuses hundreds.
 		s.note("%d connections were refused within 0.7 s of the signal, and this machine stood still for %s", s.elsewhere, s.stalls.most().Round(time.Millisecond))
 	default:
 		s.fail("%d connections were refused within 0.7 s of the signal", s.elsewhere)
