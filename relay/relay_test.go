@@ -306,3 +306,16 @@ func TestRun(t *testing.T) {
 		t.Error("still listening")
 	}
 }
+
+// Who ends it before it is ready has not met a failure.
+func TestRunThatIsEndedWhileItStarts(t *testing.T) {
+	t.Parallel()
+	away := "NATS_URL=nats://127.0.0.1:1"
+	for _, more := range [][]string{nil, {away}, {away, "RELAY_OUTBOX=true"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := relay.Run(ctx, load(t, environ(t, more...)), "test", slog.New(slog.DiscardHandler), nil); err != nil {
+			t.Errorf("%q: %v", more, err)
+		}
+	}
+}
