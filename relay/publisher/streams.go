@@ -54,17 +54,23 @@ func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
 	return events, quarantine
 }
 
+// Required is the error of a stream that does not exist although the policy leaves
+// making it to somebody else.
+func Required(want jetstream.StreamConfig) *UnfitError {
+	return &UnfitError{
+		Stream: want.Name, Missing: true,
+		Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
+		Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
+	}
+}
+
 // checkStream returns the stream as it is in the end. It changes an existing one
 // only if the policy says so and settle is true.
 func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.StreamConfig, settle bool) (jetstream.Stream, error) {
 	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
-		return nil, &UnfitError{
-			Stream: want.Name, Missing: true,
-			Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
-			Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
-		}
+		return nil, Required(want)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
