@@ -38,7 +38,11 @@ func (x *examiner) delivery(ctx context.Context, a *asker, quarantine *target) (
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		found.warn(Delivery, "use https: let a proxy before the relay end TLS, or set RELAY_TLS_CERT_FILE", "%s is not encrypted: whoever is on the way reads the results, and the URL with its secret", where)
 	}
-	client := web.NewClient(agent, u, x.Transport, x.Timeout, maxAnswer)
+	patience := x.Timeout
+	if end, ok := ctx.Deadline(); ok {
+		patience = time.Until(end) * 9 / 10 // so that it is the answer's time that is over
+	}
+	client := web.NewClient(agent, u, x.Transport, patience, maxAnswer)
 	header := http.Header{"Content-Type": {"application/json"}}
 	body := x.body(where, quarantine)
 	answer := client.Do(ctx, http.MethodPost, u.String(), header, body)
