@@ -143,12 +143,16 @@ func startCluster(t *testing.T, n int) (servers []*server.Server) {
 	// Each must know the others' addresses before it starts.
 	var ports []int
 	var routes []string
+	var held []net.Listener
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
+		held = append(held, l)
 		ports, routes = append(ports, l.Addr().(*net.TCPAddr).Port), append(routes, "nats://"+l.Addr().String())
+	}
+	for _, l := range held {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -161,12 +165,14 @@ func startCluster(t *testing.T, n int) (servers []*server.Server) {
 		servers = append(servers, natstest.Start(t, options))
 	}
 	ready := func() bool {
+		led := false
 		for _, s := range servers {
 			if !s.JetStreamIsCurrent() {
 				return false
 			}
+			led = led || len(s.JetStreamClusterPeers()) == n // which the leader alone knows
 		}
-		return len(servers[0].JetStreamClusterPeers()) == n
+		return led
 	}
 	for late := time.Now().Add(30 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
