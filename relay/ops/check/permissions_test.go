@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -99,7 +100,12 @@ func TestNothingIsPermitted(t *testing.T) {
 // Without the right to subscribe to its inbox no answer reaches the relay.
 func TestRepliesAreNotPermitted(t *testing.T) {
 	t.Parallel()
+	began := time.Now()
 	r := asRelay(t, &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}}}, true)
+	// Nothing waits for answers that cannot come.
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
 	wellFormed(t, r)
 	expect(t, r, check.Permissions, check.Fail, "allow subscribing to _INBOX.> ")
 	expect(t, r, check.Stream, check.Skip, "")
