@@ -104,6 +104,7 @@ Without a command it serves. All settings are environment variables:
 		serve,
 		sendCommand(w),
 		tailCommand(w),
+		checkCommand(w),
 		versionCommand(w),
 	)
 	arrange(root)

@@ -121,7 +121,7 @@ func (b *Broker) start(ctx context.Context, folder string, serverOptions *server
 // OutboxLeftBehind reports whether there is an outbox of an earlier run in the
 // data folder.
 func OutboxLeftBehind(cfg config.Config) bool {
-	_, err := os.Stat(filepath.Join(cfg.Embedded.DataDir, outboxFolder))
+	_, err := os.Stat(filepath.Join(cfg.Embedded.DataDir, OutboxFolder))
 	return err == nil
 }
 
@@ -176,9 +176,9 @@ func (b *Broker) Keep(stream string) error {
 	return b.embedded.names.keep(stream)
 }
 
-// minFreeBytes is what is left on the disk of an embedded store: a write that
+// MinFreeBytes is what is left on the disk of an embedded store: a write that
 // fails for want of space freezes the store until the process ends.
-const minFreeBytes = 4 << 20
+const MinFreeBytes = 4 << 20
 
 // Room is nil while the disk of an embedded store has room for more.
 func (b *Broker) Room() error {
@@ -186,11 +186,11 @@ func (b *Broker) Room() error {
 		return nil
 	}
 	folder := b.embedded.server.StoreDir()
-	free, err := freeBytes(folder)
-	if err != nil || free >= minFreeBytes {
+	free, _, err := Space(folder)
+	if err != nil || free >= MinFreeBytes {
 		return nil // where it cannot be told, a write tells
 	}
-	return fmt.Errorf("the disk is full: %d bytes are free at %s, and the last %d are not used; make room there", free, folder, minFreeBytes)
+	return fmt.Errorf("the disk is full: %d bytes are free at %s, and the last %d are not used; make room there", free, folder, MinFreeBytes)
 }
 
 // Close ends the connection, after what was sent has left, and then the

@@ -146,14 +146,33 @@ func clientURL(cfg config.Config) string {
 	return cfg.NATS.URL
 }
 
+// NotThereError says why a command has no connection to the broker.
+type NotThereError struct {
+	// Problem says what happened, without secrets, Hint what to do.
+	Problem, Hint string
+	// Err is the cause.
+	Err error
+}
+
+// Error is the problem and the hint.
+func (e *NotThereError) Error() string { return e.Problem + "; " + e.Hint }
+
+// Unwrap is the cause.
+func (e *NotThereError) Unwrap() error { return e.Err }
+
 // notThere words why a command has no connection.
 func notThere(cfg config.Config, url string, err error) error {
+	away := &NotThereError{Problem: fmt.Sprintf("no broker at %s: %v", config.RedactURLs(url), err), Hint: "look at NATS_URL", Err: err}
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted):
+		away.Problem = fmt.Sprintf("the certificate of the broker at %s is not trusted: %v", config.RedactURLs(url), err)
+		away.Hint = "name a file with the authority that signed it in NATS_CA, and look whether NATS_URL has the name that the certificate is for"
 	case refused(err):
-		return fmt.Errorf("the broker at %s does not let this command in: %w; it reads the same NATS_* variables as the relay", config.RedactURLs(url), err)
+		away.Problem = fmt.Sprintf("the broker at %s does not let this command in: %v", config.RedactURLs(url), err)
+		away.Hint = "it reads the same NATS_* variables as the relay"
 	case cfg.UsesEmbedded():
-		return fmt.Errorf("no broker at %s: %w; start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL", url, err)
-	default:
-		return fmt.Errorf("no broker at %s: %w; look at NATS_URL", config.RedactURLs(url), err)
+		away.Hint = "start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL"
 	}
+	return away
 }

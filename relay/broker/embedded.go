@@ -121,7 +121,7 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 func outboxOptions(cfg config.Config) (*server.Options, error) {
 	// A folder of its own, since the same data folder may hold the store of the
 	// time before there was an external broker.
-	options, err := localOptions(cfg, filepath.Join(cfg.Embedded.DataDir, outboxFolder))
+	options, err := localOptions(cfg, filepath.Join(cfg.Embedded.DataDir, OutboxFolder))
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,8 @@ func outboxOptions(cfg config.Config) (*server.Options, error) {
 	return options, nil
 }
 
-const outboxFolder = "outbox"
+// OutboxFolder is where in RELAY_DATA_DIR the outbox is.
+const OutboxFolder = "outbox"
 
 func localOptions(cfg config.Config, dir string) (*server.Options, error) {
 	// An empty StoreDir would mean the temporary folder.

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,19 +28,35 @@ func (b *Broker) handlers() []nats.Option {
 			b.tell(Follower.Disconnected)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			match := deniedPublish.FindStringSubmatch(err.Error())
-			if match == nil || !errors.Is(err, nats.ErrPermissionViolation) {
+			denial, ok := denialOf(err)
+			if !ok || denial.Subscribing {
 				b.log.Warn("the broker reports an error", "error", err)
 				return
 			}
-			b.tell(func(f Follower) { f.Denied(match[1]) })
+			b.tell(func(f Follower) { f.Denied(denial.Subject) })
 		}),
 		nats.ClosedHandler(b.closed),
 	}
 }
 
-// deniedPublish is how nats-server words that a user may not publish.
-var deniedPublish = regexp.MustCompile(`(?i)permissions violation for publish to "([^"]+)"`)
+// Denial is what the broker's permissions keep from this user.
+type Denial struct {
+	Subject string
+	// Subscribing: it may not be subscribed to. Otherwise it may not be published to.
+	Subscribing bool
+}
+
+// denied is how nats-server words that a user may not do something.
+var denied = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
+
+// denialOf reads an error that the client reports, if it is about permissions.
+func denialOf(err error) (Denial, bool) {
+	match := denied.FindStringSubmatch(err.Error())
+	if match == nil || !errors.Is(err, nats.ErrPermissionViolation) {
+		return Denial{}, false
+	}
+	return Denial{Subject: match[2], Subscribing: strings.EqualFold(match[1], "subscription")}, true
+}
 
 func (b *Broker) tell(what func(Follower)) {
 	b.mu.Lock()

@@ -4,5 +4,5 @@ package broker
 
 import "errors"
 
-// freeBytes cannot be told here.
-func freeBytes(string) (uint64, error) { return 0, errors.ErrUnsupported }
+// Space cannot be told here.
+func Space(string) (free, total uint64, err error) { return 0, 0, errors.ErrUnsupported }

@@ -4,11 +4,12 @@ package broker
 
 import "syscall"
 
-// freeBytes is how much this user may still write to the folder's file system.
-func freeBytes(folder string) (uint64, error) {
+// Space is how much this user may still write to the folder's file system, and how
+// large that is, in bytes.
+func Space(folder string) (free, total uint64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(folder, &s); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return s.Bavail * uint64(s.Bsize), nil
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
 }

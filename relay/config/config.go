@@ -180,6 +180,17 @@ func (c Config) HasSenderPolicy() bool {
 	return len(c.Webhooks.Tokens) > 0 || c.Webhooks.TLSClientCAFile != ""
 }
 
+// OthersCanSend reports whether other machines can reach the webhook endpoint.
+func (c Config) OthersCanSend() bool { return !isLoopback(c.Webhooks.ListenAddr) }
+
+// AdminURL is where the admin endpoint answers on this machine; empty where it is off.
+func (c Config) AdminURL() string {
+	if c.Admin.Addr == "" {
+		return ""
+	}
+	return "http://" + reachable(string(c.Admin.Addr))
+}
+
 // CallbackURL is the URL that reaches the webhook endpoint from this machine,
 // with the first of the tokens where there are any: a secret, not to be printed.
 func (c Config) CallbackURL() string { return c.WebhookURL(c.Webhooks.ListenAddr, c.firstToken()) }

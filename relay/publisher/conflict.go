@@ -120,7 +120,7 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 // getMsg reads a message. A replica that lags behind does not have it yet, so
 // one that is not found is asked for a few times.
 func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	ctx, answered := p.denials.asking(ctx, readSubject(stream))
+	ctx, answered := p.denials.asking(ctx, ReadSubject(stream.CachedInfo().Config))
 	defer answered()
 	for wait := minBackoff; ; wait *= 2 {
 		msg, err := stream.GetMsg(ctx, sequence)
@@ -136,9 +136,8 @@ func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequenc
 	}
 }
 
-// readSubject is where a message of a stream is asked for.
-func readSubject(stream jetstream.Stream) string {
-	cfg := stream.CachedInfo().Config
+// ReadSubject is where a message of a stream is asked for.
+func ReadSubject(cfg jetstream.StreamConfig) string {
 	if cfg.AllowDirect {
 		return jetstream.DefaultAPIPrefix + "DIRECT.GET." + cfg.Name
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -158,7 +156,8 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		if !ok {
 			return errNotConnected
 		}
-		events, err := p.checkStream(ctx, l, p.wanted(p.cfg.Name, schema.TaskSubjects(p.cfg.Prefix), "Results of APIXO tasks, as CloudEvents."), settle)
+		wantEvents, wantQuarantine := Wanted(p.cfg)
+		events, err := p.checkStream(ctx, l, wantEvents, settle)
 		var denied *DeniedError
 		if errors.As(err, &denied) && now.events == nil {
 			now.unreadable = err // without a look at the stream nothing in it is found
@@ -168,14 +167,14 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		}
 		now.events, now.unreadable = events, p.readable(ctx, events)
 		p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
-		quarantine, err := p.checkStream(ctx, l, p.wanted(p.cfg.Quarantine, schema.QuarantineSubjects(p.cfg.Prefix), "Webhooks that could not become events, byte for byte."), settle)
+		quarantine, err := p.checkStream(ctx, l, wantQuarantine, settle)
 		if err != nil {
 			return err
 		}
 		p.lookForRoom(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
 		if settle {
-			p.warn(events.CachedInfo())
-			p.warn(quarantine.CachedInfo())
+			p.warn(events.CachedInfo(), wantEvents)
+			p.warn(quarantine.CachedInfo(), wantQuarantine)
 		}
 		return nil
 	}()

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // UnfitError says that a stream is not there, or not as the relay needs it, and
@@ -28,17 +28,18 @@ func (e *UnfitError) Error() string {
 	return fmt.Sprintf("the stream %s %s; %s", e.Stream, e.Problem, e.Hint)
 }
 
-// wanted is the configuration that the relay gives a stream of its own.
-func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:        name,
-		Description: description,
-		Subjects:    []string{subjects},
+// Wanted are the streams as the relay makes them: that of the events, and the
+// quarantine.
+func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
+	events = jetstream.StreamConfig{
+		Name:        cfg.Name,
+		Description: "Results of APIXO tasks, as CloudEvents.",
+		Subjects:    []string{schema.TaskSubjects(cfg.Prefix)},
 		Storage:     jetstream.FileStorage,
-		Replicas:    p.cfg.Replicas,
-		MaxAge:      p.cfg.MaxAge,
-		MaxBytes:    p.cfg.MaxBytes,
-		Duplicates:  p.cfg.Dedupe,
+		Replicas:    cfg.Replicas,
+		MaxAge:      cfg.MaxAge,
+		MaxBytes:    cfg.MaxBytes,
+		Duplicates:  cfg.Dedupe,
 		// A full stream must refuse: evicting the oldest events would lose what
 		// was acknowledged, and nobody would be told.
 		Discard: jetstream.DiscardNew,
@@ -46,6 +47,20 @@ func (p *Publisher) wanted(name, subjects, description string) jetstream.StreamC
 		AllowDirect: true,
 		// Webhooks that wait together can share one fsync.
 		AllowAtomicPublish: true,
+	}
+	quarantine = events
+	quarantine.Name, quarantine.Subjects = cfg.Quarantine, []string{schema.QuarantineSubjects(cfg.Prefix)}
+	quarantine.Description = "Webhooks that could not become events, byte for byte."
+	return events, quarantine
+}
+
+// Required is the error of a stream that does not exist although the policy leaves
+// making it to somebody else.
+func Required(want jetstream.StreamConfig) *UnfitError {
+	return &UnfitError{
+		Stream: want.Name, Missing: true,
+		Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
+		Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
 	}
 }
 
@@ -55,11 +70,7 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.Str
 	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
-		return nil, &UnfitError{
-			Stream: want.Name, Missing: true,
-			Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
-			Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
-		}
+		return nil, Required(want)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
@@ -79,7 +90,7 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.Str
 	if cluster := stream.CachedInfo().Cluster; cluster != nil && cluster.Leader == "" {
 		return nil, fmt.Errorf("the stream %s has no leader: too few of its %d servers are there", want.Name, stream.CachedInfo().Config.Replicas)
 	}
-	return stream, p.fits(stream.CachedInfo().Config, want, l.conn.MaxPayload())
+	return stream, p.fits(stream.CachedInfo(), want, l)
 }
 
 // ask puts a question about a stream to the broker, or returns a [DeniedError].
@@ -109,63 +120,21 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	return have
 }
 
-// fits tells what about a stream, on a broker that takes messages of at most
-// maxPayload bytes, makes it impossible to keep the relay's promises.
-func (p *Publisher) fits(got, want jetstream.StreamConfig, maxPayload int64) error {
-	unfit := func(problem, hint string) error {
-		return &UnfitError{Stream: got.Name, Problem: problem, Hint: hint}
-	}
-	covered := slices.ContainsFunc(got.Subjects, func(filter string) bool { return subjectMatches(filter, want.Subjects[0]) })
-	switch {
-	case !covered:
-		return &UnfitError{
-			Stream: got.Name, Missing: true,
-			Problem: fmt.Sprintf("takes the subjects %q, which leaves %s out", got.Subjects, want.Subjects[0]),
-			Hint:    "add that subject to it, or choose another RELAY_STREAM, RELAY_QUARANTINE_STREAM or RELAY_SUBJECT_PREFIX",
+// fits returns an [UnfitError] if a stream makes it impossible to keep the relay's
+// promises.
+func (p *Publisher) fits(info *jetstream.StreamInfo, want jetstream.StreamConfig, l *link) error {
+	for _, f := range Inspect(info, want, p.maxSize, l.conn.MaxPayload()) {
+		if f.Unfit {
+			return &UnfitError{Stream: info.Config.Name, Problem: f.Problem, Hint: f.Hint, Missing: f.Missing}
 		}
-	case got.Sealed:
-		return unfit("is sealed and takes no messages any more", "choose another stream name")
-	case got.NoAck:
-		return unfit("is configured to acknowledge nothing (no_ack), so no 200 could ever be given", "set no_ack to false")
-	case got.MaxMsgSize > 0 && int64(got.MaxMsgSize) < p.maxSize:
-		return unfit(fmt.Sprintf("takes messages of at most %d bytes, and an event can have %d", got.MaxMsgSize, p.maxSize),
-			"raise its max_msg_size or lower RELAY_MAX_BODY_BYTES")
-	case maxPayload < p.maxSize:
-		return unfit(fmt.Sprintf("is on a broker that takes messages of at most %d bytes, and an event can have %d", maxPayload, p.maxSize),
-			"raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES")
 	}
 	return nil
 }
 
-// warn tells what about a stream weakens the relay's promises.
-func (p *Publisher) warn(info *jetstream.StreamInfo) {
-	got := info.Config
-	warn := func(problem, hint string) {
-		p.log.Warn("the stream "+got.Name+" "+problem, "do", hint)
-	}
-	if got.Duplicates < config.SenderRetrySpan {
-		warn(fmt.Sprintf("remembers ids for %s, and APIXO's last retry comes up to %s after the first try: repeats can be stored twice", got.Duplicates, config.SenderRetrySpan),
-			"raise its duplicate window, for instance with RELAY_STREAM_POLICY=update")
-	}
-	if n := info.State.NumDeleted; n > 0 {
-		// After a crash the broker itself passes over damaged records in silence.
-		warn(fmt.Sprintf("has gaps: %d of the events from %d to %d are not there. Somebody has deleted them, or the store is damaged", n, info.State.FirstSeq, info.State.LastSeq),
-			"if nobody did, look after the disk, and take them from a backup or from APIXO")
-	}
-	if got.Storage == jetstream.MemoryStorage {
-		warn("is kept in memory: what was acknowledged is gone when the broker restarts", "make it anew with file storage")
-	}
-	if got.PersistMode == jetstream.AsyncPersistMode {
-		warn("acknowledges before it writes (persist_mode async): a crash of the broker loses what was acknowledged", "make it anew without persist_mode")
-	}
-	if got.Discard == jetstream.DiscardOld && (got.MaxBytes > 0 || got.MaxMsgs > 0) {
-		warn("drops its oldest events when it is full", "set its discard policy to new, for instance with RELAY_STREAM_POLICY=update")
-	}
-	if got.Retention != jetstream.LimitsPolicy {
-		warn("drops events that have been consumed (retention "+got.Retention.String()+"), so that they cannot be replayed", "make it anew with retention limits")
-	}
-	if got.Replicas < p.cfg.Replicas {
-		warn(fmt.Sprintf("has %d replicas, RELAY_STREAM_REPLICAS says %d", got.Replicas, p.cfg.Replicas), "set RELAY_STREAM_POLICY=update to change it")
+// warn tells the log what about a stream weakens the relay's promises.
+func (p *Publisher) warn(info *jetstream.StreamInfo, want jetstream.StreamConfig) {
+	for _, f := range weaknesses(info, want) {
+		p.log.Warn("the stream "+info.Config.Name+" "+f.Problem, "do", f.Hint)
 	}
 }
 

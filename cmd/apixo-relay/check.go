@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/ops/send"
+)
+
+func checkCommand(w world) *cobra.Command {
+	var (
+		url     string
+		tls     tlsFlags
+		timeout time.Duration
+		output  outputFlag
+	)
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether everything that the relay needs is there",
+		Long: `Looks at everything that the relay needs: its configuration, the broker,
+JetStream, permissions, streams, duplicate window, replicas, limits, clock, disk
+and the relay itself. It says for each what is the case and, where something is
+not as it should be, what to do. It reads the same environment as the relay, and
+needs no relay that runs, unless the broker is the one inside it.
+
+It changes nothing and stores nothing. To see whether events can be stored it
+sends messages that JetStream refuses; a plain NATS subscriber to their subjects
+sees them, empty.
+
+With --url it also delivers something through a callback URL, from outside in.
+That is no result of a task, so no consumer sees it: the relay answers 422 and
+keeps it in the quarantine, once in a duplicate window, where it is looked for.
+With a wrong token in the place of the right one, it must get 401.
+
+Each line is ok, warn, fail, or skip for what could not be looked at. As JSON it
+is one object: {"ok":…,"checks":[{"name":…,"status":…,"fact":…,"remedy":…}]}.
+
+Exit codes: 0 nothing fails, 1 something fails, a wrong configuration too, 2 wrong
+usage.`,
+		Example: `  # beside a running relay, or before it starts
+  apixo-relay check
+
+  # for scripts, and for no longer than two seconds
+  apixo-relay check --output json --timeout 2s
+
+  # through the callback URL, too; give it yours
+  apixo-relay check --url "http://${RELAY_LISTEN_ADDR:-127.0.0.1:8720}/webhook/apixo"`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := output.check(); err != nil {
+				return usageError{err}
+			}
+			if timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout %v leaves no time: choose more than 0s", timeout)}
+			}
+			o := check.Options{Environ: w.environ, Timeout: timeout}
+			if c.Flags().Changed("url") {
+				u, err := send.ParseURL(url)
+				if err != nil {
+					return usageError{fmt.Errorf("--url: %w", err)}
+				}
+				o.CallbackURL = u
+			} else if tls != (tlsFlags{}) {
+				return usageError{errors.New("--insecure, --cacert, --cert and --key are about a delivery: give --url with them")}
+			}
+			transport, err := tls.transport(1)
+			if err != nil {
+				return usageError{err}
+			}
+			defer transport.CloseIdleConnections()
+			o.Transport = transport
+
+			report := check.Run(c.Context(), o)
+			if output == "json" {
+				err = report.WriteJSON(w.stdout)
+			} else {
+				err = report.WriteText(w.stdout, isTerminal(w.stdout))
+			}
+			switch {
+			case err != nil:
+				return fmt.Errorf("the report could not be written: %w", err)
+			case c.Context().Err() != nil:
+				return errors.New("stopped before everything was looked at")
+			case !report.OK:
+				return fmt.Errorf("%d of %d checks failed", report.Count(check.Fail), len(report.Checks))
+			}
+			return nil
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false // by subject, as here
+	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too")
+	tls.add(flags)
+	flags.DurationVar(&timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
+	output.add(flags, "the report")
+	return c
+}

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// Look is [Connect] for a command that finds out what works. What it does ends with
+// ctx, whatever the broker does; and so does the connection, which is not made again
+// once it is lost. told learns what the broker does not let this user do; it may
+// be called by another goroutine, and must not use the connection.
+func Look(ctx context.Context, cfg config.Config, name string, told func(Denial)) (*nats.Conn, error) {
+	options, err := clientOptions(cfg.NATS)
+	if err != nil {
+		return nil, err
+	}
+	url := clientURL(cfg)
+	d := &dialer{ctx: ctx}
+	conn, err := nats.Connect(url, append(options,
+		nats.Name(name),
+		nats.NoReconnect(),
+		nats.SetCustomDialer(d),
+		nats.SkipHostLookup(), // by the client; the dialer's own ends with ctx
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if denial, ok := denialOf(err); ok {
+				told(denial)
+			}
+		}))...)
+	if errors.Is(err, nats.ErrNoServers) && d.err != nil {
+		err = d.err // which says why
+	}
+	if err != nil {
+		return nil, notThere(cfg, url, err)
+	}
+	return conn, nil
+}
+
+// dialer makes connections that end with a context, while they are being made and
+// afterwards.
+type dialer struct {
+	ctx context.Context
+	err error // the last one
+}
+
+// Dial is part of nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(d.ctx, network, address)
+	if d.err = err; err != nil {
+		return nil, err
+	}
+	// What has been waiting for the broker hears that the connection is closed.
+	context.AfterFunc(d.ctx, func() { _ = conn.Close() })
+	return conn, nil
+}

@@ -1,0 +1,191 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+)
+
+// aboutJetStream are the checks that need JetStream's answers, and aboutBroker those
+// that need a connection.
+var (
+	aboutJetStream = []string{Permissions, Stream, Quarantine, Retention, Window, Replicas, Payload, Clock}
+	aboutBroker    = append([]string{Broker, Version, JetStream}, aboutJetStream...)
+)
+
+// broker looks at the broker and what is in it, and delivers something to the
+// callback URL meanwhile.
+func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
+	a := &asker{patience: x.patience}
+	conn, err := broker.Look(ctx, x.cfg, "apixo-relay check", a.denied)
+	if err != nil {
+		problem, remedy := err.Error(), "correct the NATS_* variables"
+		if away, ok := errors.AsType[*broker.NotThereError](err); ok {
+			problem, remedy = away.Problem, away.Hint
+		}
+		found.fail(Broker, remedy, "%s", problem)
+		found.skip("there is no connection to the broker", aboutBroker[1:]...)
+		return found, x.delivery(ctx, nil, nil)
+	}
+	defer conn.Close()
+	a.conn = conn
+	began := time.Now()
+	err = conn.FlushWithContext(ctx)
+	kind := "the external broker"
+	if x.cfg.UsesEmbedded() {
+		kind = "the embedded broker of a running relay"
+	}
+	where := config.RedactURLs(conn.ConnectedUrl())
+	if err != nil {
+		found.fail(Broker, "look at its log, and at what is between", "%s at %s lets this command in, and says nothing more: %v", kind, where, err)
+		found.skip("the broker says nothing", aboutBroker[1:]...)
+		return found, x.delivery(ctx, nil, nil)
+	}
+	found.ok(Broker, "%s at %s answers within %s", kind, where, text.Duration(time.Since(began)))
+	version(&found, conn)
+
+	events, quarantine := x.streams(ctx, a)
+	// From here on nothing waits for anything else.
+	var streams lines
+	var all sync.WaitGroup
+	all.Go(func() { delivery = x.delivery(ctx, a, quarantine) })
+	all.Go(func() { streams = x.jetStream(ctx, a, events, quarantine) })
+	all.Wait()
+	return append(found, streams...), delivery
+}
+
+// version tells whether the broker knows what the relay makes use of.
+func version(found *lines, conn *nats.Conn) {
+	v := conn.ConnectedServerVersion()
+	parts := strings.SplitN(strings.TrimPrefix(v, "v"), ".", 3)
+	major, err := strconv.Atoi(parts[0])
+	minor := 0
+	if err == nil && len(parts) > 1 {
+		minor, err = strconv.Atoi(parts[1])
+	}
+	switch {
+	case err != nil:
+		found.warn(Version, "use nats-server 2.12 or later", "the broker says that it is nats-server %q, which is no version", v)
+	case major < 2 || major == 2 && minor < 12:
+		found.warn(Version, "use nats-server 2.12 or later", "nats-server %s knows no atomic batches: many webhooks at once are slower, and not wrong", v)
+	default:
+		found.ok(Version, "nats-server %s", v)
+	}
+}
+
+// target is one of the relay's two streams, as it is.
+type target struct {
+	name string // of the check
+	want jetstream.StreamConfig
+	info *jetstream.StreamInfo // nil if it is not known
+	err  error                 // why it is not
+	skew time.Duration         // of the broker's clock, with info
+	slop time.Duration         // by how much that may be wrong
+}
+
+func (t *target) isMissing() bool { return errors.Is(t.err, jetstream.ErrStreamNotFound) }
+
+// streams asks for both.
+func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *target) {
+	wantEvents, wantQuarantine := publisher.Wanted(x.cfg.Stream)
+	events, quarantine = &target{name: Stream, want: wantEvents}, &target{name: Quarantine, want: wantQuarantine}
+	var both sync.WaitGroup
+	for _, t := range []*target{events, quarantine} {
+		both.Go(func() {
+			var info jetstream.StreamInfo
+			began, clock := time.Now(), x.Now()
+			t.err = a.api(ctx, "STREAM.INFO."+t.want.Name, &info)
+			if t.err != nil {
+				return
+			}
+			took := time.Since(began)
+			t.info, t.slop = &info, took/2
+			t.skew = info.TimeStamp.Sub(clock.Add(took / 2))
+		})
+	}
+	both.Wait()
+	return events, quarantine
+}
+
+// Error codes of the JetStream API that the client has no names for.
+const (
+	codeClusterNotAvailable jetstream.ErrorCode = 10008
+	codeStreamNotMatch      jetstream.ErrorCode = 10060
+)
+
+// jetStream tells what came of asking for the streams, and looks further.
+func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *target) (found lines) {
+	const enable = "start the broker with JetStream ('nats-server -js'), and enable it for this user's account"
+	err := events.err
+	if _, denied := isDenied(err); denied {
+		err = quarantine.err
+	}
+	_, denied := isDenied(err)
+	switch code := apiCode(err); {
+	case denied:
+		found.skip("this user may not ask for the streams", JetStream)
+	case errors.Is(err, nats.ErrNoResponders), code == jetstream.JSErrCodeJetStreamNotEnabled, code == jetstream.JSErrCodeJetStreamNotEnabledForAccount:
+		found.fail(JetStream, enable, "the broker has no JetStream for this account")
+		found.skip("there is no JetStream", aboutJetStream...)
+		return found
+	case code == codeClusterNotAvailable:
+		found.fail(JetStream, "bring back the servers of the cluster that are away: most of them have to be there", "the broker's cluster has no leader for JetStream")
+	case errors.Is(err, errSilent):
+		found.fail(JetStream, "look at the servers of its cluster: most of them have to be there", "the broker did not answer about the stream within %s: it is stalled or without quorum", text.Duration(a.patience))
+	case err == nil, code == jetstream.JSErrCodeStreamNotFound:
+		x.account(ctx, a, &found)
+	default:
+		found.fail(JetStream, "look at the broker's log", "the broker cannot tell about the stream %s: %v", events.want.Name, err)
+	}
+	x.permissions(ctx, a, &found, events, quarantine)
+	both := []*target{events, quarantine}
+	x.retention(&found, both)
+	x.window(&found, both)
+	x.replicas(&found, both, a.conn)
+	x.payload(&found, both, a.conn.MaxPayload())
+	x.clock(&found, both)
+	return found
+}
+
+// fullShare is from which share of a limit on there is a warning, in percent.
+const fullShare = 80
+
+// account tells how much of its limits the account uses, where asking is allowed. The
+// relay does not ask.
+func (x *examiner) account(ctx context.Context, a *asker, found *lines) {
+	var account jetstream.AccountInfo
+	if a.api(ctx, "INFO", &account) != nil {
+		found.ok(JetStream, "it answers")
+		return
+	}
+	limits, used := account.Limits, account.Store
+	if tier, ok := account.Tiers["R"+strconv.Itoa(x.cfg.Stream.Replicas)]; ok {
+		limits, used = tier.Limits, tier.Store
+	}
+	fact := "it answers, and stores " + size(used) + " for this account"
+	if limits.MaxStore <= 0 {
+		found.ok(JetStream, "%s", fact)
+		return
+	}
+	share := used * 100 / uint64(limits.MaxStore)
+	fact += " of " + size(limits.MaxStore) + " at the most (" + strconv.FormatUint(share, 10) + " %)"
+	switch {
+	case share >= 100:
+		found.fail(JetStream, "raise the account's limit, or remove what is not needed: webhooks get 503", "%s", fact)
+	case share >= fullShare:
+		found.warn(JetStream, "raise the account's limit before it is reached: then webhooks get 503", "%s", fact)
+	default:
+		found.ok(JetStream, "%s", fact)
+	}
+}

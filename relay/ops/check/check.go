@@ -1,0 +1,195 @@
+// Package check finds out whether everything that the relay needs is there, and says
+// what to do where it is not: settings, broker, streams, permissions, clock, disk, and
+// the way that webhooks come.
+//
+// It changes nothing, and stores nothing but what a delivery through a callback URL
+// leaves in the quarantine. What the relay itself says of a stream, it says in the
+// same words: see [publisher.Inspect]. It must not know flags or exit codes.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+// Status is how something that must hold was found.
+type Status string
+
+// The statuses. Skip is that of what could not be looked at, because something
+// before it failed or because it is elsewhere.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn"
+	Fail Status = "fail"
+	Skip Status = "skip"
+)
+
+// Names of what is looked at, in the order of a report. They do not change.
+const (
+	Configuration = "configuration" // the environment
+	Senders       = "senders"       // who can send webhooks
+	Certificate   = "certificate"   // of the relay's own HTTPS
+	API           = "api"           // APIXO's status API
+	Disk          = "disk"          // room in RELAY_DATA_DIR
+	Broker        = "broker"        // a connection to it
+	Version       = "version"       // of the broker
+	JetStream     = "jetstream"     // for this account
+	Permissions   = "permissions"   // of this user, for what the relay does
+	Stream        = "stream"        // that of the events takes messages
+	Quarantine    = "quarantine"    // the same
+	Retention     = "retention"     // what was acknowledged stays
+	Window        = "window"        // for duplicates, against the sender's schedule
+	Replicas      = "replicas"      // of the streams
+	Payload       = "payload"       // the largest event fits
+	Clock         = "clock"         // the broker's against this one
+	Relay         = "relay"         // the one that runs here, by its own word
+	Delivery      = "delivery"      // through the callback URL
+	Strangers     = "strangers"     // who have the callback URL without its secret
+)
+
+// Check is one thing that must hold.
+type Check struct {
+	// Name is one of the constants; several checks can have the same one.
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+	// Fact is a sentence with what was found, without secrets.
+	Fact string `json:"fact"`
+	// Remedy says what to do; empty where all is well.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Report is all that was looked at. Each name is in it, except those of a delivery
+// where none was asked for.
+type Report struct {
+	// OK: nothing failed. There can be warnings, and things that were not looked at.
+	OK     bool    `json:"ok"`
+	Checks []Check `json:"checks"`
+}
+
+// Count is how many of the checks have a status.
+func (r Report) Count(s Status) (n int) {
+	for _, c := range r.Checks {
+		if c.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Options says what is looked at, and from where.
+type Options struct {
+	// Environ is the relay's environment, in the form of os.Environ.
+	Environ []string
+	// Timeout bounds the whole, whatever the broker does. More than 0.
+	Timeout time.Duration
+	// CallbackURL is where to deliver something from outside in; nil for nowhere. It
+	// may hold secrets anywhere but in scheme and host.
+	CallbackURL *url.URL
+	// Transport makes the requests to it. Who made it closes its idle connections.
+	Transport http.RoundTripper
+	// Now tells the time of day; nil means time.Now.
+	Now func() time.Time
+}
+
+// examiner holds what all the looks have in common.
+type examiner struct {
+	Options
+	cfg config.Config
+	// patience is how long one answer is waited for, so that some which do not come
+	// leave time for the others.
+	patience time.Duration
+}
+
+// maxPatience is longer than any broker that is well takes for an answer.
+const maxPatience = 3 * time.Second
+
+// Run looks at everything, as far as ctx and the timeout let it.
+func Run(ctx context.Context, o Options) Report {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	// A connection, a look at the streams and one at the permissions come one after
+	// the other, and then a delivery has to fit.
+	x := &examiner{Options: o, patience: min(maxPatience, o.Timeout/5)}
+	found := x.configuration()
+	if x.isConfigured(found) {
+		running := make(chan lines, 1)
+		go func() { running <- x.running(ctx) }()
+		found = append(found, x.machine()...)
+		broker, delivery := x.broker(ctx)
+		found = append(found, broker...)
+		found = append(found, <-running...)
+		found = append(found, delivery...)
+	} else {
+		found.skip("the configuration has to be right first", Senders, Certificate, API, Disk)
+		found.skip("the configuration has to be right first", aboutBroker...)
+		found.skip("the configuration has to be right first", Relay)
+		if o.CallbackURL != nil {
+			found.skip("the configuration has to be right first", Delivery)
+		}
+	}
+	r := Report{Checks: found}
+	r.OK = r.Count(Fail) == 0
+	return r
+}
+
+// configuration reads the environment, and tells all that is wrong with it.
+func (x *examiner) configuration() (found lines) {
+	cfg, err := config.Load(x.Environ)
+	var wrong config.Errors
+	switch {
+	case errors.As(err, &wrong):
+		for _, e := range wrong {
+			remedy := e.Hint
+			if remedy == "" {
+				remedy = "'apixo-relay serve -h' explains each variable"
+			}
+			e.Hint = ""
+			found.fail(Configuration, remedy, "%s", e.Error())
+		}
+		return found
+	case err != nil:
+		found.fail(Configuration, "'apixo-relay serve -h' explains each variable", "%v", err)
+		return found
+	}
+	x.cfg = cfg
+	found.ok(Configuration, "every setting can be used")
+	for _, name := range cfg.Unknown {
+		found.warn(Configuration, "correct its name, or unset it; 'apixo-relay serve -h' lists those that there are", "%s means nothing to the relay", name)
+	}
+	return found
+}
+
+func (x *examiner) isConfigured(found lines) bool { return found[0].Status == OK }
+
+// lines are what has been found so far.
+type lines []Check
+
+func (l *lines) add(name string, s Status, remedy, format string, args ...any) {
+	*l = append(*l, Check{Name: name, Status: s, Fact: fmt.Sprintf(format, args...), Remedy: remedy})
+}
+
+func (l *lines) ok(name, format string, args ...any) { l.add(name, OK, "", format, args...) }
+
+func (l *lines) warn(name, remedy, format string, args ...any) {
+	l.add(name, Warn, remedy, format, args...)
+}
+
+func (l *lines) fail(name, remedy, format string, args ...any) {
+	l.add(name, Fail, remedy, format, args...)
+}
+
+// skip says of several things why they were not looked at.
+func (l *lines) skip(why string, names ...string) {
+	for _, name := range names {
+		l.add(name, Skip, "", "not looked at: %s", why)
+	}
+}

@@ -1,0 +1,142 @@
+package check_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+)
+
+// certificate writes a self-signed certificate for 127.0.0.1 and its key.
+func certificate(t *testing.T, from, until time.Time) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
+}
+
+// here is a look at this machine alone: there is no broker.
+func here(t *testing.T, environ ...string) check.Report {
+	t.Helper()
+	r := look(t, append([]string{"RELAY_EMBEDDED_ADDR=127.0.0.1:1"}, environ...)...)
+	wellFormed(t, r)
+	return r
+}
+
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	now := time.Now()
+	_, otherKey := certificate(t, now, now.Add(day))
+	for _, tt := range []struct {
+		from, until time.Duration
+		want        check.Status
+		fact        string
+	}{
+		{-day, 90 * day, check.OK, "for 89 days more"},
+		{-80 * day, 10 * day, check.Warn, "renew it"},
+		{-90 * day, -day, check.Fail, "has not been valid since"},
+		{day, 90 * day, check.Fail, "is not valid before"},
+	} {
+		cert, key := certificate(t, now.Add(tt.from), now.Add(tt.until))
+		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+key), check.Certificate, tt.want, tt.fact)
+		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+otherKey), check.Certificate, check.Fail, "the key that belongs to it")
+		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+key, "RELAY_TLS_CLIENT_CA_FILE="+key), check.Certificate, check.Fail, "RELAY_TLS_CLIENT_CA_FILE")
+	}
+}
+
+func TestSenders(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef"
+	r := here(t, "RELAY_WEBHOOK_TOKENS="+token, "RELAY_LISTEN_ADDR=:8720", "APIXO_API_KEY=sk-0123456789")
+	expect(t, r, check.Senders, check.OK, "has to bring the token")
+	expect(t, r, check.API, check.OK, "APIXO_API_KEY is set")
+	if text := printed(r); strings.Contains(text, token) || strings.Contains(text, "sk-0123") {
+		t.Errorf("secrets are told:\n%s", text)
+	}
+	expect(t, here(t), check.Senders, check.OK, "from this machine only")
+	expect(t, here(t), check.API, check.OK, "APIXO_API_KEY is not set")
+	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
+	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true", "RELAY_ALLOWED_CIDRS=10.0.0.0/8"), check.Senders, check.Warn, "RELAY_ALLOWED_CIDRS")
+}
+
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	expect(t, here(t, "RELAY_DATA_DIR="+filepath.Join(t.TempDir(), "none")), check.Disk, check.Skip, "there is no folder")
+	if all := named(here(t), check.Disk); all[0].Status == check.Skip || !strings.Contains(all[0].Fact, "are free at RELAY_DATA_DIR") {
+		t.Errorf("%+v", all)
+	}
+	s, _ := withStreams(t, nil)
+	external := []string{"NATS_URL=" + s.ClientURL()}
+	expect(t, look(t, external...), check.Disk, check.OK, "nothing is stored on this machine")
+	tooMuch := append(external, "RELAY_OUTBOX=true", "RELAY_OUTBOX_MAX_BYTES=9000000000000000000")
+	expect(t, look(t, tooMuch...), check.Disk, check.Fail, "lower RELAY_OUTBOX_MAX_BYTES")
+}
+
+// What the relay says of itself is passed on.
+func TestRunningRelay(t *testing.T) {
+	t.Parallel()
+	external, _ := withStreams(t, nil)
+	ask := func(t *testing.T, healthz, readyz int, body string) check.Report {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			status := map[string]int{"/healthz": healthz, "/readyz": readyz}[r.URL.Path]
+			w.WriteHeader(status)
+			if status != http.StatusOK {
+				fmt.Fprint(w, `{"status":"not so","reasons":["the disk is broken","and more"]}`)
+				return
+			}
+			_, _ = io.WriteString(w, body)
+		}))
+		defer server.Close()
+		r := look(t, "NATS_URL="+external.ClientURL(), "RELAY_ADMIN_ADDR="+strings.TrimPrefix(server.URL, "http://"))
+		wellFormed(t, r)
+		only(t, r, check.Relay)
+		return r
+	}
+	const good = `{"status":"ready"}`
+	expect(t, ask(t, 200, 200, good), check.Relay, check.OK, "healthy and ready")
+	expect(t, ask(t, 503, 200, good), check.Relay, check.Fail, "only a restart helps")
+	expect(t, ask(t, 200, 503, good), check.Relay, check.Fail, "is not so: the disk is broken; and more")
+	expect(t, ask(t, 200, 200, `{"status":"ready","notes":["webhooks wait in the outbox"]}`), check.Relay, check.Warn, "webhooks wait in the outbox")
+	expect(t, ask(t, 200, 200, "hello"), check.Relay, check.Warn, "is no relay")
+	expect(t, look(t, "NATS_URL="+external.ClientURL(), "RELAY_ADMIN_ADDR=127.0.0.1:1"), check.Relay, check.OK, "none runs here")
+	expect(t, look(t, "NATS_URL="+external.ClientURL(), "RELAY_ADMIN_ADDR=127.0.0.1:0"), check.Relay, check.Skip, "takes a free port")
+}

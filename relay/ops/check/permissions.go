@@ -1,0 +1,184 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// nowhere is what no stream is called. To a message that expects to be stored in it,
+// JetStream says no before it looks at anything else of it: nothing is stored, and no
+// id is remembered. So that this user may publish, that a stream takes the subject and
+// that its word comes back are seen at once.
+const nowhere = "apixo-relay-check-stores-nothing"
+
+// need is something that the relay does, for which it needs a permission.
+type need struct {
+	msg    *nats.Msg
+	to     string  // what for
+	of     *target // where it is about a message's way into a stream
+	weak   bool    // without it the relay goes on, and says less
+	answer *nats.Msg
+	err    error
+}
+
+// needs are what the relay does to its streams, each as a question that has no
+// effect.
+func (x *examiner) needs(events, quarantine *target) (needs []*need) {
+	prefix := x.cfg.Stream.Prefix
+	for _, into := range []struct {
+		subject string
+		of      *target
+	}{
+		{schema.TaskSubject(prefix, schema.StateSuccess), events},
+		{schema.TaskSubject(prefix, schema.StateFailed), events},
+		{schema.RejectedSubject(prefix), quarantine},
+		{schema.ConflictSubject(prefix), quarantine},
+	} {
+		msg := &nats.Msg{Subject: into.subject, Header: nats.Header{jetstream.ExpectedStreamHeader: {nowhere}}}
+		needs = append(needs, &need{msg: msg, to: "store events", of: into.of})
+	}
+	for _, t := range []*target{events, quarantine} {
+		// The server refuses a configuration without a name, whoever sends it.
+		verb := func(verb, to string) {
+			needs = append(needs, &need{msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM." + verb + "." + t.want.Name}, to: to})
+		}
+		switch {
+		case t.isMissing() && x.cfg.Stream.Policy != config.PolicyRequire:
+			verb("CREATE", "make the stream "+t.want.Name)
+		case t.info != nil && x.cfg.Stream.Policy == config.PolicyUpdate:
+			verb("UPDATE", "change the stream "+t.want.Name)
+		}
+	}
+	reading := events.want
+	if events.info != nil {
+		reading = events.info.Config
+	}
+	return append(needs, &need{
+		msg: &nats.Msg{Subject: publisher.ReadSubject(reading), Data: []byte(`{"seq":18446744073709551615}`)}, // never there
+		to:  "tell a repeat that contradicts a stored event from one that does not", weak: true,
+	})
+}
+
+// permissions looks whether this user may do what the relay does, and whether what it
+// sends gets into the streams.
+func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, events, quarantine *target) {
+	needs := x.needs(events, quarantine)
+	var all sync.WaitGroup
+	for _, n := range needs {
+		all.Go(func() { n.answer, n.err = a.ask(ctx, n.msg) })
+	}
+	all.Wait()
+	for _, t := range []*target{events, quarantine} {
+		needs = append(needs, &need{
+			msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM.INFO." + t.want.Name},
+			to:  "look after the stream " + t.want.Name, err: t.err,
+		})
+	}
+	allow := func(what, subject string) string {
+		return "allow " + what + " " + subject + " in this user's permissions"
+	}
+	before, unknown := len(*found), 0
+	for _, n := range needs {
+		denied, isDenial := isDenied(n.err)
+		switch {
+		case isDenial && denied.Subscribing:
+			found.fail(Permissions, allow("subscribing to", inboxes(denied.Subject)), "%v, so no answer of the broker reaches the relay", denied)
+			found.skip("no answer of the broker reaches this user", Permissions, Stream, Quarantine)
+			return
+		case isDenial && n.weak:
+			found.warn(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+		case isDenial:
+			found.fail(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+		case errors.Is(n.err, errSilent):
+			unknown++
+		}
+	}
+	switch {
+	case unknown > 0:
+		found.warn(Permissions, "look after what else fails, and check again", "whether this user may do %d of %d things that the relay does is not known: the broker did not answer within %s", unknown, len(needs), text.Duration(a.patience))
+	case len(*found) == before:
+		found.ok(Permissions, "this user may do all that the relay does: %d things were tried", len(needs))
+	}
+	for _, t := range []*target{events, quarantine} {
+		x.takes(found, t, needs)
+	}
+}
+
+// inboxes is what has to be allowed for the replies to a client: the name of its inbox
+// is another one each time.
+func inboxes(subject string) string {
+	prefix, _, _ := strings.Cut(subject, ".")
+	return prefix + ".>"
+}
+
+// takes tells whether a stream is there and takes what the relay sends.
+func (x *examiner) takes(found *lines, t *target, needs []*need) {
+	bad := len(*found)
+	switch {
+	case t.isMissing() && x.cfg.Stream.Policy == config.PolicyRequire:
+		e := publisher.Required(t.want)
+		found.fail(t.name, e.Hint, "the stream %s %s", e.Stream, e.Problem)
+	case t.info != nil:
+		for _, f := range x.inspect(t) {
+			if f.About == publisher.AboutUse {
+				found.fail(t.name, f.Hint, "the stream %s %s", t.want.Name, f.Problem)
+			}
+		}
+	}
+	for _, n := range needs {
+		if n.of == t && len(*found) == bad {
+			x.tookIt(found, t, n)
+		}
+	}
+	if len(*found) > bad {
+		return
+	}
+	switch info := t.info; {
+	case t.isMissing():
+		found.ok(t.name, "there is no stream %s yet; the relay makes it when it starts", t.want.Name)
+	case info == nil:
+		found.skip("the broker does not tell about the stream "+t.want.Name, t.name)
+	case info.State.Msgs == 0:
+		found.ok(t.name, "%s takes %s, and is empty", t.want.Name, strings.Join(info.Config.Subjects, ", "))
+	default:
+		found.ok(t.name, "%s takes %s, and holds %s messages, %d to %d: %s", t.want.Name, strings.Join(info.Config.Subjects, ", "),
+			text.Count(info.State.Msgs), info.State.FirstSeq, info.State.LastSeq, size(info.State.Bytes))
+	}
+}
+
+// tookIt tells what became of a message that no stream was to store.
+func (x *examiner) tookIt(found *lines, t *target, n *need) {
+	var said struct {
+		Error  *jetstream.APIError `json:"error"`
+		Stream string              `json:"stream"`
+	}
+	switch {
+	case errors.Is(n.err, nats.ErrNoResponders) && t.isMissing():
+	case errors.Is(n.err, nats.ErrNoResponders):
+		found.fail(t.name, "look at the servers of its cluster, and at who else is asked for the subject", "nobody takes messages on %s: the stream %s has no leader now, or does not take the subject", n.msg.Subject, t.want.Name)
+	case errors.Is(n.err, errSilent):
+		found.fail(t.name, "look at the servers of its cluster and at their disks: a store that had a write error stays silent until its server restarts", "nothing is acknowledged on %s", n.msg.Subject)
+	case n.err != nil:
+		// Permissions, of which there is a word already.
+		if _, denied := isDenied(n.err); !denied {
+			found.fail(t.name, "look at the broker's log", "%s: %v", n.msg.Subject, n.err)
+		}
+	case json.Unmarshal(n.answer.Data, &said) != nil || said.Error == nil:
+		found.fail(t.name, "look at who takes that subject besides the stream", "what answers on %s is no stream", n.msg.Subject)
+	case said.Error.ErrorCode != codeStreamNotMatch:
+		found.fail(t.name, "look at the stream's limits, the account's and the broker's", "the stream %s takes no messages on %s: the broker says %q", said.Stream, n.msg.Subject, said.Error.Description)
+	case said.Stream != t.want.Name:
+		found.fail(t.name, "take the subject away from it, or choose another RELAY_SUBJECT_PREFIX", "another stream, %s, takes %s", said.Stream, n.msg.Subject)
+	}
+}

@@ -1,0 +1,153 @@
+package check_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+)
+
+// asRelay is a broker whose user for the relay has some permissions, with the relay's
+// streams or without.
+func asRelay(t *testing.T, permissions *server.Permissions, streams bool, environ ...string) check.Report {
+	t.Helper()
+	options := natstest.Options(t)
+	options.Users = []*server.User{
+		{Username: "relay", Password: "relay", Permissions: permissions},
+		{Username: "admin", Password: "admin"},
+	}
+	s := natstest.Start(t, options)
+	if streams {
+		makeStreams(t, natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin")), nil)
+	}
+	return look(t, append([]string{"NATS_URL=" + s.ClientURL(), "NATS_USER=relay", "NATS_PASSWORD=relay"}, environ...)...)
+}
+
+func denying(subject string) *server.Permissions {
+	return &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{subject}}}
+}
+
+// Each permission that is missing is named, and no other is.
+func TestMissingPermission(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		subject string
+		streams bool
+		policy  string
+		status  check.Status
+	}{
+		{"apixo.task.success", true, "create", check.Fail},
+		{"apixo.task.failed", true, "create", check.Fail},
+		{"apixo.quarantine.rejected", true, "create", check.Fail},
+		{"apixo.quarantine.conflict", true, "create", check.Fail},
+		{"$JS.API.STREAM.INFO.APIXO", true, "create", check.Fail},
+		{"$JS.API.STREAM.INFO.APIXO_QUARANTINE", true, "create", check.Fail},
+		{"$JS.API.STREAM.UPDATE.APIXO", true, "update", check.Fail},
+		{"$JS.API.STREAM.UPDATE.APIXO_QUARANTINE", true, "update", check.Fail},
+		{"$JS.API.STREAM.CREATE.APIXO", false, "create", check.Fail},
+		{"$JS.API.STREAM.CREATE.APIXO_QUARANTINE", false, "update", check.Fail},
+		{"apixo.task.success", false, "create", check.Fail},
+		{"$JS.API.DIRECT.GET.APIXO", true, "create", check.Warn},
+	} {
+		t.Run(tt.policy+" "+tt.subject, func(t *testing.T) {
+			t.Parallel()
+			r := asRelay(t, denying(tt.subject), tt.streams, "RELAY_STREAM_POLICY="+tt.policy)
+			wellFormed(t, r)
+			expect(t, r, check.Permissions, tt.status, "allow publishing to "+tt.subject+" in this user's permissions")
+			if n := len(named(r, check.Permissions)); n != 1 {
+				t.Errorf("%d lines about permissions in\n%s", n, printed(r))
+			}
+			// A stream that may not be looked at is not known.
+			only(t, r, check.Permissions, check.Stream, check.Quarantine, check.Clock)
+			if r.Count(check.Fail) > 1 {
+				t.Errorf("more fails than that:\n%s", printed(r))
+			}
+		})
+	}
+}
+
+// What the relay does not do is not asked for: exactly these are enough.
+func TestLeastPermissions(t *testing.T) {
+	t.Parallel()
+	least := &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{
+			"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
+			"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
+		}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}
+	r := asRelay(t, least, true)
+	wellFormed(t, r)
+	only(t, r)
+}
+
+func TestNothingIsPermitted(t *testing.T) {
+	t.Parallel()
+	r := asRelay(t, denying(">"), true)
+	wellFormed(t, r)
+	if n := len(named(r, check.Permissions)); n != 7 {
+		t.Errorf("%d lines about permissions in\n%s", n, printed(r))
+	}
+	expect(t, r, check.JetStream, check.Skip, "")
+	expect(t, r, check.Stream, check.Skip, "")
+}
+
+// Without the right to subscribe to its inbox no answer reaches the relay.
+func TestRepliesAreNotPermitted(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r := asRelay(t, &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}}}, true)
+	// Nothing waits for answers that cannot come.
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+	wellFormed(t, r)
+	expect(t, r, check.Permissions, check.Fail, "allow subscribing to _INBOX.> ")
+	expect(t, r, check.Stream, check.Skip, "")
+}
+
+// To look leaves nothing in a stream, nor in its memory of ids, whatever its subjects
+// and however many servers keep it.
+func TestNothingIsStored(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		replicas int
+	}{{"one server", 1}, {"cluster", 3}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url := ""
+			if tt.replicas == 1 {
+				url = natstest.Start(t, natstest.Options(t)).ClientURL()
+			} else {
+				url = startCluster(t, tt.replicas)[0].ClientURL()
+			}
+			js := natstest.JetStream(t, url)
+			makeStreams(t, js, func(c *jetstream.StreamConfig) { c.Replicas = tt.replicas })
+			if _, err := js.Publish(t.Context(), "apixo.task.success", []byte("{}"), jetstream.WithMsgID("task_1")); err != nil {
+				t.Fatal(err)
+			}
+			before := state(t, js, "APIXO")
+			for _, policy := range []string{"create", "update", "require"} {
+				r := look(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy)
+				only(t, r)
+			}
+			if after := state(t, js, "APIXO"); after.Msgs != 1 || after.LastSeq != 1 || after.Bytes != before.Bytes || after.NumDeleted != 0 {
+				t.Errorf("%+v became %+v", before, after)
+			}
+			if after := state(t, js, "APIXO_QUARANTINE"); after.LastSeq != 0 {
+				t.Errorf("the quarantine is %+v", after)
+			}
+			// An empty id is none: what is stored next is no duplicate of what was refused.
+			ack, err := js.Publish(t.Context(), "apixo.task.success", nil)
+			if err != nil || ack.Sequence != 2 || ack.Duplicate {
+				t.Errorf("%+v, %v", ack, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,79 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+)
+
+// colors of a terminal (ECMA-48, SGR) for each status.
+var colors = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m", Skip: "\x1b[2m"}
+
+const plain = "\x1b[0m"
+
+// WriteText writes the report for a person: a line for each check and one for what to
+// do, and in the end how many there are of each kind. Its form may change; scripts use
+// the JSON one. The error is the writer's.
+func (r Report) WriteText(w io.Writer, color bool) error {
+	width := 0
+	for _, c := range r.Checks {
+		width = max(width, len(c.Name))
+	}
+	var b strings.Builder
+	for _, c := range r.Checks {
+		status := fmt.Sprintf("%-4s", c.Status)
+		if color {
+			status = colors[c.Status] + status + plain
+		}
+		fmt.Fprintf(&b, "%s  %-*s  %s\n", status, width, c.Name, text.Line(c.Fact))
+		if c.Remedy != "" {
+			fmt.Fprintf(&b, "%*s→ %s\n", 4+2+width+2, "", text.Line(c.Remedy))
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", r.summary())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// summary is one line such as "12 ok, 1 warning, 1 failed".
+func (r Report) summary() string {
+	s := fmt.Sprintf("%d ok", r.Count(OK))
+	switch n := r.Count(Warn); {
+	case n == 1:
+		s += ", 1 warning"
+	case n > 1:
+		s += fmt.Sprintf(", %d warnings", n)
+	}
+	if n := r.Count(Fail); n > 0 {
+		s += fmt.Sprintf(", %d failed", n)
+	}
+	if n := r.Count(Skip); n > 0 {
+		s += fmt.Sprintf(", %d not looked at", n)
+	}
+	return s
+}
+
+// WriteJSON writes the report as one line of JSON. The error is the writer's.
+func (r Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(r)
+}
+
+// size writes a number of bytes with about three digits and its unit.
+func size[N int64 | uint64](n N) string {
+	x := float64(n)
+	for _, unit := range []string{"bytes", "KiB", "MiB", "GiB"} {
+		if x < 1024 {
+			if unit == "bytes" {
+				return fmt.Sprintf("%.0f bytes", x)
+			}
+			return text.Number(x) + " " + unit
+		}
+		x /= 1024
+	}
+	return text.Number(x) + " TiB"
+}

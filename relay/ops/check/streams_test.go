@@ -1,0 +1,231 @@
+package check_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+)
+
+// What the relay refuses fails, what it warns of is a warning, and a short window
+// fails, too.
+func TestStreamsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*jetstream.StreamConfig)
+		check  string
+		status check.Status
+		want   string
+		also   []string // what else it tells of
+	}{
+		{"window", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }, check.Window, check.Fail, "remembers ids for 2m0s, and APIXO's last retry comes up to 14m30s", nil},
+		{"memory", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, check.Retention, check.Warn, "is kept in memory", nil},
+		{"discard", func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 1000 }, check.Retention, check.Warn, "drops its oldest events", nil},
+		{"interest", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, check.Retention, check.Warn, "have been consumed", nil},
+		{"asynchronous", func(c *jetstream.StreamConfig) {
+			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
+		}, check.Retention, check.Warn, "persist_mode", nil},
+		{"few of each subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5000 }, check.Retention, check.Warn, "from 5,000 on each subject", nil},
+		{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false }, check.Stream, check.Fail, "no_ack", []string{check.Quarantine, check.Permissions}},
+		{"small messages", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, check.Payload, check.Fail, "raise its max_msg_size", nil},
+		{"other subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{c.Name + ".>"} }, check.Stream, check.Fail, "leaves apixo.task.> out", []string{check.Quarantine}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := withStreams(t, tt.change)
+			r := lookWith(t, check.Options{Timeout: 3 * time.Second}, "NATS_URL="+s.ClientURL())
+			wellFormed(t, r)
+			only(t, r, append(tt.also, tt.check)...)
+			expect(t, r, tt.check, tt.status, tt.want)
+		})
+	}
+}
+
+// What to do depends on whose the streams are.
+func TestShortWindowByPolicy(t *testing.T) {
+	t.Parallel()
+	s, _ := withStreams(t, func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute })
+	url := "NATS_URL=" + s.ClientURL()
+	expect(t, look(t, url), check.Window, check.Fail, "raise its duplicate window")
+	expect(t, look(t, url, "RELAY_STREAM_POLICY=update"), check.Window, check.Fail, "start the relay anew")
+	expect(t, look(t, url, "RELAY_STREAM_POLICY=update", "RELAY_DEDUPE_WINDOW=5m"), check.Window, check.Fail, "raise RELAY_DEDUPE_WINDOW")
+}
+
+func TestStreamThatFillsUp(t *testing.T) {
+	t.Parallel()
+	s, js := withStreams(t, func(c *jetstream.StreamConfig) { c.MaxBytes = 10_000 })
+	for n := range 9 {
+		if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		r := look(t, "NATS_URL="+s.ClientURL())
+		switch n + 1 {
+		case 1:
+			expect(t, r, check.Retention, check.OK, "and is 10 % full")
+		case 8:
+			expect(t, r, check.Retention, check.Warn, "then webhooks get 503")
+		case 9:
+			expect(t, r, check.Retention, check.Fail, "there is no room for another event")
+		}
+	}
+	if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 1000)); err == nil {
+		t.Error("there was room for another event")
+	}
+}
+
+func TestGapsAndSeals(t *testing.T) {
+	t.Parallel()
+	s, js := withStreams(t, nil)
+	for range 3 {
+		if _, err := js.Publish(t.Context(), "apixo.task.success", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteMsg(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, look(t, "NATS_URL="+s.ClientURL()), check.Retention, check.Warn, "has gaps: 1 of the events from 1 to 3")
+	cfg := stream.CachedInfo().Config
+	cfg.Sealed = true
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, look(t, "NATS_URL="+s.ClientURL()), check.Stream, check.Fail, "is sealed")
+}
+
+func TestPayloadOfTheBroker(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.MaxPayload = 100_000
+	s := natstest.Start(t, options)
+	r := look(t, "NATS_URL="+s.ClientURL())
+	expect(t, r, check.Payload, check.Fail, "raise max_payload")
+	if n := len(named(r, check.Payload)); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, printed(r))
+	}
+	expect(t, look(t, "NATS_URL="+s.ClientURL(), "RELAY_MAX_BODY_BYTES=10000"), check.Payload, check.OK, "")
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	s, _ := withStreams(t, nil)
+	for _, tt := range []struct {
+		off  time.Duration
+		want check.Status
+		fact string
+	}{
+		{0, check.OK, "differ by"},
+		{-5 * time.Second, check.Warn, "5s ahead of this machine's"},
+		{5 * time.Second, check.Warn, "5s behind this machine's"},
+		{2 * time.Minute, check.Fail, "2m0s behind this machine's"},
+	} {
+		r := lookWith(t, check.Options{Now: func() time.Time { return time.Now().Add(tt.off) }}, "NATS_URL="+s.ClientURL())
+		only(t, r, check.Clock)
+		expect(t, r, check.Clock, tt.want, tt.fact)
+	}
+}
+
+// startCluster runs servers that store together.
+func startCluster(t *testing.T, n int) (servers []*server.Server) {
+	t.Helper()
+	// Each must know the others' addresses before it starts.
+	var ports []int
+	var routes []string
+	var held []net.Listener
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, l)
+		ports, routes = append(ports, l.Addr().(*net.TCPAddr).Port), append(routes, "nats://"+l.Addr().String())
+	}
+	for _, l := range held {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, port := range ports {
+		options := natstest.Options(t)
+		options.ServerName = fmt.Sprintf("nats-%d", i+1)
+		options.Cluster = server.ClusterOpts{Name: "rig", Host: "127.0.0.1", Port: port}
+		options.Routes = server.RoutesFromStr(strings.Join(routes, ","))
+		servers = append(servers, natstest.Start(t, options))
+	}
+	ready := func() bool {
+		led := false
+		for _, s := range servers {
+			if !s.JetStreamIsCurrent() {
+				return false
+			}
+			led = led || len(s.JetStreamClusterPeers()) == n // which the leader alone knows
+		}
+		return led
+	}
+	for late := time.Now().Add(30 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the cluster has no leader")
+		}
+	}
+	return servers
+}
+
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	servers := startCluster(t, 3)
+	js := natstest.JetStream(t, servers[0].ClientURL())
+	makeStreams(t, js, nil)
+	url := "NATS_URL=" + servers[0].ClientURL()
+	r := look(t, url)
+	only(t, r, check.Replicas)
+	expect(t, r, check.Replicas, check.Warn, "the stream APIXO is on one server of the cluster rig")
+	expect(t, look(t, url, "RELAY_STREAM_REPLICAS=3"), check.Replicas, check.Warn, "has 1 replicas, RELAY_STREAM_REPLICAS says 3")
+
+	for _, name := range []string{"APIXO", "APIXO_QUARANTINE"} {
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := stream.CachedInfo().Config
+		cfg.Replicas = 3
+		if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// until is a look at what takes the servers a moment.
+	until := func(status check.Status, fact string) {
+		t.Helper()
+		for late := time.Now().Add(30 * time.Second); ; {
+			r := lookWith(t, check.Options{Timeout: 2 * time.Second}, url, "RELAY_STREAM_REPLICAS=3")
+			if all := named(r, check.Replicas); all[0].Status == status && all[len(all)-1].Status == status {
+				expect(t, r, check.Replicas, status, fact)
+				wellFormed(t, r)
+				return
+			}
+			if time.Now().After(late) {
+				t.Fatalf("the replicas are never %s:\n%s", status, printed(r))
+			}
+		}
+	}
+	until(check.OK, "APIXO is on 3 servers of the cluster rig")
+	natstest.Stop(servers[2])
+	until(check.Warn, "nats-3 is away")
+	natstest.Stop(servers[1])
+	r = lookWith(t, check.Options{Timeout: 2 * time.Second}, url, "RELAY_STREAM_REPLICAS=3")
+	wellFormed(t, r)
+	if r.OK {
+		t.Errorf("without quorum it is OK:\n%s", printed(r))
+	}
+}
