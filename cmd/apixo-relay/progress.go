@@ -12,6 +12,7 @@ import (
 // nothing where that is no terminal. Its methods may be called by many goroutines,
 // and on nil.
 type progress struct {
+	mu   sync.Mutex // clearing is not safe beside drawing
 	bar  *progressbar.ProgressBar
 	stop chan struct{}
 	done sync.WaitGroup
@@ -42,8 +43,20 @@ func (p *progress) set(n int, doing string) {
 	if p == nil {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	// What a terminal makes of a bar is no reason to stop working.
 	_ = p.bar.Set(n)
+	p.bar.Describe(doing)
+}
+
+// describe says what is being done while their number stays.
+func (p *progress) describe(doing string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.bar.Describe(doing)
 }
 
@@ -55,7 +68,9 @@ func (p *progress) refresh() {
 	for {
 		select {
 		case <-ticker.C:
+			p.mu.Lock()
 			_ = p.bar.Add(0)
+			p.mu.Unlock()
 		case <-p.stop:
 			return
 		}
@@ -65,9 +80,18 @@ func (p *progress) refresh() {
 // clear takes the bar away for something else to be written; it comes again with
 // the next set.
 func (p *progress) clear() {
-	if p != nil {
-		_ = p.bar.Clear()
+	_ = p.aside(func() error { return nil })
+}
+
+// aside takes the bar away while something else is written, and returns its error.
+func (p *progress) aside(write func() error) error {
+	if p == nil {
+		return write()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.bar.Clear()
+	return write()
 }
 
 // end takes the bar away for good.
