@@ -108,10 +108,9 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 	defer transport.CloseIdleConnections()
 	o.Transport = transport
 
-	view := newBackfillView(w, f, &o)
-	log := telemetry.NewLogger(view, telemetry.Text, max(cfg.Log.Level, slog.LevelWarn))
+	bar, log := watchBackfill(w, f, cfg.Log.Level, &o)
 	summary, err := backfill.Run(ctx, cfg, log, o)
-	view.bar.end()
+	bar.end()
 	if summary.Done() > 0 || err == nil {
 		write := summary.WriteText
 		if f.output == "json" {
@@ -121,10 +120,14 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 			err = fmt.Errorf("the summary cannot be written: %w", writeErr)
 		}
 	}
-	if missing := summary.Unknown + summary.Failed; err == nil && missing > 0 {
-		return fmt.Errorf("%d of %d tasks are not stored; the lines above say why", missing, summary.Tasks)
+	missing := summary.Unknown + summary.Failed
+	switch {
+	case err != nil || missing == 0:
+		return err
+	case summary.Tasks == 1:
+		return errors.New("the task is not stored; the line above says why")
 	}
-	return err
+	return fmt.Errorf("%d of %d tasks are not stored; the lines above say why", missing, summary.Tasks)
 }
 
 // backfillOptions turns flags and environment into what Run takes, but for the
@@ -181,45 +184,43 @@ func backfillTasks(ctx context.Context, w world, model string, args []string) (*
 	}
 }
 
-// backfillView is what a person sees of a run, beside the results: a bar, and the
-// log, which does not write into it.
-type backfillView struct {
-	stderr io.Writer
-	bar    *progress // nil until there is something to show, and where there is no terminal
-}
-
-// newBackfillView has the run show itself.
-func newBackfillView(w world, f backfillFlags, o *backfill.Options) *backfillView {
-	v := &backfillView{stderr: w.stderr}
+// watchBackfill has the run show its results and, on a terminal, a bar. The log
+// that it returns does not write into that.
+func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
 	printer := backfill.NewPrinter(w.stdout, o.Tasks, isTerminal(w.stdout))
 	print := printer.Text
 	if f.output == "json" {
 		print = printer.JSON
 	}
-	v.bar = newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
+	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
 	o.OnScan = func(read, total uint64) {
-		v.bar.describe(fmt.Sprintf("looking through the stream: %s of %s", text.Count(read), text.Count(total)))
+		bar.describe(fmt.Sprintf("looking through the stream: %s of %s", text.Count(read), text.Count(total)))
 	}
-	doing := "asking"
 	o.OnWait = func(wait time.Duration) {
-		v.bar.describe(fmt.Sprintf("waiting %s, as the API asks", text.Duration(wait)))
+		bar.describe(fmt.Sprintf("waiting %s, as the API asks", text.Duration(wait)))
 	}
 	o.OnResult = func(r backfill.Result, s *backfill.Summary) error {
-		if s.Unknown+s.Failed > 0 {
-			doing = fmt.Sprintf("asking (%s unknown or failed)", text.Count(s.Unknown+s.Failed))
+		doing := "asking"
+		if n := s.Unknown + s.Failed; n > 0 {
+			doing = fmt.Sprintf("asking (%s unknown or failed)", text.Count(n))
 		}
-		err := v.bar.aside(func() error { return print(r) })
-		v.bar.set(s.Done(), doing)
+		err := bar.aside(func() error { return print(r) })
+		bar.set(s.Done(), doing)
 		return err
 	}
-	return v
+	aside := writer(func(p []byte) (n int, err error) {
+		err = bar.aside(func() error {
+			n, err = w.stderr.Write(p)
+			return err
+		})
+		return n, err
+	})
+	return bar, telemetry.NewLogger(aside, telemetry.Text, max(level, slog.LevelWarn))
 }
 
-// Write is part of io.Writer, for the log.
-func (v *backfillView) Write(p []byte) (n int, err error) {
-	err = v.bar.aside(func() error {
-		n, err = v.stderr.Write(p)
-		return err
-	})
-	return n, err
-}
+// writer is an io.Writer of one function. A type with the bar in it would bring
+// all of the bar's methods into the program.
+type writer func([]byte) (int, error)
+
+// Write is part of io.Writer.
+func (f writer) Write(p []byte) (int, error) { return f(p) }

@@ -146,6 +146,7 @@ func Cut(w http.ResponseWriter, _ *http.Request, taskID string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(result)))
 	_, _ = io.WriteString(w, result[:len(result)/2])
+	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
