@@ -85,17 +85,20 @@ func (s *Summary) count(result string) {
 
 // Printer writes results, a line for each.
 type Printer struct {
-	w        io.Writer
-	id, name int // widths of the columns, in characters
-	color    bool
+	w              io.Writer
+	word, id, name int // widths of the columns, in characters
+	color          bool
 }
 
 // maxColumn bounds a column: who has longer names does without alignment.
 const maxColumn = 40
 
-// NewPrinter makes one for the results of these tasks.
-func NewPrinter(w io.Writer, tasks *Tasks, color bool) *Printer {
-	p := &Printer{w: w, color: color}
+// NewPrinter makes one for the results of these tasks; dryRun as in Options.
+func NewPrinter(w io.Writer, tasks *Tasks, dryRun, color bool) *Printer {
+	p := &Printer{w: w, word: len(Conflict), color: color}
+	if dryRun {
+		p.word = len(WouldStore)
+	}
 	for i := range tasks.list {
 		p.id = max(p.id, min(len(tasks.list[i].id), maxColumn))
 	}
@@ -133,7 +136,7 @@ func (p *Printer) Text(r Result) error {
 			rest += " tells another outcome; this one is kept in the quarantine"
 		}
 	}
-	word := fmt.Sprintf("%-*s", len(Conflict), r.Result)
+	word := fmt.Sprintf("%-*s", p.word, r.Result)
 	if p.color {
 		word = color + word + plain
 	}
