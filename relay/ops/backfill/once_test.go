@@ -137,6 +137,10 @@ func TestSameAsWebhook(t *testing.T) {
 				t.Errorf("models %v and %v", eventA.Extensions, eventB.Extensions)
 			}
 
+			if binary := b.config.Event.Mode == config.ModeBinary; (fetched.Header.Get("ce-id") != "") != binary || eventB.Source != b.config.Event.Source {
+				t.Errorf("mode or source are not those of the configuration: %v", fetched.Header)
+			}
+
 			if late := webhook(t, url, "task_B"); late.Sequence != 2 || !late.Duplicate || late.Conflict {
 				t.Errorf("the late webhook: %+v", late)
 			}
@@ -200,6 +204,27 @@ func TestWebhookComesMeanwhile(t *testing.T) {
 	}
 	if found := b.sequences(t, "task_A"); len(found) != 1 {
 		t.Errorf("task_A is stored at %v", found)
+	}
+}
+
+// What only the broker remembers is not stored again either: here the event has been
+// deleted, and its id is still in the window.
+func TestBrokerRemembers(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	if out := b.run(t.Context(), t, nil, "task_A"); out.err != nil || out.summary.Stored != 1 {
+		t.Fatal(out)
+	}
+	stream, err := b.js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	out := b.run(t.Context(), t, nil, "task_A")
+	if r := out.results["task_A"]; out.err != nil || r.Result != backfill.Already || r.Sequence != 1 || out.summary.Requests != 1 {
+		t.Errorf("%+v", out)
 	}
 }
 

@@ -178,6 +178,17 @@ func TestNoStream(t *testing.T) {
 	}
 }
 
+func TestNoJetStream(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.JetStream = false
+	out := openWith(t, natstest.Start(t, options)).run(t.Context(), t, nil, "task_A")
+	says(t, out.err, "nothing could be stored, so nothing was asked: the broker has no JetStream")
+	if out.summary.Requests != 0 {
+		t.Errorf("%+v", out.summary)
+	}
+}
+
 // Who may publish and not read gets to know that, and nothing is asked.
 func TestMayNotRead(t *testing.T) {
 	t.Parallel()
