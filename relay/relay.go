@@ -19,7 +19,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
-	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
@@ -119,7 +118,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	r.onStop("broker", r.broker.Close)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher = publisher.New(cfg.Stream, encoder(cfg), maxMessage, metrics, log)
+	r.publisher = publisher.New(cfg.Stream, publisher.Encoder(cfg), maxMessage, metrics, log)
 	r.broker.Follow(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.publisher.Start(ctx); err != nil {
@@ -133,7 +132,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 
 	tokens := r.watchFiles(tlsFiles)
-	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, encoder(cfg), store, metrics, log)
+	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, log)
 
 	webhooks := endpoint.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
 	r.serve("webhook endpoint", webhooks, r.receiver.Close)
@@ -258,12 +257,4 @@ func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
 		})
 	}
 	return tokens
-}
-
-func encoder(cfg config.Config) event.Encoder {
-	e := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix, Mode: event.Structured}
-	if cfg.Event.Mode == config.ModeBinary {
-		e.Mode = event.Binary
-	}
-	return e
 }

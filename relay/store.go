@@ -8,6 +8,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -44,7 +45,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (rec
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
 		Conn: local.Conn(), Room: local.Room, Keep: local.Keep, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
-		Broker: r.publisher, Encoder: encoder(r.cfg), Metrics: metrics, Log: r.log,
+		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Log: r.log,
 	})
 	if err != nil {
 		return nil, err

@@ -105,6 +105,7 @@ Without a command it serves. All settings are environment variables:
 		sendCommand(w),
 		tailCommand(w),
 		checkCommand(w),
+		backfillCommand(w),
 		versionCommand(w),
 	)
 	arrange(root)

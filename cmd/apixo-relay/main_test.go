@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"relay-start": startRelay,
 			"relay-stop":  stopRelay,
 			"exits":       exits,
+			"status-api":  statusAPI,
 		},
 		RequireExplicitExec: true,
 	})

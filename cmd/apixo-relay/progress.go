@@ -71,14 +71,26 @@ func (p *progress) set(n int, doing string) {
 	p.n, p.doing = n, doing
 }
 
-// clear takes the bar away for something else to be written; it comes again soon.
-func (p *progress) clear() {
+// describe says what is being done while their number stays.
+func (p *progress) describe(doing string) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.doing = doing
+}
+
+// aside takes the bar away while something else is written, and returns its error.
+// The bar comes again soon.
+func (p *progress) aside(write func() error) error {
+	if p == nil {
+		return write()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.wipe()
+	return write()
 }
 
 // end takes the bar away for good.
@@ -89,7 +101,7 @@ func (p *progress) end() {
 	close(p.stop)
 	p.done.Wait()
 	p.ticker.Stop()
-	p.clear()
+	p.wipe()
 }
 
 func (p *progress) refresh() {

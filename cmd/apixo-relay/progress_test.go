@@ -39,7 +39,10 @@ func TestProgressIsForTerminals(t *testing.T) {
 			t.Fatal("there is a bar")
 		}
 		p.set(1, "doing")
-		p.clear()
+		p.describe("waiting")
+		if err := p.aside(func() error { return io.EOF }); err != io.EOF {
+			t.Error(err)
+		}
 		p.end()
 	}
 }

@@ -49,6 +49,9 @@ type Selection struct {
 	Follow bool
 	// HeadersOnly leaves the payload in the broker: Data is nil then, and Event empty.
 	HeadersOnly bool
+	// CaughtUp is called with Follow, once, when all has been read that is there so
+	// far; it may be nil.
+	CaughtUp func()
 }
 
 // Message is one message of a stream.
@@ -100,14 +103,20 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	if r.isEmpty() {
 		return nil
 	}
+	if r.start.Pending == 0 {
+		r.caughtUp()
+	}
 	for {
 		msg, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
 		case ctx.Err() != nil, errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
 		case errors.Is(err, nats.ErrTimeout):
-			if r.isOver(ctx) {
-				return nil
+			if r.nothingLeft(ctx) {
+				if !s.Follow {
+					return nil
+				}
+				r.caughtUp()
 			}
 			continue
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
@@ -127,6 +136,9 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		}
 		if !s.Follow && m.Pending == 0 || m.Sequence == r.last {
 			return nil
+		}
+		if m.Pending == 0 {
+			r.caughtUp()
 		}
 	}
 }
@@ -177,9 +189,18 @@ func (r *reader) isEmpty() bool {
 	return !r.s.Follow && (r.start.Pending == 0 || r.s.FromSeq > r.last)
 }
 
-// isOver asks the broker whether nothing is left to read.
-func (r *reader) isOver(ctx context.Context) bool {
-	if r.s.Follow {
+// caughtUp tells once that all has been read that is there so far.
+func (r *reader) caughtUp() {
+	if r.s.Follow && r.s.CaughtUp != nil {
+		r.s.CaughtUp()
+		r.s.CaughtUp = nil
+	}
+}
+
+// nothingLeft asks the broker whether nothing is left to read, unless it is known
+// that all has been read that was there, and more is waited for.
+func (r *reader) nothingLeft(ctx context.Context) bool {
+	if r.s.Follow && r.s.CaughtUp == nil {
 		return false
 	}
 	info, err := r.consumer.Info(ctx)

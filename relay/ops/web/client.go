@@ -50,6 +50,14 @@ func NewClient(agent string, u *url.URL, transport http.RoundTripper, timeout ti
 	}
 }
 
+// Hide has a secret blotted out that is in no URL, such as a key in a header. It
+// must be called before the first request.
+func (c *Client) Hide(secret string) { c.redactor = c.redactor.And(secret) }
+
+// Clean makes text from the receiver fit to be shown: without secrets, in one line
+// and at most MaxDetailBytes long.
+func (c *Client) Clean(s string) string { return c.redactor.Clean(s, MaxDetailBytes) }
+
 // Answer is what came back for one request, or why nothing did.
 type Answer struct {
 	Status int    // 0 when there was no whole answer

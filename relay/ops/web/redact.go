@@ -13,17 +13,16 @@ import (
 const minSecretLength = 16
 
 // Redactor blots out the secrets of a URL where an answer or an error repeats them.
-type Redactor struct{ secrets *strings.Replacer }
+type Redactor struct {
+	pairs   []string // as strings.NewReplacer takes them
+	secrets *strings.Replacer
+}
 
 // NewRedactor makes one for the secrets in a URL: its password, or else its user,
 // and what is long enough for a token in its path and query.
 func NewRedactor(u *url.URL) Redactor {
-	var pairs []string
-	hide := func(secret string) {
-		for _, form := range []string{secret, url.PathEscape(secret), url.QueryEscape(secret)} {
-			pairs = append(pairs, form, "…")
-		}
-	}
+	var secrets []string
+	hide := func(secret string) { secrets = append(secrets, secret) }
 	if u.User != nil {
 		password, _ := u.User.Password()
 		credentials := u.User.Username() + ":" + password
@@ -47,7 +46,21 @@ func NewRedactor(u *url.URL) Redactor {
 			}
 		}
 	}
-	return Redactor{strings.NewReplacer(pairs...)}
+	return Redactor{}.And(secrets...)
+}
+
+// And makes one that blots out these secrets besides.
+func (r Redactor) And(secrets ...string) Redactor {
+	pairs := r.pairs[:len(r.pairs):len(r.pairs)]
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		for _, form := range []string{secret, url.PathEscape(secret), url.QueryEscape(secret)} {
+			pairs = append(pairs, form, "…")
+		}
+	}
+	return Redactor{pairs, strings.NewReplacer(pairs...)}
 }
 
 // Hide replaces the secrets in text from elsewhere.

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+// backfillFlags are the flags of backfill as they were given.
+type backfillFlags struct {
+	model       string
+	dryRun      bool
+	concurrency int
+	rate        string
+	timeout     time.Duration
+	attempts    int
+	output      outputFlag
+}
+
+func backfillCommand(w world) *cobra.Command {
+	var f backfillFlags
+	c := &cobra.Command{
+		Use:   "backfill [--model M] [ID... | -]",
+		Short: "Fetch results whose webhooks never came from APIXO's status API",
+		Long: `backfill asks APIXO's status API how tasks ended whose webhooks never came, and
+stores each result as its webhook would have been stored: the same event, under
+the same message id. It needs the account's key in APIXO_API_KEY, and else the
+environment of the relay; it finds the embedded broker of a running one at
+RELAY_EMBEDDED_ADDR.
+
+A task is an ID, with its model in --model, or "MODEL ID" for one of another
+model. Without arguments, or with -, tasks are read from standard input, one a
+line; empty lines and those that begin with # are passed over. All of them are
+read and checked before the first request: a million take about 150 MB.
+
+First it looks through the whole stream, for what is there already, and keeps an
+eye on it: such tasks are not asked for. So a second run changes nothing, however
+late it is, and a webhook that comes late finds its task stored. Several runs at
+once are safe, too, within the duplicate window.
+
+For each task there is a line:
+  stored    its result is in the stream now (would-store, in a dry run)
+  already   it was there
+  conflict  another outcome was there; this one is kept in the quarantine
+  pending   it has not ended; its webhook is still to come
+  unknown   the API knows no such task of that model
+  failed    it is not stored, and why
+
+What may pass is tried again, up to --attempts times: no answer, half an answer,
+429 and 5xx. When the API asks for a pause, all requests wait. The run ends early
+if the key is wrong, the broker refuses or is away, or the API is. Interrupted, it
+finishes what is in flight; run it again, and it goes on with what is missing.
+
+Exit codes:
+  0  every task that has ended is stored
+  1  some are unknown or failed, or the run was stopped
+  2  wrong arguments, ids or configuration: nothing was asked`,
+		Example: `  # one task
+  apixo-relay backfill --model nano-banana task_abc123xyz
+
+  # first see what would be stored, and store nothing
+  apixo-relay backfill --dry-run --model nano-banana task_abc123xyz task_12345678
+
+  # tasks of several models from another program, one "MODEL ID" a line
+  printf '%s\n' 'nano-banana task_abc123xyz' 'veo-3 task_12345678' | apixo-relay backfill
+
+  # gently, and for a program: an object a line, the last one is the summary
+  echo task_abc123xyz | apixo-relay backfill --model nano-banana --rate 10/s --concurrency 2 --output json`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error { return runBackfill(c.Context(), w, f, args) },
+	}
+	flags := c.Flags()
+	flags.SortFlags = false // by subject, as here
+	flags.StringVar(&f.model, "model", "", "the `model` of the tasks that come without one, such as nano-banana")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "ask, and tell what would be stored; store nothing")
+	flags.IntVar(&f.concurrency, "concurrency", 8, "how many tasks are worked on at once, at most 100")
+	flags.StringVar(&f.rate, "rate", "100/s", "how many requests are begun in a second at most; APIXO allows 10,000 a minute")
+	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long an answer of the API may take")
+	flags.IntVar(&f.attempts, "attempts", 5, "how often a task is asked for at most, when the API is in trouble")
+	f.output.add(flags, "the results")
+	return c
+}
+
+func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) error {
+	cfg, o, err := backfillOptions(w, f)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.Tasks, err = backfillTasks(ctx, w, f.model, args); ctx.Err() != nil {
+		return errors.New("stopped while the task ids were read; nothing was asked")
+	} else if err != nil {
+		return usageError{err}
+	}
+	transport := web.NewTransport(o.Concurrency, nil, http.ProxyFromEnvironment)
+	defer transport.CloseIdleConnections()
+	o.Transport = transport
+
+	bar, log := watchBackfill(w, f, cfg.Log.Level, &o)
+	summary, err := backfill.Run(ctx, cfg, log, o)
+	bar.end()
+	if summary.Done() > 0 || err == nil {
+		write := summary.WriteText
+		if f.output == "json" {
+			write = summary.WriteJSON
+		}
+		if writeErr := write(w.stdout); writeErr != nil && err == nil {
+			err = fmt.Errorf("the summary cannot be written: %w", writeErr)
+		}
+	}
+	missing := summary.Unknown + summary.Failed
+	switch {
+	case err != nil || missing == 0:
+		return err
+	case summary.Tasks == 1:
+		return errors.New("the task is not stored; the line above says why")
+	}
+	return fmt.Errorf("%d of %d tasks are not stored; the lines above say why", missing, summary.Tasks)
+}
+
+// backfillOptions turns flags and environment into what Run takes, but for the
+// tasks. All its errors are about usage.
+func backfillOptions(w world, f backfillFlags) (cfg config.Config, o backfill.Options, err error) {
+	if err = f.output.check(); err != nil {
+		return cfg, o, err
+	}
+	o = backfill.Options{
+		Version: version(), DryRun: f.dryRun,
+		Concurrency: f.concurrency, Timeout: f.timeout, Attempts: f.attempts,
+	}
+	if o.Rate, err = text.ParseRate(f.rate); err != nil {
+		return cfg, o, fmt.Errorf("--rate: %w", err)
+	}
+	if f.model != "" {
+		if err = backfill.CheckModel(f.model); err != nil {
+			return cfg, o, fmt.Errorf("--model: %w", err)
+		}
+	}
+	if cfg, err = config.Load(w.environ); err != nil {
+		return cfg, o, err
+	}
+	return cfg, o, o.Check(cfg)
+}
+
+// backfillTasks reads the tasks. Where they come from a terminal, that ends with
+// ctx, too.
+func backfillTasks(ctx context.Context, w world, model string, args []string) (*backfill.Tasks, error) {
+	switch {
+	case len(args) == 0, len(args) == 1 && args[0] == "-":
+	case slices.Contains(args, "-"):
+		return nil, errors.New("- means standard input, and task ids are given as arguments besides: give one of them")
+	default:
+		return backfill.FromArguments(args, model)
+	}
+	if in, _ := w.stdin.(io.Writer); isTerminal(in) {
+		fmt.Fprintln(w.stderr, "reading task ids from standard input, one a line; Ctrl-D ends them")
+	}
+	type read struct {
+		tasks *backfill.Tasks
+		err   error
+	}
+	done := make(chan read, 1)
+	go func() {
+		tasks, err := backfill.FromLines(w.stdin, model)
+		done <- read{tasks, err}
+	}()
+	select {
+	case r := <-done:
+		return r.tasks, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err() // the process ends, and with it who still reads
+	}
+}
+
+// watchBackfill has the run show its results and, on a terminal, a bar. The log
+// that it returns does not write into that.
+func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
+	printer := backfill.NewPrinter(w.stdout, o.Tasks, o.DryRun, isTerminal(w.stdout))
+	print := printer.Text
+	if f.output == "json" {
+		print = printer.JSON
+	}
+	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
+	o.OnScan = func(read, total uint64) {
+		bar.describe(fmt.Sprintf("looking through the stream: %s of %s", text.Count(read), text.Count(total)))
+	}
+	o.OnWait = func(wait time.Duration) {
+		bar.describe(fmt.Sprintf("waiting %s, as the API asks", text.Duration(wait)))
+	}
+	o.OnResult = func(r backfill.Result, s *backfill.Summary) error {
+		doing := "asking"
+		if n := s.Unknown + s.Failed; n > 0 {
+			doing = fmt.Sprintf("asking (%s unknown or failed)", text.Count(n))
+		}
+		err := bar.aside(func() error { return print(r) })
+		bar.set(s.Done(), doing)
+		return err
+	}
+	aside := writer(func(p []byte) (n int, err error) {
+		err = bar.aside(func() error {
+			n, err = w.stderr.Write(p)
+			return err
+		})
+		return n, err
+	})
+	return bar, telemetry.NewLogger(aside, telemetry.Text, max(level, slog.LevelWarn))
+}
+
+// writer is an io.Writer of one function. A type with the bar in it would bring
+// all of the bar's methods into the program.
+type writer func([]byte) (int, error)
+
+// Write is part of io.Writer.
+func (f writer) Write(p []byte) (int, error) { return f(p) }

@@ -1,0 +1,295 @@
+// Package backfill asks APIXO's status API how tasks ended whose webhooks never
+// came, and stores their results as the webhooks would have been stored: the same
+// event under the same message id, by the same rooms of the relay.
+//
+// A task whose event is in the stream is not asked for, however long ago it got
+// there, so that a second run changes nothing. It must not know where the tasks'
+// ids come from, nor where its results go.
+package backfill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+const (
+	// MaxRate is the documented limit of an account: 10,000 requests a minute.
+	MaxRate = 10000.0 / 60
+	// MaxConcurrency and MaxAttempts are more than anybody needs.
+	MaxConcurrency = 100
+	MaxAttempts    = 100
+
+	// maxUseless is after how many tasks in a row without one usable answer the
+	// API is taken to be away.
+	maxUseless = 20
+
+	modelAttribute = "model"
+)
+
+// Options say what to ask for, and how.
+type Options struct {
+	Tasks *Tasks
+	// Version names the program to the API.
+	Version string
+	// Transport carries the requests; its maker closes its idle connections.
+	Transport http.RoundTripper
+	// Concurrency is how many tasks are worked on at once, from 1 to MaxConcurrency.
+	Concurrency int
+	// Rate is how many requests are begun in a second, above 0 and up to MaxRate.
+	Rate float64
+	// Timeout is how long an answer may take.
+	Timeout time.Duration
+	// Attempts is how often a task is asked for at the most, from 1 to MaxAttempts.
+	Attempts int
+	// DryRun publishes nothing.
+	DryRun bool
+
+	// OnScan is told how many messages of how many in the stream have been looked
+	// through, now and then. OnWait is told that the API asks for a pause. Both may
+	// be nil.
+	OnScan func(read, total uint64)
+	OnWait func(time.Duration)
+	// OnResult is called for each task that something is known of, in the order in
+	// which it becomes known, with the counts up to then; not by two goroutines at
+	// once. Its error ends the run.
+	OnResult func(Result, *Summary) error
+
+	backoff func(failed int) time.Duration // web.Backoff if it is nil
+	stall   time.Duration                  // stallTime if it is 0
+}
+
+// Check returns what is wrong with the options and the configuration, in the words
+// of a user.
+func (o Options) Check(cfg config.Config) error {
+	switch {
+	case cfg.API.Key == "":
+		return errors.New("APIXO_API_KEY is not set, and the status API tells nothing without a key: copy it from APIXO's console, into the variable or into a file that APIXO_API_KEY_FILE names")
+	case o.Concurrency < 1 || o.Concurrency > MaxConcurrency:
+		return fmt.Errorf("a concurrency of %d is out of range: choose from 1 to %d", o.Concurrency, MaxConcurrency)
+	case o.Rate <= 0 || o.Rate > MaxRate:
+		return fmt.Errorf("a rate of %g/s is out of range: APIXO allows an account 10,000 requests a minute, so choose more than 0 and at most 166/s", o.Rate)
+	case o.Timeout <= 0:
+		return fmt.Errorf("a timeout of %v leaves no time for an answer", o.Timeout)
+	case o.Attempts < 1 || o.Attempts > MaxAttempts:
+		return fmt.Errorf("%d attempts are out of range: choose from 1 to %d", o.Attempts, MaxAttempts)
+	}
+	return nil
+}
+
+// Run asks for the tasks that are not stored, and stores the results. The options
+// must have passed Check.
+//
+// When ctx ends it begins nothing more, and finishes what is in flight. It does so,
+// too, when going on would be in vain: the key is wrong, the broker refuses, the API
+// is away. Both are errors, and the summary is of what was done until then.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (summary Summary, err error) {
+	began := time.Now()
+	r := &run{
+		o: o, cfg: cfg, encoder: publisher.Encoder(cfg),
+		header:  http.Header{"Authorization": {"Bearer " + cfg.API.Key}, "Accept": {"application/json"}},
+		limiter: rate.NewLimiter(rate.Limit(o.Rate), 1),
+		summary: Summary{Tasks: o.Tasks.Len(), NotAsked: o.Tasks.Len()},
+	}
+	if r.o.backoff == nil {
+		r.o.backoff = web.Backoff
+	}
+	defer func() {
+		r.summary.Requests, r.summary.Seconds = r.requests.Load(), time.Since(began).Seconds()
+		summary = r.summary
+	}()
+	base, err := url.Parse(cfg.API.BaseURL)
+	if err != nil {
+		return summary, err // config has looked at it
+	}
+	r.client = web.NewClient("apixo-relay-backfill/"+o.Version, base, o.Transport, o.Timeout, cfg.Webhooks.MaxBodyBytes)
+	r.client.Hide(cfg.API.Key)
+
+	b, err := broker.Attach(cfg, "apixo-relay backfill", log)
+	if err != nil {
+		return summary, err
+	}
+	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // what is stored has been acknowledged
+	if !o.DryRun {
+		p := publisher.New(cfg.Stream, r.encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics(o.Version), log)
+		b.Follow(p)
+		if err := p.Start(ctx); err != nil {
+			return summary, err
+		}
+		defer p.Stop()
+		if err := p.Ready(); err != nil {
+			return summary, fmt.Errorf("nothing could be stored, so nothing was asked: %w", err)
+		}
+		r.publisher = p
+	}
+
+	asking, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.stop = stop
+	endScan := r.lookOut(asking, b.Conn())
+	defer endScan()
+	if asking.Err() == nil {
+		r.work(asking)
+	}
+	cause := context.Cause(asking)
+	switch {
+	case cause != nil && !errors.Is(cause, context.Canceled):
+		return summary, cause
+	case r.summary.NotAsked > 0:
+		return summary, errors.New("stopped before the end; run it again, and it goes on with what is missing")
+	}
+	return summary, nil
+}
+
+// run is what the workers share.
+type run struct {
+	o         Options
+	cfg       config.Config
+	client    *web.Client
+	header    http.Header
+	encoder   event.Encoder
+	publisher *publisher.Publisher // nil in a dry run
+	limiter   *rate.Limiter
+	gate      web.Gate
+	next      atomic.Int64 // task
+	requests  atomic.Int64
+	// stop lets nothing more begin, and says why.
+	stop context.CancelCauseFunc
+
+	mu      sync.Mutex
+	summary Summary
+	useless int // tasks in a row
+}
+
+// work returns when every task has been dealt with, or those in flight are when
+// ctx ends.
+func (r *run) work(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range min(r.o.Concurrency, r.o.Tasks.Len()) {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				i := r.next.Add(1) - 1
+				if i >= int64(len(r.o.Tasks.list)) {
+					return
+				}
+				t := &r.o.Tasks.list[i]
+				if result := r.deal(ctx, t); result.Result != "" {
+					result.TaskID, result.Model = t.id, t.model
+					r.report(result)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// deal finds out what there is to know of a task; nothing if ctx ended before.
+func (r *run) deal(ctx context.Context, t *task) Result {
+	if at := t.at.Load(); at > 0 {
+		return r.there(at, "")
+	}
+	answer, v := r.ask(ctx, t)
+	r.judged(v)
+	switch v.kind {
+	case notAsked:
+		return Result{}
+	case ended:
+		return r.keep(ctx, t, v.state, answer.Body)
+	case pending:
+		return Result{Result: Pending, State: v.state}
+	case unknown:
+		return Result{Result: Unknown, Error: v.detail}
+	case denied:
+		r.stop(fmt.Errorf("the status API at %s does not take the key (%s): compare APIXO_API_KEY with APIXO's console", r.cfg.API.BaseURL, v.detail))
+	}
+	return Result{Result: Failed, State: v.state, Error: v.detail}
+}
+
+// there is the result of a task whose event is in the stream.
+func (r *run) there(sequence uint64, state string) Result {
+	return Result{Result: Already, State: state, Stream: r.cfg.Stream.Name, Sequence: sequence}
+}
+
+// keep stores the result of a task, as its webhook would have been.
+func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Result {
+	failed := func(why string) Result { return Result{Result: Failed, State: state, Error: why} }
+	d := event.Delivery{Body: body, Received: time.Now()}
+	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
+		d.Attributes = map[string]string{modelAttribute: t.model}
+	}
+	msg, why, err := r.encoder.Message(d)
+	switch {
+	case err != nil:
+		return failed(r.client.Clean(err.Error()))
+	case why != nil:
+		return failed("what the API tells is no result: " + r.client.Clean(why.Detail))
+	case msg.ID != t.id:
+		return failed("the answer is about another task, " + quote(r.client.Clean(msg.ID)))
+	}
+	// Its webhook may have come while the API was asked.
+	if at := t.at.Load(); at > 0 {
+		return r.there(at, state)
+	}
+	if r.publisher == nil {
+		return Result{Result: WouldStore, State: state}
+	}
+	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Webhooks.PublishTimeout)
+	defer cancel()
+	receipt, err := r.publisher.Store(storing, msg)
+	if err != nil {
+		var refusal *event.Refusal
+		if !errors.As(err, &refusal) || refusal.Reason != event.TooLarge {
+			// What the next result would get is the same.
+			r.stop(errors.New("the broker does not store what the API tells, so no more is asked; mend that and run it again"))
+		}
+		return failed("the broker did not store it: " + err.Error())
+	}
+	result := Result{Result: Stored, State: state, Stream: receipt.Stream, Sequence: receipt.Sequence}
+	switch {
+	case receipt.Conflict:
+		result.Result = Conflict
+	case receipt.Duplicate:
+		result.Result = Already
+	}
+	return result
+}
+
+// judged notices that the API is away.
+func (r *run) judged(v verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch v.kind {
+	case notAsked:
+	case again, useless:
+		if r.useless++; r.useless == maxUseless {
+			r.stop(fmt.Errorf("the status API at %s gave no usable answer for %d tasks in a row: look at APIXO_BASE_URL, and run it again later", r.cfg.API.BaseURL, maxUseless))
+		}
+	default:
+		r.useless = 0
+	}
+}
+
+func (r *run) report(result Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary.count(result.Result)
+	if err := r.o.OnResult(result, &r.summary); err != nil {
+		r.stop(fmt.Errorf("the results cannot be written: %w", err))
+	}
+}

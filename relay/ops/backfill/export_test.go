@@ -1,0 +1,9 @@
+package backfill
+
+import "time"
+
+// Hurry makes back-off a millisecond, and has the stream waited for no longer than stall.
+func (o *Options) Hurry(stall time.Duration) {
+	o.backoff = func(int) time.Duration { return time.Millisecond }
+	o.stall = stall
+}
