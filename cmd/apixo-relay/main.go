@@ -101,6 +101,7 @@ Without a command it serves. All settings are environment variables:
 		serve,
 		sendCommand(w),
 		tailCommand(w),
+		schemaCommand(w),
 		versionCommand(w),
 	)
 	return root
