@@ -240,7 +240,7 @@ func TestLongWorkIsFinished(t *testing.T) {
 			terminate, end := worker.start(ctx, t, w.Broker, map[string]any{"durable": "slow", "dir": t.TempDir(), "ack-wait": shortWait})
 			select {
 			case <-results.asked:
-			case <-ctx.Done():
+			case <-time.After(readerTimeout):
 				t.Fatal("it does not begin")
 			}
 			terminate()

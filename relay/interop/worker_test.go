@@ -56,6 +56,8 @@ func (w worker) args(options map[string]any) []string {
 // run runs it to its end and returns the lines that it printed.
 func (w worker) run(ctx context.Context, t *testing.T, broker string, options map[string]any) []string {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
+	defer cancel()
 	return runExample(ctx, t, broker, w.command[0], w.args(options)...)
 }
 
@@ -64,6 +66,8 @@ func (w worker) run(ctx context.Context, t *testing.T, broker string, options ma
 // it had printed.
 func (w worker) runUntilAck(ctx context.Context, t *testing.T, broker string, options map[string]any) []string {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
+	defer cancel()
 	acked := make(chan struct{})
 	cmd := exec.CommandContext(ctx, w.command[0], w.args(options)...)
 	cmd.Env = environ("NATS_URL=" + interceptAck(t, broker, acked))
@@ -137,9 +141,12 @@ func interceptAck(t *testing.T, broker string, acked chan<- struct{}) string {
 	return "nats://" + listener.Addr().String()
 }
 
-// start starts it, to be ended by a SIGTERM that end sends, which returns what it printed.
+// start starts it. It is sent a SIGTERM by terminate, and end waits until it has
+// ended and returns what it printed.
 func (w worker) start(ctx context.Context, t *testing.T, broker string, options map[string]any) (terminate func(), end func() []string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
+	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, w.command[0], w.args(options)...)
 	cmd.Env = environ("NATS_URL=" + broker)
 	var stdout, stderr bytes.Buffer

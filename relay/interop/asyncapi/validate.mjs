@@ -3,14 +3,7 @@
 import { text } from "node:stream/consumers";
 import { Parser } from "@asyncapi/parser";
 
-// Nothing is fetched: the document has to stand for itself.
-const offline = {
-  schema: "https",
-  order: 1,
-  canRead: (uri) => /^https?:$/.test(uri.protocol()),
-  read: (uri) => Promise.reject(new Error(`it refers to ${uri}`)),
-};
-const parser = new Parser({ __unstable: { resolver: { cache: false, resolvers: [offline] } } });
+const parser = new Parser();
 const { document, diagnostics } = await parser.parse(await text(process.stdin));
 const operations = (document?.operations().all() ?? []).map((o) => ({
   action: o.action(),
