@@ -45,7 +45,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 
   # names, ids and titles
   apixo-relay schema --list`,
-		ValidArgs: documentNames(),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return documentNames(), cobra.ShellCompDirectiveNoFileComp
+		},
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
