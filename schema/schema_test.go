@@ -307,6 +307,22 @@ func TestDecodeMessage(t *testing.T) {
 	}
 }
 
+func TestEventTellsWhatItIs(t *testing.T) {
+	t.Parallel()
+	kept := schema.Event{Type: schema.TypeWebhookConflict, Extensions: map[string]string{"reason": schema.ReasonConflict, "detail": "it differs", "model": "m"}}
+	if kept.IsTask() || kept.Reason() != schema.ReasonConflict || kept.Detail() != "it differs" || kept.Model() != "m" {
+		t.Errorf("%+v is taken for something else", kept)
+	}
+	for _, task := range []schema.Event{{Type: schema.TypeTaskSuccess}, {Type: schema.TypeTaskFailed}} {
+		if !task.IsTask() || task.Reason()+task.Detail()+task.Model() != "" {
+			t.Errorf("%+v is taken for something else", task)
+		}
+	}
+	if (schema.Event{}).IsTask() {
+		t.Error("no event is taken for a task's")
+	}
+}
+
 // Producers that follow older texts of the binding quote their header values.
 func TestDecodeMessageKnowsQuotedHeaders(t *testing.T) {
 	t.Parallel()
