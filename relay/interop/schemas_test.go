@@ -178,6 +178,8 @@ func (r relay) contradict(ctx context.Context, t *testing.T, body string) {
 
 func readAll(ctx context.Context, t *testing.T, broker, stream, subject string, n int) []jetstream.Msg {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
+	defer cancel()
 	nc := connect(t, broker)
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
