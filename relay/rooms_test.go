@@ -27,7 +27,8 @@ func find(rooms []room, path string) int {
 // Arrows run down only, so a room is listed above those that it imports.
 var rooms = []room{
 	// Consumers, which import the contract and nothing else of the relay.
-	{"/schema/examples/go", []string{"/schema"}, nil},
+	{"/schema/examples/go/consumer", []string{"/schema"}, nil},
+	{"/schema/examples/go/idempotent", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{
 		"/relay", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/send", "/relay/ops/stored", "/relay/ops/tail", "/relay/ops/text", "/relay/ops/web",
 		"/relay/broker", "/relay/config", "/relay/telemetry", "/schema",

@@ -12,7 +12,9 @@
 //	fmt.Println(task.ID, task.ResultURLs)
 //
 // Who already has a CloudEvent from another library passes its data to
-// [DecodeTask].
+// [DecodeTask]. An event can come more than once: DELIVERY.md in this folder says
+// when, and what to do about it. The same contract for programs, as JSON Schemas
+// and an AsyncAPI document, is in [Documents].
 //
 // All functions here are pure, from bytes to values. The package must not know
 // HTTP, NATS, the environment or clocks.

@@ -1,13 +1,82 @@
 package schema
 
-import _ "embed"
+import (
+	"compress/gzip"
+	_ "embed"
+	"fmt"
+	"io"
+	"strings"
+)
 
-// TaskSchemaID is the $id of [TaskSchema] and the dataschema attribute of every
-// task event. A change that would break a consumer gets a new version, and
-// with it a new id.
-const TaskSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/task-v1.schema.json"
+// Ids of the documents of this package, each with its version. A change that
+// would break a consumer gets a new version, and with it a new id. They are
+// names, not places: nothing is to be fetched from there.
+const (
+	// WebhookSchemaID: the body of APIXO's webhook, as far as the relay asks
+	// something of it.
+	WebhookSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/webhook-v1.schema.json"
+	// TaskSchemaID is the $id of [TaskSchema] and the dataschema attribute of
+	// every task event.
+	TaskSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/task-v1.schema.json"
+	// EventSchemaID: the whole event of a task, in the CloudEvents JSON format.
+	EventSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/event-v1.schema.json"
+	// QuarantineSchemaID: an event that keeps a webhook's body, in the same format.
+	QuarantineSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/quarantine-v1.schema.json"
+	// AsyncAPIID is the id of the AsyncAPI document.
+	AsyncAPIID = "https://github.com/apixo-relay/apixo-relay/schema/asyncapi-v1.json"
+)
 
 // TaskSchema is the JSON Schema (draft 2020-12) of the data of task events.
 //
 //go:embed task-v1.schema.json
 var TaskSchema string
+
+// packed has all documents, each followed by a zero byte: a seventh of the files
+// beside this one, which a test holds it against.
+//
+//go:embed documents.gz
+var packed string
+
+// Document is a machine-readable part of the contract. Each stands for itself:
+// none refers to another, or to anything in a network.
+type Document struct {
+	// Name is a short name, the same in every version: webhook, task, event,
+	// quarantine or asyncapi.
+	Name string
+	// ID is one of the constants of this package, and the document's $id, or id.
+	ID string
+	// Title says in a few words what it describes.
+	Title string
+	// Text is the document as JSON in UTF-8: a JSON Schema (draft 2020-12), or an
+	// AsyncAPI document (version 3.0) if the name is asyncapi.
+	Text string
+}
+
+// Documents are all there are: what comes in, what is published for it, what is
+// kept of the rest, and where all that is found. The slice is the caller's.
+func Documents() []Document {
+	all := []Document{
+		{Name: "webhook", ID: WebhookSchemaID, Title: "Webhook of APIXO"},
+		{Name: "task", ID: TaskSchemaID, Title: "Result of an APIXO task"},
+		{Name: "event", ID: EventSchemaID, Title: "Event of an APIXO task"},
+		{Name: "quarantine", ID: QuarantineSchemaID, Title: "Event that keeps a webhook which could not become one"},
+		{Name: "asyncapi", ID: AsyncAPIID, Title: "Events of apixo-relay"},
+	}
+	text := unpack()
+	for i := range all {
+		all[i].Text, text, _ = strings.Cut(text, "\x00")
+	}
+	return all
+}
+
+func unpack() string {
+	var text strings.Builder
+	r, err := gzip.NewReader(strings.NewReader(packed))
+	if err == nil {
+		_, err = io.Copy(&text, r)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("the documents that the program was built with cannot be read: %v", err))
+	}
+	return text.String()
+}

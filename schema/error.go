@@ -17,7 +17,8 @@ var (
 	ErrNotResult = errors.New("not a final APIXO result")
 )
 
-// Codes of an [Error], for programs: the list may grow, the words stay.
+// Codes of an [Error], and reasons of what is quarantined, for programs: the
+// list may grow, the words stay.
 const (
 	CodeEmpty           = "empty-body"
 	CodeInvalidUTF8     = "invalid-utf8"
@@ -29,7 +30,13 @@ const (
 	CodeMemberType      = "member-type"
 	CodeTaskID          = "invalid-task-id"
 	CodeState           = "not-final"
-	CodeResultJSON      = "invalid-result-json"
+	// CodeResultJSON is about the text inside a resultJson that is a string, and
+	// about resultUrls beside resultJson that contradict it: what a JSON Schema
+	// cannot tell.
+	CodeResultJSON = "invalid-result-json"
+	// ReasonConflict is no code of an error: a webhook that contradicts the event
+	// stored for its task is well-formed.
+	ReasonConflict = "conflict"
 )
 
 // Error says why bytes are not a webhook, or not the data of an event.

@@ -14,36 +14,61 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Event is a CloudEvent (version 1.0) as the relay publishes it.
+// Event is a CloudEvent (version 1.0) as the relay publishes it. The zero value
+// is none.
 type Event struct {
-	// ID is the task's id, or a digest of the body for what is quarantined.
+	// ID is the task's id, the same whenever the event comes again and so the key
+	// for idempotency; or, for what is quarantined, the SHA-256 of the body in
+	// hexadecimal digits. Never empty.
 	ID string
-	// Source is where it comes from, https://api.apixo.ai unless configured otherwise.
+	// Source is where it comes from, https://api.apixo.ai unless configured
+	// otherwise. Never empty.
 	Source string
-	// Type is one of the Type constants.
+	// Type is one of the Type constants, if the relay published it. Never empty.
 	Type string
 	// Subject is the task's id; empty for a rejected webhook, which tells none.
 	Subject string
-	// Time is when the task ended, or else when the webhook came.
+	// Time is when the task ended, or else when the webhook came, in UTC; zero if
+	// whoever published the event does not tell, which the relay does.
 	Time time.Time
-	// DataContentType and DataSchema describe Data.
-	DataContentType, DataSchema string
+	// DataContentType is application/json for a task, and for what is quarantined
+	// if that is JSON; application/octet-stream otherwise.
+	DataContentType string
+	// DataSchema is [TaskSchemaID] for a task, and empty otherwise.
+	DataSchema string
 	// Extensions are the other attributes: those of the callback URL, such as
 	// model, and reason and detail on what is quarantined. Nil if there are none.
 	Extensions map[string]string
-	// Data is the payload; for a task, DecodeTask reads it.
+	// Data is the payload: for a task JSON, which [Event.Task] reads, and for what
+	// is quarantined the body byte for byte. It may alias the message.
 	Data []byte
 }
+
+// IsTask reports whether it tells how a task ended; otherwise it keeps a
+// webhook's body that could not become an event, or is of a type that this
+// version does not know.
+func (e Event) IsTask() bool { return e.Type == TypeTaskSuccess || e.Type == TypeTaskFailed }
+
+// Model is the model that was asked, if the callback URL tells (?model=...);
+// empty if it does not.
+func (e Event) Model() string { return e.Extensions["model"] }
+
+// Reason says for programs why a webhook was quarantined: one of the Code
+// constants, [ReasonConflict], or a word that a later version adds. Empty for a
+// task.
+func (e Event) Reason() string { return e.Extensions["reason"] }
+
+// Detail says for people why a webhook was quarantined, in printable ASCII.
+// Empty for a task.
+func (e Event) Detail() string { return e.Extensions["detail"] }
 
 // Task reads the data of a task's event. It returns an error if the event is of
 // another type, and an [Error] if its data is no task.
 func (e Event) Task() (Task, error) {
-	switch e.Type {
-	case TypeTaskSuccess, TypeTaskFailed:
-		return DecodeTask(e.Data)
-	default:
+	if !e.IsTask() {
 		return Task{}, fmt.Errorf("the event %q is of type %q, which carries no task", e.ID, e.Type)
 	}
+	return DecodeTask(e.Data)
 }
 
 // Header names of the CloudEvents NATS protocol binding (1.0.3-wip, section 3).
@@ -54,7 +79,9 @@ const (
 )
 
 // DecodeMessage reads the headers and the payload of a NATS message in either
-// content mode; a nats.Header can be passed as it is.
+// content mode; a nats.Header can be passed as it is. It returns an error if the
+// message is no CloudEvent of version 1.0. What the event carries it does not
+// look into: [Event.Task] does.
 func DecodeMessage(header map[string][]string, payload []byte) (Event, error) {
 	if strings.HasPrefix(strings.ToLower(headerValue(header, headerContentType)), structuredPrefix) {
 		return decodeStructured(payload)
@@ -196,7 +223,7 @@ func (e Event) JSONFormat() map[string]any {
 		object["time"] = e.Time.Format(time.RFC3339Nano)
 	}
 	switch {
-	case (e.Type == TypeTaskSuccess || e.Type == TypeTaskFailed) && json.Valid(e.Data):
+	case e.IsTask() && json.Valid(e.Data):
 		object["data"] = json.RawMessage(e.Data)
 	case e.Data != nil:
 		object["data_base64"] = e.Data

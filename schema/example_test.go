@@ -26,7 +26,7 @@ func ExampleDecodeMessage() {
 		fmt.Println("not a task:", err)
 		return
 	}
-	fmt.Println(task.ID, task.State, event.Extensions["model"], task.ResultURLs)
+	fmt.Println(task.ID, task.State, event.Model(), task.ResultURLs)
 	// Output: task_abc123xyz success nano-banana [https://cdn.apixo.ai/output/abc.jpg]
 }
 

@@ -27,11 +27,15 @@ func (r *taskReader) readResult() error {
 			}
 		}
 	}
-	decoded, err := readURLs("resultUrls in resultJson", r.decodedURLs)
+	code := CodeMemberType
+	if r.resultJSON != nil && r.resultJSON.Kind() == jsontext.KindString {
+		code = CodeResultJSON
+	}
+	decoded, err := readURLs(code, "resultUrls in resultJson", r.decodedURLs)
 	if err != nil {
 		return err
 	}
-	own, err := readURLs("resultUrls", r.ownURLs)
+	own, err := readURLs(CodeMemberType, "resultUrls", r.ownURLs)
 	switch {
 	case err != nil:
 		return err
@@ -83,18 +87,19 @@ func unwrap(v jsontext.Value) (jsontext.Value, error) {
 	return inner, nil
 }
 
-// readURLs reads an array of strings; nothing is an empty one.
-func readURLs(member string, v jsontext.Value) ([]string, error) {
+// readURLs reads an array of strings; nothing is an empty one. The code is that
+// of the error if it is no such array.
+func readURLs(code, member string, v jsontext.Value) ([]string, error) {
 	if v == nil {
 		return nil, nil
 	}
 	if v.Kind() != jsontext.KindBeginArray {
-		return nil, notResult(CodeMemberType, "%s is %s, an array of strings was expected", member, kindName(v))
+		return nil, notResult(code, "%s is %s, an array of strings was expected", member, kindName(v))
 	}
 	var urls []string
 	for item := range elements(v) {
 		if item.Kind() != jsontext.KindString {
-			return nil, notResult(CodeMemberType, "%s holds %s, an array of strings was expected", member, kindName(item))
+			return nil, notResult(code, "%s holds %s, an array of strings was expected", member, kindName(item))
 		}
 		urls = append(urls, string(unquoteText(item)))
 	}

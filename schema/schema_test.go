@@ -163,6 +163,8 @@ func TestParseWebhookRefuses(t *testing.T) {
 		{"failMsg is an object", data(`"taskId":"t","state":"failed","failMsg":{}`), schema.ErrNotResult, schema.CodeMemberType},
 		{"costTime is a string", data(good + `,"costTime":"12500"`), schema.ErrNotResult, schema.CodeMemberType},
 		{"costTime is a fraction", data(good + `,"costTime":1.5`), schema.ErrNotResult, schema.CodeMemberType},
+		{"costTime is a fraction that a double does not tell", data(good + `,"costTime":0.99999999999999999`), schema.ErrNotResult, schema.CodeMemberType},
+		{"costTime is next to nothing", data(good + `,"costTime":1e-99999999999999999999`), schema.ErrNotResult, schema.CodeMemberType},
 		{"createTime is huge", data(good + `,"createTime":1e300`), schema.ErrNotResult, schema.CodeMemberType},
 		{"completeTime is beyond exact numbers", data(good + `,"completeTime":9007199254740993`), schema.ErrNotResult, schema.CodeMemberType},
 		{"resultJson is a number", data(good + `,"resultJson":1`), schema.ErrNotResult, schema.CodeMemberType},
@@ -170,7 +172,8 @@ func TestParseWebhookRefuses(t *testing.T) {
 		{"resultJson holds no JSON", data(good + `,"resultJson":"{"`), schema.ErrNotResult, schema.CodeResultJSON},
 		{"resultJson holds a member twice", data(good + `,"resultJson":"{\"resultUrls\":[],\"resultUrls\":[\"u\"]}"`), schema.ErrNotResult, schema.CodeResultJSON},
 		{"resultJson holds an array", data(good + `,"resultJson":"[]"`), schema.ErrNotResult, schema.CodeResultJSON},
-		{"resultUrls is a string", data(good + `,"resultJson":"{\"resultUrls\":\"u\"}"`), schema.ErrNotResult, schema.CodeMemberType},
+		{"resultUrls is a string", data(good + `,"resultJson":{"resultUrls":"u"}`), schema.ErrNotResult, schema.CodeMemberType},
+		{"resultUrls is a string, in a text", data(good + `,"resultJson":"{\"resultUrls\":\"u\"}"`), schema.ErrNotResult, schema.CodeResultJSON},
 		{"resultUrls holds a number", data(good + `,"resultJson":{"resultUrls":["u",1]}`), schema.ErrNotResult, schema.CodeMemberType},
 		{"resultUrls beside resultJson is null", data(good + `,"resultUrls":null`), schema.ErrNotResult, schema.CodeMemberType},
 		{"resultUrls twice, and different", data(good + `,"resultUrls":["u"],"resultJson":"{\"resultUrls\":[\"v\"]}"`), schema.ErrNotResult, schema.CodeResultJSON},
@@ -193,7 +196,8 @@ func TestParseWebhookIsLiberalInWhatAPIXOMayAdd(t *testing.T) {
 		{"only what is needed", `{"taskId":"t","state":"success"}`, `{"taskId":"t","state":"success","resultUrls":[]}`},
 		{"unknown members of every kind", `{"taskId":"t","state":"failed","a":null,"b":[{"c":-0.10e+05}],"taskid":7,"State":[]}`, ``},
 		{"null for what is optional", `{"taskId":"t","state":"failed","failCode":null,"failMsg":null,"costTime":null,"createTime":null,"completeTime":null,"resultJson":null}`, ``},
-		{"whole numbers in other spellings", `{"taskId":"t","state":"failed","costTime":1.25e4,"createTime":1704067200000.0,"completeTime":-1}`, ``},
+		{"whole numbers in other spellings", `{"taskId":"t","state":"failed","costTime":1.25e4,"createTime":1704067200000.0,"completeTime":-10e-1}`, ``},
+		{"zero in other spellings", `{"taskId":"t","state":"failed","costTime":-0.00,"createTime":0e-99999999999999999999,"completeTime":0.1e1}`, ``},
 		{"white space", "{ \"taskId\" :\t\"t\",\r\n\"state\":\"success\"\n }", "{ \"taskId\" :\t\"t\",\r\n\"state\":\"success\"\n ,\"resultUrls\":[]}"},
 		{"escapes in what is known", `{"task\u0049d":"\u0074","state":"succe\u0073s"}`, `{"task\u0049d":"\u0074","state":"succe\u0073s","resultUrls":[]}`},
 		{"resultJson empty", `{"taskId":"t","state":"success","resultJson":""}`, `{"taskId":"t","state":"success","resultJson":"","resultUrls":[]}`},
@@ -303,6 +307,22 @@ func TestDecodeMessage(t *testing.T) {
 	}
 }
 
+func TestEventTellsWhatItIs(t *testing.T) {
+	t.Parallel()
+	kept := schema.Event{Type: schema.TypeWebhookConflict, Extensions: map[string]string{"reason": schema.ReasonConflict, "detail": "it differs", "model": "m"}}
+	if kept.IsTask() || kept.Reason() != schema.ReasonConflict || kept.Detail() != "it differs" || kept.Model() != "m" {
+		t.Errorf("%+v is taken for something else", kept)
+	}
+	for _, task := range []schema.Event{{Type: schema.TypeTaskSuccess}, {Type: schema.TypeTaskFailed}} {
+		if !task.IsTask() || task.Reason()+task.Detail()+task.Model() != "" {
+			t.Errorf("%+v is taken for something else", task)
+		}
+	}
+	if (schema.Event{}).IsTask() {
+		t.Error("no event is taken for a task's")
+	}
+}
+
 // Producers that follow older texts of the binding quote their header values.
 func TestDecodeMessageKnowsQuotedHeaders(t *testing.T) {
 	t.Parallel()
@@ -342,15 +362,5 @@ func TestDecodeMessageRefuses(t *testing.T) {
 	}
 	if _, err := (schema.Event{ID: "x", Type: schema.TypeWebhookRejected}).Task(); err == nil {
 		t.Error("a rejected webhook was read as a task")
-	}
-}
-
-func TestTaskSchemaBearsItsID(t *testing.T) {
-	t.Parallel()
-	var document struct {
-		ID string `json:"$id"`
-	}
-	if err := json.Unmarshal([]byte(schema.TaskSchema), &document); err != nil || document.ID != schema.TaskSchemaID {
-		t.Errorf("the schema's id is %q (%v), want %q", document.ID, err, schema.TaskSchemaID)
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Task is how a task ended, as the data of an event tells it.
+// Task is how a task ended, as the data of an event tells it. ID and State are
+// always there; every other field is its zero value if APIXO does not tell.
 type Task struct {
 	// ID is APIXO's taskId: 1 to 128 letters, digits and _ . : - , the same in
 	// every delivery of one result, and so the key for idempotency.
@@ -22,11 +23,16 @@ type Task struct {
 	// ResultJSON is the JSON object that resultJson held, whether as a string or
 	// as an object; nil if there was none.
 	ResultJSON json.RawMessage
-	// CostTime is the processing time, to the millisecond; 0 if not told.
+	// CostTime is the processing time, to the millisecond; 0 if not told. Whole
+	// numbers that a Duration cannot hold become the nearest that it can.
 	CostTime time.Duration
 
-	// FailCode and FailMsg say why it failed, if it did; the list of codes is open.
-	FailCode, FailMsg string
+	// FailCode says for programs why it failed: a Fail constant or, for the list
+	// is open, any other text. Empty if not told.
+	FailCode string
+	// FailMsg says it for people. It is text from outside, of any length that a
+	// webhook can have. Empty if not told.
+	FailMsg string
 
 	// CreateTime and CompleteTime are in UTC, to the millisecond; zero if not
 	// told, or outside the years 1 to 9999, which RFC 3339 cannot write.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -161,9 +162,30 @@ func integer(member string, v jsontext.Value, dst *int64) error {
 		return nil
 	}
 	f, err := strconv.ParseFloat(string(v), 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > maxInteger {
+	if err != nil || math.Abs(f) > maxInteger || !isWhole(string(v)) {
 		return notResult(CodeMemberType, "%s is %s, a whole number of at most 53 bits was expected", member, quote(string(v)))
 	}
 	*dst = int64(f)
 	return nil
+}
+
+// isWhole reports whether a JSON number is whole, by its digits: a float64
+// takes 0.99999999999999999 for 1, and other readers do not.
+func isWhole(number string) bool {
+	mantissa, power, _ := strings.Cut(strings.ToLower(number), "e")
+	whole, fraction, _ := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+	digits := strings.TrimRight(whole+fraction, "0")
+	if digits == "" {
+		return true
+	}
+	// How far the last digit that counts stands behind the point.
+	behind := len(digits) - len(whole)
+	if power == "" {
+		return behind <= 0
+	}
+	exponent, err := strconv.Atoi(power)
+	if err != nil { // out of range, and so further than any number of digits
+		return power[0] != '-'
+	}
+	return behind <= exponent
 }

@@ -106,6 +106,7 @@ Without a command it serves. All settings are environment variables:
 		tailCommand(w),
 		checkCommand(w),
 		backfillCommand(w),
+		schemaCommand(w),
 		versionCommand(w),
 	)
 	arrange(root)

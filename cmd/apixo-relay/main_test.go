@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 // The scripts in testdata run the program as a user does.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	documents, err := filepath.Abs("../../schema")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -42,6 +46,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("RELAY_ADMIN_ADDR", "127.0.0.1:0")
 			e.Setenv("RELAY_EMBEDDED_ADDR", "127.0.0.1:0")
 			e.Setenv("RELAY_DATA_DIR", filepath.Join(e.WorkDir, "data"))
+			e.Setenv("SCHEMA", documents)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -28,9 +28,9 @@ type reader func(ctx context.Context, t *testing.T, broker, stream, subject stri
 
 func TestWhatIsPublishedIsReadBack(t *testing.T) {
 	t.Parallel()
-	requireNode(t)
+	requireNode(t, javaScriptExample)
 	program := build(t, "apixo-relay", "./cmd/apixo-relay")
-	example := build(t, "example", "./schema/examples/go")
+	example := build(t, "example", "./schema/examples/go/consumer")
 	for _, mode := range []string{"structured", "binary"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -207,16 +207,16 @@ func readWithJavaScript(ctx context.Context, t *testing.T, broker, stream, subje
 // javaScriptExample is the folder of the JavaScript example.
 var javaScriptExample = filepath.Join(moduleRoot, "schema", "examples", "javascript")
 
-// requireNode ends the test where the JavaScript example cannot run: a proof
-// that was skipped is none.
-func requireNode(t *testing.T) {
+// requireNode ends the test where a folder's JavaScript cannot run: a proof that
+// was skipped is none.
+func requireNode(t *testing.T, folder string) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Fatalf("%v; install Node.js 18 or newer, with npm", err)
 	}
 	// npm writes this file last, when all is installed.
-	if _, err := os.Stat(filepath.Join(javaScriptExample, "node_modules", ".package-lock.json")); err != nil {
-		t.Fatalf("the JavaScript example's packages are not installed; run 'npm ci --prefix schema/examples/javascript' in the repository's root folder (%v)", err)
+	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
+		t.Fatalf("packages from npm are not installed: run 'npm ci --ignore-scripts --prefix %s' in the folder relay/interop (%v)", folder, err)
 	}
 }
 
