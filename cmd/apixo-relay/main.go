@@ -101,6 +101,7 @@ Without a command it serves. All settings are environment variables:
 		serve,
 		sendCommand(w),
 		tailCommand(w),
+		replayCommand(w),
 		versionCommand(w),
 	)
 	return root

@@ -28,6 +28,8 @@ const (
 	// maxResets is how often a reader that is to end begins anew before it gives up
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
+	// patience is how long a broker that does not answer is waited for.
+	patience = 30 * time.Second
 )
 
 // Selection says what to read.
@@ -73,8 +75,9 @@ type Start struct {
 	// Pending is how many messages match the stream, the subjects and the beginning
 	// of the selection. Some of them may be behind its end.
 	Pending uint64
-	// LastSeq is the last sequence of the stream, whatever its subject.
-	LastSeq uint64
+	// FirstSeq is the sequence from which on it reads, LastSeq the last one of the
+	// stream; what is there may be of any subject.
+	FirstSeq, LastSeq uint64
 }
 
 // Read calls each for every selected message, in order, until the selection's end
@@ -100,14 +103,23 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	if r.isEmpty() {
 		return nil
 	}
+	var away time.Time // since when the broker does not answer
 	for {
 		msg, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
-		case ctx.Err() != nil, errors.Is(err, jetstream.ErrMsgIteratorClosed):
+		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, nats.ErrTimeout):
-			if r.isOver(ctx) {
+			over, err := r.isOver(ctx)
+			switch {
+			case over || ctx.Err() != nil:
 				return nil
+			case err == nil || s.Follow:
+				away = time.Time{}
+			case away.IsZero():
+				away = time.Now().Add(-silence)
+			case time.Since(away) > patience:
+				return fmt.Errorf("reading the stream %s ended: the broker has not answered for %v: %w", s.Stream, patience, err)
 			}
 			continue
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
@@ -115,6 +127,7 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		case err != nil:
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}
+		away = time.Time{}
 		m, err := r.message(msg)
 		if err != nil {
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
@@ -168,7 +181,8 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	if err != nil {
 		return nil, explain(s.Stream, err)
 	}
-	r.start.Pending = r.consumer.CachedInfo().NumPending
+	info := r.consumer.CachedInfo()
+	r.start.Pending, r.start.FirstSeq = info.NumPending, info.Delivered.Stream+1
 	return r, nil
 }
 
@@ -178,12 +192,12 @@ func (r *reader) isEmpty() bool {
 }
 
 // isOver asks the broker whether nothing is left to read.
-func (r *reader) isOver(ctx context.Context) bool {
+func (r *reader) isOver(ctx context.Context) (bool, error) {
 	if r.s.Follow {
-		return false
+		return false, nil
 	}
 	info, err := r.consumer.Info(ctx)
-	return err == nil && info.NumPending == 0
+	return err == nil && info.NumPending == 0, err
 }
 
 func (r *reader) message(msg jetstream.Msg) (Message, error) {

@@ -50,6 +50,10 @@ func NewClient(agent string, u *url.URL, transport http.RoundTripper, timeout ti
 	}
 }
 
+// Hide blots out values of headers, too, where an error repeats them. It is called
+// before the first request.
+func (c *Client) Hide(values ...string) { c.redactor = c.redactor.with(values) }
+
 // Answer is what came back for one request, or why nothing did.
 type Answer struct {
 	Status int    // 0 when there was no whole answer

@@ -12,8 +12,15 @@ import (
 // taken for a secret. The relay's tokens have 16 characters or more.
 const minSecretLength = 16
 
+// minHeaderSecretLength is the same for the value of a header that somebody has
+// given: shorter than the shortest key of any service, longer than most words.
+const minHeaderSecretLength = 8
+
 // Redactor blots out the secrets of a URL where an answer or an error repeats them.
-type Redactor struct{ secrets *strings.Replacer }
+type Redactor struct {
+	secrets *strings.Replacer
+	pairs   []string // of which it is made
+}
 
 // NewRedactor makes one for the secrets in a URL: its password, or else its user,
 // and what is long enough for a token in its path and query.
@@ -47,7 +54,21 @@ func NewRedactor(u *url.URL) Redactor {
 			}
 		}
 	}
-	return Redactor{strings.NewReplacer(pairs...)}
+	return Redactor{strings.NewReplacer(pairs...), pairs}
+}
+
+// with is a redactor that hides more: values of headers, whole and by the word, as
+// far as they are long enough for a secret.
+func (r Redactor) with(values []string) Redactor {
+	pairs := r.pairs[:len(r.pairs):len(r.pairs)]
+	for _, value := range values {
+		for _, secret := range append([]string{value}, strings.Fields(value)...) {
+			if len(secret) >= minHeaderSecretLength {
+				pairs = append(pairs, secret, "…")
+			}
+		}
+	}
+	return Redactor{strings.NewReplacer(pairs...), pairs}
 }
 
 // Hide replaces the secrets in text from elsewhere.
