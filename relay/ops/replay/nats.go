@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,11 +18,8 @@ import (
 )
 
 const (
-	// ackTimeout is how long an acknowledgement may take before an event is published
-	// again, with the same id.
 	ackTimeout = 5 * time.Second
-	// patience is how long a broker that takes nothing is waited for.
-	patience = 30 * time.Second
+	patience   = 30 * time.Second
 )
 
 // NATSOptions say where events are published.
@@ -34,6 +32,10 @@ type NATSOptions struct {
 	Own    []string
 	// Concurrency is that of the replay.
 	Concurrency int
+	// AckTimeout is how long an acknowledgement may take before an event is published
+	// again, with the same id; 0 means 5 seconds. Patience is how long a broker that
+	// takes nothing is waited for; 0 means 30 seconds.
+	AckTimeout, Patience time.Duration
 	// Backoff is how long to wait after so many failed attempts; nil means
 	// [web.Backoff].
 	Backoff func(failed int) time.Duration
@@ -47,7 +49,11 @@ type NATSOptions struct {
 // It takes over the connection's error handler. The error is a *SubjectError if
 // the subject cannot be used.
 func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice string, err error) {
-	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
+	o.AckTimeout, o.Patience = cmp.Or(o.AckTimeout, ackTimeout), cmp.Or(o.Patience, patience)
+	if o.Backoff == nil {
+		o.Backoff = web.Backoff
+	}
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("JetStream cannot be used: %w", err)
 	}
@@ -59,9 +65,6 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	// allow is the connection's last error.
 	conn.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	p := &publisher{o: o, conn: conn, js: js, queue: make(chan *publication, o.Concurrency), generation: conn.Stats().Reconnects}
-	if p.o.Backoff == nil {
-		p.o.Backoff = web.Backoff
-	}
 	switch {
 	case stream == nil:
 		p.plain, notice = true, fmt.Sprintf("no stream takes the subject %s: only those who listen to it now get the events", o.Subject)
@@ -177,8 +180,8 @@ func (t *publisher) settled(p *publication, duplicate bool, err error) result {
 		if failures > 1 && web.Sleep(p.ctx, t.o.Backoff(failures-1)) != nil || p.ctx.Err() != nil {
 			return result{outcome: unfinished}
 		}
-		if time.Since(began) > patience {
-			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, patience, err)}
+		if time.Since(began) > t.o.Patience {
+			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.Patience, err)}
 		}
 		t.publish(p)
 		duplicate, err = t.acknowledged(p)
@@ -220,7 +223,7 @@ func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
 func (t *publisher) flush(p *publication) error {
 	if p.number > t.flushed {
 		sent, generation := t.sent.Load(), t.conn.Stats().Reconnects
-		if err := t.conn.FlushTimeout(ackTimeout); err != nil {
+		if err := t.conn.FlushTimeout(t.o.AckTimeout); err != nil {
 			return err
 		}
 		t.flushed, t.flushOn = sent, generation
@@ -254,6 +257,7 @@ func (t *publisher) mayWorkLater(err error) bool {
 	}
 	for _, passing := range []error{
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrTimeout,
+		nats.ErrConnectionClosed, // as a flush calls it that was under way when the connection went
 		jetstream.ErrAsyncPublishTimeout, jetstream.ErrNoStreamResponse, jetstream.ErrTooManyStalledMsgs,
 	} {
 		if errors.Is(err, passing) {
