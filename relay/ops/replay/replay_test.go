@@ -154,9 +154,39 @@ func TestLinesThatCannotBeWritten(t *testing.T) {
 	wantCounts(t, summary, 4, 0, 0, 1, 5)
 }
 
-// Where the broker goes away for a while, reading goes on.
-func TestBrokerRestartsWhileReading(t *testing.T) {
+// Where the broker goes away for a while, or drops a consumer that takes its time,
+// reading goes on.
+func TestReadingGoesOn(t *testing.T) {
 	t.Parallel()
+	for name, disturb := range map[string]func(*store, *testing.T){
+		"broker restarts":  func(s *store, t *testing.T) { s.restart(t) },
+		"consumer dropped": (*store).dropConsumers,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testReadingGoesOn(t, disturb)
+		})
+	}
+}
+
+func (s *store) dropConsumers(t *testing.T) {
+	stream, err := s.js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dropped := 0
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+		dropped++
+	}
+	if dropped != 1 {
+		t.Errorf("there were %d consumers", dropped)
+	}
+}
+
+func testReadingGoesOn(t *testing.T, disturb func(*store, *testing.T)) {
 	s := newStore(t)
 	const n = 3000
 	s.tasks(t, event.Structured, 1, n)
@@ -167,7 +197,7 @@ func TestBrokerRestartsWhileReading(t *testing.T) {
 			t.Errorf("%d of %d", read, total)
 		}
 		if read == 100 {
-			s.restart(t)
+			disturb(s, t)
 		}
 	}
 	summary := run(t.Context(), t, s, replay.Lines(writer(func(p []byte) (int, error) {

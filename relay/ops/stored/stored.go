@@ -28,8 +28,10 @@ const (
 	// maxResets is how often a reader that is to end begins anew before it gives up
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
-	// patience is how long a broker that does not answer is waited for.
-	patience = 30 * time.Second
+	// heartbeat is how often the broker shows that it still has the consumer. After two
+	// that are missing, which must be before silence, the client makes another one: the
+	// broker drops one that asked for nothing for five minutes, as a slow reader does.
+	heartbeat = 2 * time.Second
 )
 
 // Selection says what to read.
@@ -91,7 +93,9 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	if err != nil {
 		return err
 	}
-	messages, err := r.consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))))
+	messages, err := r.consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))),
+		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
 	}
@@ -103,23 +107,14 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	if r.isEmpty() {
 		return nil
 	}
-	var away time.Time // since when the broker does not answer
 	for {
 		msg, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, nats.ErrTimeout):
-			over, err := r.isOver(ctx)
-			switch {
-			case over || ctx.Err() != nil:
+			if r.isOver(ctx) || ctx.Err() != nil {
 				return nil
-			case err == nil || s.Follow:
-				away = time.Time{}
-			case away.IsZero():
-				away = time.Now().Add(-silence)
-			case time.Since(away) > patience:
-				return fmt.Errorf("reading the stream %s ended: the broker has not answered for %v: %w", s.Stream, patience, err)
 			}
 			continue
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
@@ -127,7 +122,6 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		case err != nil:
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}
-		away = time.Time{}
 		m, err := r.message(msg)
 		if err != nil {
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
@@ -192,12 +186,12 @@ func (r *reader) isEmpty() bool {
 }
 
 // isOver asks the broker whether nothing is left to read.
-func (r *reader) isOver(ctx context.Context) (bool, error) {
+func (r *reader) isOver(ctx context.Context) bool {
 	if r.s.Follow {
-		return false, nil
+		return false
 	}
 	info, err := r.consumer.Info(ctx)
-	return err == nil && info.NumPending == 0, err
+	return err == nil && info.NumPending == 0
 }
 
 func (r *reader) message(msg jetstream.Msg) (Message, error) {
