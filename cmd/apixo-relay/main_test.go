@@ -48,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"relay-start": startRelay,
 			"relay-stop":  stopRelay,
 			"exits":       exits,
+			"consumer":    startConsumer,
+			"awaits":      awaits,
 		},
 		RequireExplicitExec: true,
 	})
