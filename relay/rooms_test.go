@@ -58,7 +58,7 @@ var rooms = []room{
 	{"/relay/config", nil, []string{"net/http", "github.com/nats-io/", "os/signal"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/internal/fakeapi", nil, []string{"testing"}},
+	{"/relay/ops/backfill/fakeapi", nil, []string{"testing"}},
 	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk", "/relay/internal/hostile"}, nil},
 	{"/relay/internal/rig", []string{"/relay/internal/disk"}, []string{"testing"}},
 	{"/relay/internal/hostile", nil, []string{"testing"}},

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/apixo-relay/apixo-relay/internal/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 )
 
 // statusAnswers are what a script can have a status API answer.

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 )
 
 // documented are the commands that are this program's own.
@@ -100,10 +100,11 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 		host, _, _ := strings.Cut(rest, "/")
 		return host
 	}
-	api := statusAPI(t)
+	api := httptest.NewServer(fakeapi.New("key-of-the-examples"))
+	t.Cleanup(api.Close)
 	beside := append(environ,
 		"RELAY_LISTEN_ADDR="+host("webhooks"), "RELAY_ADMIN_ADDR="+host("admin"), "RELAY_EMBEDDED_ADDR="+host("broker"),
-		"APIXO_API_KEY=key-of-the-examples", "APIXO_BASE_URL="+api)
+		"APIXO_API_KEY=key-of-the-examples", "APIXO_BASE_URL="+api.URL)
 	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"))
 	// Something to look at, for commands that look.
 	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true"} {
@@ -121,17 +122,6 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 			})
 		}
 	}
-}
-
-// statusAPI answers as APIXO's does for tasks that have succeeded.
-func statusAPI(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"code":200,"message":"success","data":{"taskId":%q,"state":"success","resultJson":"{\"resultUrls\":[]}"}}`, r.FormValue("taskId"))
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
 }
 
 // paste runs a line in a shell, as somebody at a prompt would. One that does not

@@ -107,6 +107,7 @@ Without a command it serves. All settings are environment variables:
 		checkCommand(w),
 		backfillCommand(w),
 		schemaCommand(w),
+		replayCommand(w),
 		versionCommand(w),
 	)
 	arrange(root)

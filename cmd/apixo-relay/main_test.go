@@ -54,6 +54,8 @@ func TestScripts(t *testing.T) {
 			"relay-stop":  stopRelay,
 			"exits":       exits,
 			"status-api":  statusAPI,
+			"consumer":    startConsumer,
+			"awaits":      awaits,
 		},
 		RequireExplicitExec: true,
 	})

@@ -59,7 +59,7 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	}
 	var err error
 	msg.Header = structuredHeader
-	msg.Data, err = appendStructured(nil, list, w.EventData)
+	msg.Data, err = appendStructured(nil, list, "data", w.EventData)
 	return msg, err
 }
 
@@ -97,9 +97,10 @@ func isAttributeName(name string) bool {
 	return name != ""
 }
 
-// appendStructured writes an event in the JSON event format, its data as it is.
-func appendStructured(dst []byte, list []attribute, data []byte) ([]byte, error) {
-	size := len(`{"data":}`) + len(data)
+// appendStructured writes an event in the JSON event format, its data as it is
+// into a member: data or data_base64.
+func appendStructured(dst []byte, list []attribute, member string, data []byte) ([]byte, error) {
+	size := len(`{"":}`) + len(member) + len(data)
 	for _, a := range list {
 		size += len(`"":"",`) + len(a.name) + len(a.value)
 	}
@@ -112,6 +113,6 @@ func appendStructured(dst []byte, list []attribute, data []byte) ([]byte, error)
 		}
 		dst = append(dst, ',')
 	}
-	dst = append(append(dst, `"data":`...), data...)
+	dst = append(append(append(append(dst, '"'), member...), `":`...), data...)
 	return append(dst, '}'), nil
 }

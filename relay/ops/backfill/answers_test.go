@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/internal/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 )
 
 // Every documented answer, and slow, cut and malformed ones.

@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"github.com/apixo-relay/apixo-relay/internal/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 

@@ -15,10 +15,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/internal/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

@@ -169,7 +169,7 @@ func TestPostConnectionRefused(t *testing.T) {
 	listener.Close()
 	s := mustRun(t, options(t, "http://relay:"+token+"@"+address+"/"+token))
 	a := s.Answers[0]
-	if a.Error != web.CauseRefused || !strings.Contains(a.Detail, "is the relay running") || strings.Contains(a.Detail, token) {
+	if a.Error != web.CauseRefused || !strings.Contains(a.Detail, "is the receiver running") || strings.Contains(a.Detail, token) {
 		t.Errorf("answer %+v", a)
 	}
 }

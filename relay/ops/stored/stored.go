@@ -28,6 +28,10 @@ const (
 	// maxResets is how often a reader that is to end begins anew before it gives up
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
+	// heartbeat is how often the broker shows that it still has the consumer. After two
+	// that are missing, which must be before silence, the client makes another one: the
+	// broker drops one that asked for nothing for five minutes, as a slow reader does.
+	heartbeat = 2 * time.Second
 )
 
 // Selection says what to read.
@@ -76,8 +80,9 @@ type Start struct {
 	// Pending is how many messages match the stream, the subjects and the beginning
 	// of the selection. Some of them may be behind its end.
 	Pending uint64
-	// LastSeq is the last sequence of the stream, whatever its subject.
-	LastSeq uint64
+	// FirstSeq is the sequence from which on it reads, LastSeq the last one of the
+	// stream; what is there may be of any subject.
+	FirstSeq, LastSeq uint64
 }
 
 // Read calls each for every selected message, in order, until the selection's end
@@ -91,7 +96,9 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	if err != nil {
 		return err
 	}
-	messages, err := r.consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))))
+	messages, err := r.consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))),
+		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
 	}
@@ -109,7 +116,7 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	for {
 		msg, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
-		case ctx.Err() != nil, errors.Is(err, jetstream.ErrMsgIteratorClosed):
+		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, nats.ErrTimeout):
 			if r.nothingLeft(ctx) {
@@ -180,7 +187,8 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	if err != nil {
 		return nil, explain(s.Stream, err)
 	}
-	r.start.Pending = r.consumer.CachedInfo().NumPending
+	info := r.consumer.CachedInfo()
+	r.start.Pending, r.start.FirstSeq = info.NumPending, info.Delivered.Stream+1
 	return r, nil
 }
 

@@ -106,7 +106,7 @@ func Explain(cause string, err error) string {
 	case CauseNoAnswer:
 		return "the receiver closed the connection before it answered"
 	case CauseRefused:
-		return fmt.Sprintf("%v; is the relay running, and is this its address?", err)
+		return fmt.Sprintf("%v; is the receiver running, and is this its address?", err)
 	case CauseUntrusted:
 		return fmt.Sprintf("%v; trust the CA that signed it, or skip verification", err)
 	case CauseNoTLS:

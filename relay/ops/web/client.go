@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -50,9 +51,21 @@ func NewClient(agent string, u *url.URL, transport http.RoundTripper, timeout ti
 	}
 }
 
-// Hide has a secret blotted out that is in no URL, such as a key in a header. It
-// must be called before the first request.
-func (c *Client) Hide(secret string) { c.redactor = c.redactor.And(secret) }
+// Hide has secrets blotted out that are in no URL, such as a key. It must be called
+// before the first request.
+func (c *Client) Hide(secrets ...string) { c.redactor = c.redactor.And(secrets...) }
+
+// HideHeader does the same for values of headers, whole and by the word, as far as
+// they are long enough for a secret.
+func (c *Client) HideHeader(values ...string) {
+	for _, value := range values {
+		for _, part := range append([]string{value}, strings.Fields(value)...) {
+			if len(part) >= minHeaderSecretLength {
+				c.Hide(part)
+			}
+		}
+	}
+}
 
 // Clean makes text from the receiver fit to be shown: without secrets, in one line
 // and at most MaxDetailBytes long.

@@ -12,6 +12,10 @@ import (
 // taken for a secret. The relay's tokens have 16 characters or more.
 const minSecretLength = 16
 
+// minHeaderSecretLength is the same for the value of a header that somebody has
+// given: shorter than the shortest key of any service, longer than most words.
+const minHeaderSecretLength = 8
+
 // Redactor blots out the secrets of a URL where an answer or an error repeats them.
 type Redactor struct {
 	pairs   []string // as strings.NewReplacer takes them

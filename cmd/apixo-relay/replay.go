@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
+	"github.com/apixo-relay/apixo-relay/relay/ops/send"
+	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+)
+
+// What is under way at once unless a flag says otherwise. An HTTP endpoint works on
+// each event; a broker takes them in order, and only its answers are waited for.
+const (
+	replayHTTPConcurrency = 8
+	replayNATSConcurrency = 256
+	maxReplayConcurrency  = 10_000
+)
+
+// replayFlags are the flags of replay as they were given.
+type replayFlags struct {
+	which       chosen
+	tasks       []string
+	to          string
+	mode        string
+	headers     []string
+	tls         tlsFlags
+	timeout     time.Duration
+	attempts    int
+	rate        string
+	concurrency int
+	maxFailures int
+	dryRun      bool
+	output      outputFlag
+}
+
+// ofHTTP are the flags that are about requests.
+var ofHTTP = []string{"mode", "header", "insecure", "cacert", "cert", "key", "timeout", "attempts"}
+
+func replayCommand(w world) *cobra.Command {
+	var f replayFlags
+	c := &cobra.Command{
+		Use:   "replay (--since TIME | --from-seq N) --to TARGET",
+		Short: "Deliver stored events again",
+		Long: `Reads events that are stored and delivers them again, from a time or a sequence
+on and up to the last one that is there when it begins. The stream stays as it is.
+It reads the same environment as the relay, and finds the embedded broker of a
+running one at RELAY_EMBEDDED_ADDR.
+
+--to takes one of three targets:
+  http://… or https://…  posts each as a CloudEvent; any 2xx is delivered. Where
+                         there is no answer, or one that may be better later, it
+                         tries again, and waits as Retry-After says. Events may
+                         arrive in another order, unless --concurrency is 1.
+  nats:SUBJECT           publishes each to another subject, in order and with its
+                         id: what a stream there has within its duplicate window
+                         is skipped. The relay's own subjects are refused.
+  -                      writes each to standard output, in order, as a line of
+                         JSON (the CloudEvents JSON event format); the summary
+                         goes to standard error then.
+
+With --quarantine and the URL of a relay's webhook endpoint, it sends the webhooks
+themselves, as APIXO sent them, for a relay that can read them by now. Those that
+this version cannot read either are skipped. A relay that does not remember the
+task of a conflicting webhook any more makes a second event of it: look at
+'apixo-relay tail --quarantine' first.
+
+In the end it says how many were delivered, failed and were skipped, and the
+sequence from which to resume: with --from-seq and that in place of the beginning,
+nothing is left out, though after a failure some may come twice. Interrupted, it
+begins nothing more, waits for what is under way, and says the same.
+
+Exit codes:
+  0  everything that was selected is delivered, or was skipped
+  1  something failed, or the replay was stopped
+  2  wrong arguments or configuration: nothing was delivered`,
+		Example: `  # what would go to an endpoint, of the last hour
+  apixo-relay replay --since 1h --to http://consumer.example/events --dry-run
+
+  # deliver it, 50 begun in a second at most
+  apixo-relay replay --since 1h --to http://consumer.example/events --rate 50/s
+
+  # with a secret, which is in a file of header lines if it is given as @file
+  apixo-relay replay --since 1h --to http://consumer.example/events --header "Authorization: Bearer $KEY"
+
+  # everything that is stored to another subject, or one task alone
+  apixo-relay replay --from-seq 1 --to nats:replayed.tasks
+  apixo-relay replay --from-seq 1 --task task_abc123xyz --to nats:replayed.tasks
+
+  # the failed tasks as lines of JSON
+  apixo-relay replay --from-seq 1 --state failed --to -
+
+  # quarantined webhooks back to a relay that can read them by now
+  apixo-relay replay --from-seq 1 --quarantine --to http://consumer.example/webhook/apixo`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return runReplay(c, w, f) },
+	}
+	flags := c.Flags()
+	flags.SortFlags = false // by subject, as here
+	f.which.add(flags)
+	flags.StringArrayVar(&f.tasks, "task", nil, "only the event with this `id`, or about the task with it; repeat it for several")
+	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, or - for standard output")
+	flags.StringVar(&f.mode, "mode", "", "how to post to a URL: structured, binary or webhook (default: RELAY_CE_MODE; webhook from the quarantine to a relay)")
+	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file, one in a line; repeat it for several")
+	f.tls.add(flags)
+	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long an answer may take")
+	flags.IntVar(&f.attempts, "attempts", 5, "how often each event is posted at most, until it is delivered")
+	flags.StringVar(&f.rate, "rate", "0", "how many deliveries are begun in a second at most, such as `50/s`; 0 for no limit")
+	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, %d to a subject)", replayHTTPConcurrency, replayNATSConcurrency))
+	flags.IntVar(&f.maxFailures, "max-failures", 100, "stop after so many failures in a row; 0 for never")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "deliver nothing, but count what would be, and show where it begins and ends")
+	f.output.add(flags, "the summary")
+	return c
+}
+
+func runReplay(c *cobra.Command, w world, f replayFlags) error {
+	o, cfg, err := replayOptions(c, w, f)
+	if err != nil {
+		return usageError{err}
+	}
+	destination, err := replayTarget(c, w, f, cfg, &o)
+	if err != nil {
+		return usageError{err}
+	}
+	defer destination.close()
+	conn, err := broker.Connect(cfg, "apixo-relay replay")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	target, notice, err := destination.open(c.Context(), conn)
+	if _, ok := errors.AsType[*replay.SubjectError](err); ok {
+		return usageError{fmt.Errorf("--to: %w", err)}
+	}
+	if err != nil {
+		return err
+	}
+	if notice != "" {
+		fmt.Fprintf(w.stderr, "apixo-relay: %s\n", notice)
+	}
+	bar := showReplayProgress(w, f.to == "-", &o)
+	summary, err := replay.Run(c.Context(), conn, target, o)
+	bar.end()
+	if summary.ResumeSequence == 0 {
+		return err // before the first message
+	}
+	out, write := w.stdout, summary.WriteText
+	if f.to == "-" && !f.dryRun {
+		out = w.stderr
+	}
+	if f.output == "json" {
+		write = summary.WriteJSON
+	}
+	if writeErr := write(out); writeErr != nil {
+		return fmt.Errorf("the summary could not be written: %w", writeErr)
+	}
+	resume := fmt.Sprintf("go on with --from-seq %d", summary.ResumeSequence)
+	switch {
+	case errors.Is(err, replay.ErrTooManyFailures):
+		return fmt.Errorf("%w; when the receiver takes events again, %s", err, resume)
+	case err != nil:
+		return fmt.Errorf("%w; %s", err, resume)
+	case !summary.Complete():
+		return fmt.Errorf("%s of %s were not delivered; %s", text.Count(summary.Failed), text.Count(summary.Failed+summary.Delivered), resume)
+	}
+	return nil
+}
+
+// replayBar is a bar that begins when it is known how much there is.
+type replayBar struct {
+	bar   *progress
+	drawn time.Time
+}
+
+func (b *replayBar) end() { b.bar.end() }
+
+func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *replayBar {
+	b := new(replayBar)
+	if linesToStdout && isTerminal(w.stdout) {
+		return b // which shows the events
+	}
+	o.OnProgress = func(read, total int) {
+		switch {
+		case b.bar == nil && total == 0:
+		case b.bar == nil && b.drawn.IsZero():
+			b.bar, b.drawn = newProgress(w.stderr, total, "messages", "replaying"), time.Now()
+		case time.Since(b.drawn) > 100*time.Millisecond:
+			// Each description draws the bar, and there may be a million of them.
+			b.drawn = time.Now()
+			b.bar.set(read, "replaying")
+		}
+	}
+	return b
+}
+
+// replayOptions turns flags into what Run takes, but for the target. All its
+// errors are about usage.
+func replayOptions(c *cobra.Command, w world, f replayFlags) (o replay.Options, cfg config.Config, err error) {
+	given := c.Flags().Changed
+	switch {
+	case !given("since") && !given("from-seq"):
+		return o, cfg, errors.New("where to begin is missing: give --since, such as --since 1h, or --from-seq, which is 1 for everything")
+	case !given("to"):
+		return o, cfg, errors.New("where to deliver is missing: give --to nats:SUBJECT, --to with a URL, or --to - for standard output")
+	case f.concurrency < 1 && given("concurrency"), f.concurrency > maxReplayConcurrency:
+		return o, cfg, fmt.Errorf("--concurrency %d is not between 1 and %d", f.concurrency, maxReplayConcurrency)
+	case f.maxFailures < 0:
+		return o, cfg, errors.New("--max-failures cannot be negative")
+	}
+	if err := f.output.check(); err != nil {
+		return o, cfg, err
+	}
+	if o.Rate, err = text.ParseRate(f.rate); err != nil {
+		return o, cfg, fmt.Errorf("--rate: %w", err)
+	}
+	if cfg, err = config.Load(w.environ); err != nil {
+		return o, cfg, err
+	}
+	o.Selection, err = f.which.selection(c, cfg)
+	o.Tasks, o.Concurrency, o.MaxFailures, o.DryRun = f.tasks, f.concurrency, f.maxFailures, f.dryRun
+	return o, cfg, err
+}
+
+// destination is where events are to be delivered, before there is a connection.
+type destination struct {
+	open  func(context.Context, *nats.Conn) (target replay.Target, notice string, err error)
+	close func()
+}
+
+// replayTarget finds out what --to means. All its errors are about usage.
+func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o *replay.Options) (d destination, err error) {
+	d.close = func() {}
+	defaultTo := func(n int) {
+		if o.Concurrency == 0 {
+			o.Concurrency = n
+		}
+	}
+	subject, isSubject := strings.CutPrefix(f.to, "nats:")
+	if isSubject || f.to == "-" {
+		for _, flag := range ofHTTP {
+			if c.Flags().Changed(flag) {
+				return d, fmt.Errorf("--%s is about requests to a URL, but --to is %s", flag, f.to)
+			}
+		}
+	}
+	switch {
+	case f.to == "-":
+		defaultTo(1)
+		d.open = func(context.Context, *nats.Conn) (replay.Target, string, error) {
+			return replay.Lines(w.stdout), "", nil
+		}
+		return d, nil
+	case isSubject:
+		defaultTo(replayNATSConcurrency)
+		d.open = func(ctx context.Context, conn *nats.Conn) (replay.Target, string, error) {
+			return replay.NATS(ctx, conn, replay.NATSOptions{
+				Subject: subject, Prefix: cfg.Stream.Prefix, Own: []string{cfg.Stream.Name, cfg.Stream.Quarantine}, Concurrency: o.Concurrency,
+			})
+		}
+		return d, nil
+	}
+	defaultTo(replayHTTPConcurrency)
+	post, err := replayHTTP(f, cfg)
+	if err != nil {
+		return d, err
+	}
+	transport, err := f.tls.transport(o.Concurrency)
+	if err != nil {
+		return d, err
+	}
+	post.Transport, d.close = transport, transport.CloseIdleConnections
+	d.open = func(context.Context, *nats.Conn) (replay.Target, string, error) { return replay.HTTP(post), "", nil }
+	return d, nil
+}
+
+// replayHTTP is how to post to the URL of --to. All its errors are about usage.
+func replayHTTP(f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
+	if o.URL, err = send.ParseURL(f.to); err != nil {
+		return o, errors.New("--to is none of nats:SUBJECT, an http or https URL, and - for standard output; special characters in a URL's password have to be percent-encoded")
+	}
+	o.Timeout, o.Attempts = f.timeout, f.attempts
+	switch {
+	case f.timeout <= 0:
+		return o, fmt.Errorf("--timeout %v is no time to wait", f.timeout)
+	case f.attempts < 1:
+		return o, fmt.Errorf("--attempts %d is less than one", f.attempts)
+	}
+	if err := setReplayMode(&o, f, cfg); err != nil {
+		return o, err
+	}
+	o.Header, err = replayHeader(f.headers)
+	return o, err
+}
+
+// setReplayMode takes --mode, or what fits. Webhooks are all that a relay's endpoint
+// takes, and only the quarantine has them.
+func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) error {
+	toRelay := replay.IsWebhookPath(o.URL.Path, cfg.Webhooks.Path, cfg.Webhooks.Tokens)
+	mode := f.mode
+	switch {
+	case mode == "" && toRelay && f.which.quarantine:
+		mode = "webhook"
+	case mode == "":
+		mode = string(cfg.Event.Mode)
+	}
+	switch {
+	case mode == "webhook" && !f.which.quarantine:
+		return errors.New("--mode webhook needs --quarantine: webhooks are kept there alone, and of others there are the events")
+	case mode != "webhook" && toRelay && f.which.quarantine:
+		return fmt.Errorf("%s is a relay's webhook endpoint, which would quarantine CloudEvents once more: leave --mode out, or give --mode webhook", cfg.Webhooks.Path)
+	case mode != "webhook" && toRelay:
+		return fmt.Errorf("%s is a relay's webhook endpoint, which takes webhooks: it would quarantine every CloudEvent. Give the URL of a consumer; "+
+			"with --quarantine, quarantined webhooks are sent there. Tasks whose webhooks never came are fetched by 'apixo-relay backfill'", cfg.Webhooks.Path)
+	case mode == "webhook":
+		o.Webhook = true
+		return nil
+	}
+	return o.SetMode(mode)
+}
+
+// replayHeader reads --header, and the files that it names.
+func replayHeader(given []string) (http.Header, error) {
+	header := make(http.Header)
+	for _, line := range given {
+		name, isFile := strings.CutPrefix(line, "@")
+		if !isFile {
+			if err := replay.ParseHeader(line, header); err != nil {
+				return nil, fmt.Errorf("--header: %w", err)
+			}
+			continue
+		}
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("--header: %w", err)
+		}
+		for number, line := range strings.Split(string(content), "\n") {
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			if err := replay.ParseHeader(line, header); err != nil {
+				return nil, fmt.Errorf("--header: line %d of %s: %w", number+1, name, err)
+			}
+		}
+	}
+	return header, nil
+}

@@ -1,0 +1,171 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+)
+
+const (
+	userAgent = "apixo-relay-replay"
+
+	// maxAnswerBytes is how much of an answer is looked at. What the relay answers is
+	// far smaller.
+	maxAnswerBytes = 16 << 10
+)
+
+// HTTPOptions say where events are delivered to by HTTP, and how.
+type HTTPOptions struct {
+	// URL is where to, http or https. Its user information is sent as HTTP Basic
+	// authentication. Nothing of it but scheme and host is ever shown.
+	URL *url.URL
+	// Header is sent besides; see [ParseHeader]. Its values are taken for secrets.
+	Header http.Header
+	// Transport makes the requests; who made it closes its idle connections.
+	Transport http.RoundTripper
+	// Timeout is how long an answer may take, its body included.
+	Timeout time.Duration
+	// Attempts is how often a delivery is tried, 1 or more.
+	Attempts int
+	// Mode is the content mode of the events.
+	Mode event.Mode
+	// Webhook sends, instead of events, the webhooks that the quarantine keeps, as
+	// APIXO sent them.
+	Webhook bool
+	// Backoff is how long to wait after so many failed attempts; nil means
+	// [web.Backoff].
+	Backoff func(failed int) time.Duration
+}
+
+// SetMode sets the content mode by its name.
+func (o *HTTPOptions) SetMode(name string) error {
+	switch name {
+	case "structured":
+		o.Mode = event.Structured
+	case "binary":
+		o.Mode = event.Binary
+	default:
+		return fmt.Errorf("there is no mode %q: choose structured, binary or webhook", name)
+	}
+	return nil
+}
+
+// HTTP posts each event. What is answered with a 2xx is delivered, and for
+// webhooks nothing but 200. Where a later try can help there is one, after what the
+// receiver asks all to wait, or after a time that grows.
+func HTTP(o HTTPOptions) Target {
+	if o.Backoff == nil {
+		o.Backoff = web.Backoff
+	}
+	t := &poster{o: o, client: web.NewClient(userAgent, o.URL, o.Transport, o.Timeout, maxAnswerBytes)}
+	for _, values := range o.Header {
+		t.client.HideHeader(values...)
+	}
+	return t
+}
+
+type poster struct {
+	o      HTTPOptions
+	client *web.Client
+	gate   web.Gate
+}
+
+func (t *poster) name() string { return t.o.URL.Scheme + "://" + t.o.URL.Host }
+
+func (*poster) close() {}
+
+func (t *poster) prepare(m stored.Message) (parcel, error) {
+	if t.o.Webhook {
+		return webhook(m.Event)
+	}
+	header, body, err := event.HTTP(t.o.Mode, m.Event, m.Header, m.Data)
+	return parcel{header: header, body: body}, err
+}
+
+func (t *poster) deliver(ctx context.Context, p parcel, done func(result)) {
+	go func() { done(t.post(ctx, p)) }()
+}
+
+// post makes the attempts. One that is under way when ctx ends is waited for.
+func (t *poster) post(ctx context.Context, p parcel) result {
+	header := http.Header(p.header)
+	for name, values := range t.o.Header {
+		header[name] = values
+	}
+	target := t.target(p.query)
+	for attempt := 1; ; attempt++ {
+		if t.gate.Wait(ctx) != nil {
+			return result{outcome: unfinished}
+		}
+		answer := t.client.Do(context.WithoutCancel(ctx), http.MethodPost, target, header, p.body)
+		if t.taken(answer.Status) {
+			return receipt(answer)
+		}
+		reason := t.client.Failure(answer)
+		if answer.Status/100 == 3 {
+			reason += "; redirects are not followed: give the URL that this one leads to"
+		}
+		switch {
+		case !answer.Retryable():
+			return result{outcome: failed, reason: reason}
+		case attempt >= t.o.Attempts:
+			if attempt > 1 {
+				reason += fmt.Sprintf(" (the last of %d attempts)", attempt)
+			}
+			return result{outcome: failed, reason: reason}
+		}
+		if wait := answer.RetryAfter(time.Now()); wait > 0 {
+			t.gate.Close(wait)
+		} else if web.Sleep(ctx, t.o.Backoff(attempt)) != nil {
+			return result{outcome: unfinished}
+		}
+	}
+}
+
+// taken reports whether a status says that the receiver has the event.
+func (t *poster) taken(status int) bool {
+	return status == http.StatusOK || status/100 == 2 && !t.o.Webhook
+}
+
+// target is the URL with more parameters, in place of those that it has.
+func (t *poster) target(more map[string]string) string {
+	if len(more) == 0 {
+		return t.o.URL.String()
+	}
+	u := *t.o.URL
+	query := u.Query()
+	for name, value := range more {
+		query.Set(name, value)
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// ParseHeader reads a line such as "Authorization: Bearer …" into a header. The
+// error does not repeat the value, which may be a secret.
+func ParseHeader(line string, into http.Header) error {
+	name, value, ok := strings.Cut(line, ":")
+	value = strings.TrimSpace(value)
+	switch name = http.CanonicalHeaderKey(strings.TrimSpace(name)); {
+	case !ok || name == "":
+		return errors.New("a header is written as 'Name: value'")
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }):
+		return fmt.Errorf("%q cannot be the name of a header: write 'Name: value'", name)
+	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return fmt.Errorf("the value of the header %s has control characters in it", name)
+	case strings.HasPrefix(name, "Ce-"), name == "Content-Type":
+		return fmt.Errorf("the header %s is the event's own", name)
+	case name == "Host", name == "Content-Length", name == "Transfer-Encoding", name == "Connection", name == "User-Agent", name == "Trailer":
+		return fmt.Errorf("the header %s is set by this program", name)
+	}
+	into[name] = append(into[name], value)
+	return nil
+}

@@ -1,0 +1,268 @@
+package replay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+)
+
+const (
+	ackTimeout = 5 * time.Second
+	patience   = 30 * time.Second
+)
+
+// NATSOptions say where events are published.
+type NATSOptions struct {
+	// Subject is one literal subject, for all of them.
+	Subject string
+	// Prefix is that of the relay's subjects, and Own are its streams: what lies in
+	// them is refused.
+	Prefix string
+	Own    []string
+	// Concurrency is that of the replay.
+	Concurrency int
+	// AckTimeout is how long an acknowledgement may take before an event is published
+	// again, with the same id; 0 means 5 seconds. Patience is how long a broker that
+	// takes nothing is waited for; 0 means 30 seconds.
+	AckTimeout, Patience time.Duration
+	// Backoff is how long to wait after so many failed attempts; nil means
+	// [web.Backoff].
+	Backoff func(failed int) time.Duration
+}
+
+// NATS publishes each message to another subject, in order, as it is stored. If a
+// stream takes the subject it is delivered with that stream's acknowledgement, and
+// one that the stream calls a duplicate is skipped. The notice says what there is to
+// know if none does; it is empty otherwise.
+//
+// It takes over the connection's error handler. The error is a *SubjectError if
+// the subject cannot be used.
+func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice string, err error) {
+	o.AckTimeout, o.Patience = cmp.Or(o.AckTimeout, ackTimeout), cmp.Or(o.Patience, patience)
+	if o.Backoff == nil {
+		o.Backoff = web.Backoff
+	}
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("JetStream cannot be used: %w", err)
+	}
+	stream, err := o.check(ctx, js)
+	if err != nil {
+		return nil, "", err
+	}
+	// Without a handler the client writes to standard error. What the broker does not
+	// allow is the connection's last error.
+	conn.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+	p := &publisher{o: o, conn: conn, js: js, queue: make(chan *publication, o.Concurrency), generation: conn.Stats().Reconnects}
+	switch {
+	case stream == nil:
+		p.plain, notice = true, fmt.Sprintf("no stream takes the subject %s: only those who listen to it now get the events", o.Subject)
+	case stream.NoAck:
+		p.plain, notice = true, fmt.Sprintf("the stream %s acknowledges nothing (no_ack): nobody can tell whether it stores the events", stream.Name)
+	}
+	p.collecting.Go(p.collect)
+	return p, notice, nil
+}
+
+// publisher keeps the order by publishing in one goroutine, and by publishing
+// again, while that one waits, what has failed and all that came after it.
+type publisher struct {
+	o     NATSOptions
+	conn  *nats.Conn
+	js    jetstream.JetStream
+	plain bool // without acknowledgements
+
+	queue      chan *publication // published, and to be acknowledged in this order
+	collecting sync.WaitGroup
+	open       sync.WaitGroup // publications that are not done
+	generation uint64         // of the connection, as deliver saw it
+
+	mu      sync.Mutex    // held while something is published
+	sent    atomic.Uint64 // how many were published
+	flushed uint64        // how many of them had left with the last flush
+	flushOn uint64        // the generation of the connection that was flushed
+}
+
+// publication is a message that was published.
+type publication struct {
+	ctx  context.Context
+	msg  *nats.Msg
+	done func(result)
+
+	future     jetstream.PubAckFuture
+	err        error  // if it could not be published
+	number     uint64 // of all that were published
+	generation uint64 // of the connection
+}
+
+func (t *publisher) name() string { return "nats:" + t.o.Subject }
+
+func (t *publisher) close() {
+	close(t.queue)
+	t.collecting.Wait()
+}
+
+// prepare leaves out the headers that steer a server: they were for the stream that
+// the message is in, and could refuse it elsewhere, or empty the other stream. The
+// id stays, by which that one knows what it has.
+func (t *publisher) prepare(m stored.Message) (parcel, error) {
+	header := make(map[string][]string, len(m.Header))
+	for name, values := range m.Header {
+		if name == jetstream.MsgIDHeader || !strings.HasPrefix(strings.ToLower(name), "nats-") {
+			header[name] = values
+		}
+	}
+	return parcel{header: header, body: m.Data}, nil
+}
+
+func (t *publisher) deliver(ctx context.Context, p parcel, done func(result)) {
+	// On a new connection nothing may overtake what was lost with the old one.
+	if now := t.conn.Stats().Reconnects; now != t.generation {
+		t.open.Wait()
+		t.generation = now
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ctx.Err() != nil {
+		done(result{outcome: unfinished})
+		return
+	}
+	out := &publication{ctx: ctx, done: done, msg: &nats.Msg{Subject: t.o.Subject, Header: p.header, Data: p.body}}
+	t.publish(out)
+	t.open.Add(1)
+	t.queue <- out // which has room for as many as may be under way
+}
+
+func (t *publisher) publish(p *publication) {
+	p.generation = t.conn.Stats().Reconnects
+	if t.plain {
+		p.err = t.conn.PublishMsg(p.msg)
+	} else {
+		// Its own retries would let others overtake.
+		p.future, p.err = t.js.PublishMsgAsync(p.msg, jetstream.WithRetryAttempts(0))
+	}
+	p.number = t.sent.Add(1)
+}
+
+// collect waits for the acknowledgements, in order.
+func (t *publisher) collect() {
+	repairing := false
+	for p := range t.queue {
+		duplicate, err := t.acknowledged(p)
+		if t.mayWorkLater(err) && !repairing {
+			repairing = true
+			t.mu.Lock()
+		}
+		p.done(t.settled(p, duplicate, err))
+		t.open.Done()
+		if repairing && len(t.queue) == 0 {
+			repairing = false
+			t.mu.Unlock()
+		}
+	}
+}
+
+// settled is what came of a publication, after as many more as make sense.
+func (t *publisher) settled(p *publication, duplicate bool, err error) result {
+	began := time.Now()
+	for failures := 1; t.mayWorkLater(err); failures++ {
+		if failures > 1 && web.Sleep(p.ctx, t.o.Backoff(failures-1)) != nil || p.ctx.Err() != nil {
+			return result{outcome: unfinished}
+		}
+		if time.Since(began) > t.o.Patience {
+			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.Patience, err)}
+		}
+		t.publish(p)
+		duplicate, err = t.acknowledged(p)
+	}
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return result{outcome: unfinished, stop: fmt.Errorf("the broker does not let this user publish to %s: %w", t.o.Subject, err)}
+	case err != nil:
+		return result{outcome: failed, reason: err.Error()}
+	case duplicate:
+		return result{outcome: present}
+	}
+	return result{outcome: delivered}
+}
+
+// acknowledged waits until a publication is known to have arrived, or not.
+func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
+	switch {
+	case p.err != nil:
+		return false, p.err
+	case t.plain:
+		err = t.flush(p)
+	default:
+		select {
+		case ack := <-p.future.Ok():
+			return ack.Duplicate, nil
+		case err = <-p.future.Err():
+		}
+	}
+	// Nobody answers to what is not allowed: the broker says so apart from it.
+	if last := t.conn.LastError(); (err == nil || t.mayWorkLater(err)) && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), fmt.Sprintf("%q", t.o.Subject)) {
+		return false, last
+	}
+	return false, err
+}
+
+// flush makes sure that a publication has reached the broker, and with it all that
+// were published before.
+func (t *publisher) flush(p *publication) error {
+	if p.number > t.flushed {
+		sent, generation := t.sent.Load(), t.conn.Stats().Reconnects
+		if err := t.conn.FlushTimeout(t.o.AckTimeout); err != nil {
+			return err
+		}
+		t.flushed, t.flushOn = sent, generation
+	}
+	if p.generation != t.flushOn || t.flushOn != t.conn.Stats().Reconnects {
+		return nats.ErrDisconnected // what it was written to was another connection
+	}
+	return nil
+}
+
+// Error codes of the JetStream API that say: not now (nats-server, errors.json).
+const (
+	codeClusterNotAvailable   jetstream.ErrorCode = 10008
+	codeClusterNotLeader      jetstream.ErrorCode = 10009
+	codeInsufficientResources jetstream.ErrorCode = 10023
+	codeDuplicateInFlight     jetstream.ErrorCode = 10158
+	codeWrongLastSequence     jetstream.ErrorCode = 10164
+	codeTooManyRequests       jetstream.ErrorCode = 10167
+)
+
+// mayWorkLater tells errors of a broker that is away or busy from those of one that
+// refuses.
+func (t *publisher) mayWorkLater(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode {
+		case codeClusterNotAvailable, codeClusterNotLeader, codeInsufficientResources,
+			codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests:
+			return true
+		}
+		return false
+	}
+	for _, passing := range []error{
+		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrTimeout,
+		nats.ErrConnectionClosed, // as a flush calls it that was under way when the connection went
+		jetstream.ErrAsyncPublishTimeout, jetstream.ErrNoStreamResponse, jetstream.ErrTooManyStalledMsgs,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,306 @@
+// Package replay delivers stored events again: to an HTTP endpoint, to another
+// NATS subject or as lines of JSON, so that nothing of what was selected is lost
+// on the way and what is left over can be resumed.
+//
+// It reads the streams and never writes into them. Flags, files, terminals and
+// exit codes are the command's affair.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+)
+
+// maxListed bounds the failures and the skipped messages that a summary names;
+// beyond that they are only counted.
+const maxListed = 100
+
+// Options say what is delivered, and how fast.
+type Options struct {
+	// Selection is what is read. Its beginning must be set; Follow is not for here.
+	Selection stored.Selection
+	// Tasks are the ids of the events that are delivered, or of their tasks; none
+	// means all that are selected.
+	Tasks []string
+	// Rate is how many deliveries are begun in a second at most; 0 means no limit.
+	Rate float64
+	// Concurrency is how many deliveries are under way at most, 1 or more. It bounds
+	// the memory that a replay takes.
+	Concurrency int
+	// MaxFailures ends the replay after so many failed deliveries without one that
+	// succeeded in between; 0 means never.
+	MaxFailures int
+	// DryRun delivers nothing, and counts what would be.
+	DryRun bool
+	// OnProgress, when set, is told how many messages have been read so far, and how
+	// many there will be, -1 if that is not known. It is called in turn.
+	OnProgress func(read, total int)
+}
+
+// Target is where events are delivered to. [Lines], [HTTP] and [NATS] make one,
+// which is good for one replay.
+type Target interface {
+	// name is what the summary calls it, without secrets.
+	name() string
+	// prepare makes of a message what is delivered. An error is a reason to skip it.
+	prepare(m stored.Message) (parcel, error)
+	// deliver is called for one parcel after the other, in order. It calls done once,
+	// at once or later. With the end of ctx it gives up what has not left yet.
+	deliver(ctx context.Context, p parcel, done func(result))
+	// close is called when each parcel is done.
+	close()
+}
+
+// parcel is a message on its way.
+type parcel struct {
+	header map[string][]string
+	body   []byte
+	query  map[string]string // parameters to add to the URL, if there is one
+}
+
+// outcome is how a delivery ended.
+type outcome int
+
+const (
+	delivered outcome = iota
+	present           // it was not needed: the target has the event already
+	failed
+	unfinished // given up, because the replay was stopped
+)
+
+// result is what came of a delivery.
+type result struct {
+	outcome             outcome
+	reason              string // of a failure
+	duplicate, conflict bool   // what the receiver tells of a delivered webhook
+	stop                error  // not nil if there is no sense in going on
+}
+
+// Errors with which a replay ends before its end.
+var (
+	errEnd = errors.New("the end of what is selected")
+	// ErrStopped: ctx has ended.
+	ErrStopped = errors.New("stopped before everything was delivered")
+	// ErrTooManyFailures: the target takes nothing any more.
+	ErrTooManyFailures = errors.New("too many failures in a row")
+)
+
+// Run delivers what is selected, and tells what came of it.
+//
+// With the end of ctx it begins nothing more, lets what is under way end, and
+// returns ErrStopped; ErrTooManyFailures is about Options.MaxFailures. Each error
+// but that of a stream which cannot be read at all comes with a summary that tells
+// from where to resume. That some deliveries failed is no error.
+func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summary, error) {
+	began := time.Now()
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r := &run{
+		o: o, target: target, stop: stop,
+		slots:   make(chan struct{}, o.Concurrency),
+		limiter: rate.NewLimiter(rate.Inf, 1),
+		summary: Summary{Target: target.name(), Stream: o.Selection.Stream, DryRun: o.DryRun},
+		total:   -1,
+	}
+	if o.Rate > 0 {
+		r.limiter.SetLimit(rate.Limit(o.Rate))
+	}
+	// What ends by time is looked at here: the first message behind the end is where
+	// the next replay begins.
+	selection := o.Selection
+	selection.Until = time.Time{}
+	err := stored.Read(running, conn, selection, r.started, func(m stored.Message) error { return r.take(running, m) })
+	for range o.Concurrency {
+		r.slots <- struct{}{} // until nothing is under way
+	}
+	target.close()
+
+	switch cause := context.Cause(running); {
+	case cause != nil && ctx.Err() != nil:
+		err = ErrStopped
+	case cause != nil:
+		err = cause
+	case errors.Is(err, errEnd):
+		err = nil
+	case err == nil:
+		r.next = max(r.next, r.end+1) // to the end, whatever was at it
+	}
+	s := r.summary
+	s.Read, s.ResumeSequence, s.DurationSeconds = r.read, r.next, time.Since(began).Seconds()
+	if r.undone != 0 {
+		s.ResumeSequence = min(r.undone, r.next)
+	}
+	return s, err
+}
+
+// run is a replay under way.
+type run struct {
+	o       Options
+	target  Target
+	stop    context.CancelCauseFunc
+	slots   chan struct{}
+	limiter *rate.Limiter
+	total   int
+
+	// Of the goroutine that reads:
+	next uint64 // the lowest sequence that has not been looked at
+	end  uint64 // the last sequence that is selected
+	read int
+
+	mu       sync.Mutex
+	summary  Summary
+	undone   uint64 // the lowest sequence that was to be delivered and was not; 0 for none
+	failures int    // in a row
+}
+
+func (r *run) started(s stored.Start) {
+	r.next, r.end = s.FirstSeq, s.LastSeq
+	if to := r.o.Selection.ToSeq; to != 0 {
+		r.end = min(r.end, to)
+	}
+	if r.o.Selection.Until.IsZero() {
+		r.total = int(min(s.Pending, r.end+1-min(r.next, r.end+1)))
+	}
+	r.progress()
+}
+
+func (r *run) progress() {
+	if r.o.OnProgress != nil {
+		r.o.OnProgress(r.read, r.total)
+	}
+}
+
+// take looks at a message and begins its delivery. After an error it has not been
+// looked at.
+func (r *run) take(ctx context.Context, m stored.Message) error {
+	if until := r.o.Selection.Until; !until.IsZero() && m.Stored.After(until) {
+		r.next = m.Sequence
+		return errEnd
+	}
+	r.next = m.Sequence
+	if r.chosen(m) {
+		if err := r.deliver(ctx, m); err != nil {
+			return err
+		}
+	}
+	r.next++
+	r.read++
+	r.progress()
+	return nil
+}
+
+// deliver begins the delivery of a message, if it can be delivered at all.
+func (r *run) deliver(ctx context.Context, m stored.Message) error {
+	place := Place{Sequence: m.Sequence, Stored: m.Stored.UTC(), ID: m.Event.ID}
+	p, err := parcel{}, m.Err
+	if err == nil {
+		p, err = r.target.prepare(m)
+	}
+	switch {
+	case err != nil:
+		r.skip(place, err)
+		return nil
+	case r.o.DryRun:
+		r.wouldDeliver(place)
+		return nil
+	}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	r.target.deliver(ctx, p, func(result result) {
+		r.settle(place, result)
+		<-r.slots
+	})
+	return nil
+}
+
+// chosen reports whether a message is one of those that were asked for.
+func (r *run) chosen(m stored.Message) bool {
+	return len(r.o.Tasks) == 0 || m.Err == nil && (slices.Contains(r.o.Tasks, m.Event.ID) || slices.Contains(r.o.Tasks, m.Event.Subject))
+}
+
+// begin waits until another delivery may be under way.
+func (r *run) begin(ctx context.Context) error {
+	if err := r.limiter.Wait(ctx); err != nil {
+		<-ctx.Done() // where the turn would only come after that
+		return ctx.Err()
+	}
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // the select had the choice
+		<-r.slots
+		return err
+	}
+	return nil
+}
+
+func (r *run) skip(place Place, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary.Skipped++
+	r.summary.Skips = listed(r.summary.Skips, place, why.Error())
+}
+
+func (r *run) wouldDeliver(place Place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary.Delivered++
+	if r.summary.First == nil {
+		r.summary.First = &place
+	}
+	r.summary.Last = &place
+	r.leaveUndone(place.Sequence)
+}
+
+// settle counts what came of a delivery.
+func (r *run) settle(place Place, result result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if result.duplicate {
+		r.summary.Duplicates++
+	}
+	if result.conflict {
+		r.summary.Conflicts++
+	}
+	switch result.outcome {
+	case delivered:
+		r.summary.Delivered++
+		r.failures = 0
+	case present:
+		r.summary.Skipped++
+		r.summary.Duplicates++
+		r.summary.present++
+		r.failures = 0
+	case unfinished:
+		r.summary.Unfinished++
+		r.leaveUndone(place.Sequence)
+	case failed:
+		r.summary.Failed++
+		r.summary.Failures = listed(r.summary.Failures, place, result.reason)
+		r.leaveUndone(place.Sequence)
+		if r.failures++; r.failures == r.o.MaxFailures {
+			r.stop(fmt.Errorf("%w: %d, the last one: %s", ErrTooManyFailures, r.failures, result.reason))
+		}
+	}
+	if result.stop != nil {
+		r.stop(result.stop)
+	}
+}
+
+func (r *run) leaveUndone(sequence uint64) {
+	if r.undone == 0 || sequence < r.undone {
+		r.undone = sequence
+	}
+}

@@ -1,0 +1,60 @@
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// webhook makes of what the quarantine keeps the delivery that it was: the body to
+// the byte, and the callback attributes in the URL. A body that is still none would
+// only be quarantined once more, and is skipped.
+func webhook(e schema.Event) (parcel, error) {
+	if e.Type != schema.TypeWebhookRejected && e.Type != schema.TypeWebhookConflict {
+		return parcel{}, fmt.Errorf("an event of type %q keeps no webhook", e.Type)
+	}
+	if _, err := schema.ParseWebhook(e.Data); err != nil {
+		return parcel{}, fmt.Errorf("this version refuses it, too: %w", err)
+	}
+	query := maps.Clone(e.Extensions)
+	delete(query, "reason")
+	delete(query, "detail")
+	return parcel{header: map[string][]string{"Content-Type": {"application/json"}}, body: e.Data, query: query}, nil
+}
+
+// receipt is what the answer to a delivery tells. Other receivers than the relay
+// may answer anything, which then tells nothing.
+func receipt(a web.Answer) result {
+	var told struct {
+		Duplicate bool `json:"duplicate"`
+		Conflict  bool `json:"conflict"`
+	}
+	if json.Unmarshal(a.Body, &told) != nil {
+		return result{outcome: delivered}
+	}
+	return result{outcome: delivered, duplicate: told.Duplicate, conflict: told.Conflict}
+}
+
+// IsWebhookPath reports whether a URL's path is that of a relay's webhook endpoint,
+// with or without a token. The path / takes a segment for a token only if it is one.
+func IsWebhookPath(path, webhookPath string, tokens []string) bool {
+	path = strings.TrimRight(path, "/")
+	rest, ok := strings.CutPrefix(path, strings.TrimRight(webhookPath, "/"))
+	if !ok || rest == "" {
+		return ok
+	}
+	token, ok := strings.CutPrefix(rest, "/")
+	if !ok || strings.Contains(token, "/") {
+		return false
+	}
+	for _, known := range tokens {
+		if token == known {
+			return true
+		}
+	}
+	return webhookPath != "/"
+}
