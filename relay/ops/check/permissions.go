@@ -94,7 +94,7 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 		switch {
 		case isDenial && denied.Subscribing:
 			found.fail(Permissions, allow("subscribing to", inboxes(denied.Subject)), "%v, so no answer of the broker reaches the relay", denied)
-			found.skip("no answer of the broker reaches this user", Permissions, Stream, Quarantine)
+			found.skip("no answer of the broker reaches this user", Stream, Quarantine)
 			return
 		case isDenial && n.weak:
 			found.warn(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
