@@ -152,8 +152,12 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 	case info.State.Msgs == 0:
 		found.ok(t.name, "%s takes %s, and is empty", t.want.Name, strings.Join(info.Config.Subjects, ", "))
 	default:
-		found.ok(t.name, "%s takes %s, and holds %s messages, %d to %d: %s", t.want.Name, strings.Join(info.Config.Subjects, ", "),
-			text.Count(info.State.Msgs), info.State.FirstSeq, info.State.LastSeq, size(info.State.Bytes))
+		messages := "messages"
+		if info.State.Msgs == 1 {
+			messages = "message"
+		}
+		found.ok(t.name, "%s takes %s, and holds %s %s, %d to %d: %s", t.want.Name, strings.Join(info.Config.Subjects, ", "),
+			text.Count(info.State.Msgs), messages, info.State.FirstSeq, info.State.LastSeq, size(info.State.Bytes))
 	}
 }
 

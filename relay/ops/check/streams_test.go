@@ -41,7 +41,7 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s, _ := withStreams(t, tt.change)
-			r := lookWith(t, check.Options{Timeout: 3 * time.Second}, "NATS_URL="+s.ClientURL())
+			r := lookWith(t, check.Options{Timeout: 2 * time.Second}, "NATS_URL="+s.ClientURL())
 			wellFormed(t, r)
 			only(t, r, append(tt.also, tt.check)...)
 			expect(t, r, tt.check, tt.status, tt.want)
