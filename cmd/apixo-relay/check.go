@@ -41,7 +41,7 @@ is one object: {"ok":…,"checks":[{"name":…,"status":…,"fact":…,"remedy":
 
 Exit codes: 0 nothing fails, 1 something fails, a wrong configuration too, 2 wrong
 usage.`,
-		Example: `  # beside a running relay, or before it starts
+		Example: `  # beside a running relay; with an external broker before it starts, too
   apixo-relay check
 
   # for scripts, and for no longer than two seconds

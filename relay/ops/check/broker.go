@@ -96,6 +96,14 @@ type target struct {
 
 func (t *target) isMissing() bool { return errors.Is(t.err, jetstream.ErrStreamNotFound) }
 
+// called is the stream's name where something is said of what it is like.
+func (t *target) called() string {
+	if t.isMissing() {
+		return t.want.Name + ", once it is made,"
+	}
+	return t.want.Name
+}
+
 // streams asks for both.
 func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *target) {
 	wantEvents, wantQuarantine := publisher.Wanted(x.cfg.Stream)

@@ -94,7 +94,7 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 		switch {
 		case isDenial && denied.Subscribing:
 			found.fail(Permissions, allow("subscribing to", inboxes(denied.Subject)), "%v, so no answer of the broker reaches the relay", denied)
-			found.skip("no answer of the broker reaches this user", Permissions, Stream, Quarantine)
+			found.skip("no answer of the broker reaches this user", Stream, Quarantine)
 			return
 		case isDenial && n.weak:
 			found.warn(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
@@ -152,8 +152,12 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 	case info.State.Msgs == 0:
 		found.ok(t.name, "%s takes %s, and is empty", t.want.Name, strings.Join(info.Config.Subjects, ", "))
 	default:
-		found.ok(t.name, "%s takes %s, and holds %s messages, %d to %d: %s", t.want.Name, strings.Join(info.Config.Subjects, ", "),
-			text.Count(info.State.Msgs), info.State.FirstSeq, info.State.LastSeq, size(info.State.Bytes))
+		messages := "messages"
+		if info.State.Msgs == 1 {
+			messages = "message"
+		}
+		found.ok(t.name, "%s takes %s, and holds %s %s, %d to %d: %s", t.want.Name, strings.Join(info.Config.Subjects, ", "),
+			text.Count(info.State.Msgs), messages, info.State.FirstSeq, info.State.LastSeq, size(info.State.Bytes))
 	}
 }
 

@@ -48,7 +48,7 @@ func (x *examiner) each(found *lines, name string, about publisher.Aspect, strea
 				if f.Unfit || about == publisher.AboutWindow {
 					status = Fail
 				}
-				found.add(name, status, x.remedy(t, f), "the stream %s %s", t.want.Name, f.Problem)
+				found.add(name, status, x.remedy(t, f), "the stream %s %s", t.called(), f.Problem)
 			}
 		}
 		if len(*found) == before {
@@ -80,7 +80,7 @@ func (x *examiner) retention(found *lines, streams []*target) {
 		if cfg.MaxAge > 0 {
 			keeps = "for " + days(cfg.MaxAge)
 		}
-		fact := fmt.Sprintf("%s keeps everything %s", cfg.Name, keeps)
+		fact := fmt.Sprintf("%s keeps everything %s", t.called(), keeps)
 		share, last := fullness(cfg, state)
 		if share >= 0 {
 			fact += fmt.Sprintf(", and is %d %% full", share)
@@ -116,7 +116,7 @@ func fullness(cfg jetstream.StreamConfig, state jetstream.StreamState) (share in
 // window holds the duplicate windows against the sender's schedule.
 func (x *examiner) window(found *lines, streams []*target) {
 	x.each(found, Window, publisher.AboutWindow, streams, func(t *target, info *jetstream.StreamInfo) {
-		found.ok(Window, "%s remembers ids for %s; APIXO's last retry comes up to %s after the first try", t.want.Name, info.Config.Duplicates, config.SenderRetrySpan)
+		found.ok(Window, "%s remembers ids for %s; APIXO's last retry comes up to %s after the first try", t.called(), info.Config.Duplicates, config.SenderRetrySpan)
 	})
 }
 
@@ -124,12 +124,14 @@ func (x *examiner) window(found *lines, streams []*target) {
 func (x *examiner) replicas(found *lines, streams []*target, conn *nats.Conn) {
 	cluster := conn.ConnectedClusterName()
 	x.each(found, Replicas, publisher.AboutReplicas, streams, func(t *target, info *jetstream.StreamInfo) {
-		name, n := t.want.Name, info.Config.Replicas
+		name, n := t.called(), info.Config.Replicas
 		away, behind := lagging(info.Cluster)
 		const look = "look at that server, its disk and its way to the others"
 		switch {
 		case t.isMissing() && cluster == "" && n > 1:
-			found.fail(Replicas, "lower RELAY_STREAM_REPLICAS to 1, or set NATS_URL to a cluster", "the stream %s is to have %d replicas, and the broker is a single server", name, n)
+			found.fail(Replicas, "lower RELAY_STREAM_REPLICAS to 1, or set NATS_URL to a cluster", "the stream %s has %d replicas, and the broker is a single server", name, n)
+		case t.isMissing() && n > len(conn.Servers()):
+			found.warn(Replicas, "see that the cluster "+cluster+" has as many servers, or lower RELAY_STREAM_REPLICAS", "the stream %s has %d replicas, and the broker tells of %d servers", name, n, len(conn.Servers()))
 		case n > 1 && n-len(away) < n/2+1:
 			found.fail(Replicas, "bring back the servers that are away", "the stream %s cannot store: of its %d replicas %s are away", name, n, strings.Join(away, ", "))
 		case !t.isMissing() && n > 1 && (info.Cluster == nil || info.Cluster.Leader == ""):

@@ -41,7 +41,7 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s, _ := withStreams(t, tt.change)
-			r := lookWith(t, check.Options{Timeout: 3 * time.Second}, "NATS_URL="+s.ClientURL())
+			r := lookWith(t, check.Options{Timeout: 2 * time.Second}, "NATS_URL="+s.ClientURL())
 			wellFormed(t, r)
 			only(t, r, append(tt.also, tt.check)...)
 			expect(t, r, tt.check, tt.status, tt.want)
@@ -185,9 +185,11 @@ func startCluster(t *testing.T, n int) (servers []*server.Server) {
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t, 3)
+	url := "NATS_URL=" + servers[0].ClientURL()
+	expect(t, look(t, url, "RELAY_STREAM_REPLICAS=3"), check.Replicas, check.OK, "is on 3 servers")
+	expect(t, look(t, url, "RELAY_STREAM_REPLICAS=5"), check.Replicas, check.Warn, "tells of 3 servers")
 	js := natstest.JetStream(t, servers[0].ClientURL())
 	makeStreams(t, js, nil)
-	url := "NATS_URL=" + servers[0].ClientURL()
 	r := look(t, url)
 	only(t, r, check.Replicas)
 	expect(t, r, check.Replicas, check.Warn, "the stream APIXO is on one server of the cluster rig")
