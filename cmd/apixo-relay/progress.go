@@ -45,9 +45,9 @@ func (p *progress) set(n int, doing string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.bar.Describe(doing) // first, since it is drawn with the number
 	// What a terminal makes of a bar is no reason to stop working.
 	_ = p.bar.Set(n)
-	p.bar.Describe(doing)
 }
 
 // describe says what is being done while their number stays.
