@@ -41,3 +41,19 @@ func TestRedactorShortens(t *testing.T) {
 		t.Errorf("cut text is %q", got)
 	}
 }
+
+// Secrets that are in no URL are blotted out besides those that are, in all forms.
+func TestRedactorAnd(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse("https://relay:t0ps3cret@host/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRedactor(u)
+	if got := r.And("", "sk/1").Clean("t0ps3cret sk/1 sk%2F1", 100); got != "… … …" {
+		t.Errorf("got %q", got)
+	}
+	if got := r.Clean("t0ps3cret sk/1", 100); got != "… sk/1" {
+		t.Errorf("the one that it was made of gives %q", got)
+	}
+}
