@@ -138,6 +138,9 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 		return err
 	}
 	defer conn.Close()
+	// Without a handler the client would write to standard error what the replay gets
+	// over by itself, or tells in the end.
+	conn.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	target, notice, err := destination.open(c.Context(), conn)
 	if _, ok := errors.AsType[*replay.SubjectError](err); ok {
 		return usageError{fmt.Errorf("--to: %w", err)}

@@ -284,7 +284,7 @@ func TestNATSDenied(t *testing.T) {
 	s.stream(t, jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}})
 	s.stream(t, jetstream.StreamConfig{Name: "DENIED", Subjects: []string{"denied.stored"}})
 	s.tasks(t, event.Structured, 1, 50)
-	s.js = natstest.JetStream(t, natsServer.ClientURL(), nats.UserInfo("u", "p"))
+	s.js = natstest.JetStream(t, natsServer.ClientURL(), nats.UserInfo("u", "p"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	s.conn = s.js.Conn()
 	for _, name := range []string{"denied.stored", "denied.plain"} {
 		o := subject(name)
