@@ -3,7 +3,6 @@ package replay_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -152,66 +151,6 @@ func TestLinesThatCannotBeWritten(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	wantCounts(t, summary, 4, 0, 0, 1, 5)
-}
-
-// Where the broker goes away for a while, or drops a consumer that takes its time,
-// reading goes on.
-func TestReadingGoesOn(t *testing.T) {
-	t.Parallel()
-	for name, disturb := range map[string]func(*store, *testing.T){
-		"broker restarts":  func(s *store, t *testing.T) { s.restart(t) },
-		"consumer dropped": (*store).dropConsumers,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			testReadingGoesOn(t, disturb)
-		})
-	}
-}
-
-func (s *store) dropConsumers(t *testing.T) {
-	stream, err := s.js.Stream(t.Context(), "APIXO")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dropped := 0
-	for name := range stream.ConsumerNames(t.Context()).Name() {
-		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
-			t.Error(err)
-		}
-		dropped++
-	}
-	if dropped != 1 {
-		t.Errorf("there were %d consumers", dropped)
-	}
-}
-
-func testReadingGoesOn(t *testing.T, disturb func(*store, *testing.T)) {
-	s := newStore(t)
-	const n = 3000
-	s.tasks(t, event.Structured, 1, n)
-	var got seen
-	o := all(1)
-	o.OnProgress = func(read, total int) {
-		if total != n {
-			t.Errorf("%d of %d", read, total)
-		}
-		if read == 100 {
-			disturb(s, t)
-		}
-	}
-	summary := run(t.Context(), t, s, replay.Lines(writer(func(p []byte) (int, error) {
-		var e struct{ ID string }
-		err := json.Unmarshal(p, &e)
-		got.add(e.ID)
-		return len(p), err
-	})), o)
-	wantCounts(t, summary, n, 0, 0, 0, n+1)
-	for i, got := range got.order {
-		if got != id(i+1) {
-			t.Fatalf("%s comes as no. %d", got, i+1)
-		}
-	}
 }
 
 // A connection that is closed is no end of the stream.
