@@ -30,7 +30,6 @@ const (
 // replayFlags are the flags of replay as they were given.
 type replayFlags struct {
 	which       chosen
-	tasks       []string
 	to          string
 	mode        string
 	headers     []string
@@ -108,7 +107,6 @@ Exit codes:
 	flags := c.Flags()
 	flags.SortFlags = false // by subject, as here
 	f.which.add(flags)
-	flags.StringArrayVar(&f.tasks, "task", nil, "only the event with this `id`, or about the task with it; repeat it for several")
 	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, or - for standard output")
 	flags.StringVar(&f.mode, "mode", "", "how to post to a URL: structured, binary or webhook (default: RELAY_CE_MODE; webhook from the quarantine to a relay)")
 	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file, one in a line; repeat it for several")
@@ -138,6 +136,9 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 		return err
 	}
 	defer conn.Close()
+	// Without a handler the client would write to standard error what the replay gets
+	// over by itself, or tells in the end.
+	conn.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	target, notice, err := destination.open(c.Context(), conn)
 	if _, ok := errors.AsType[*replay.SubjectError](err); ok {
 		return usageError{fmt.Errorf("--to: %w", err)}
@@ -227,7 +228,7 @@ func replayOptions(c *cobra.Command, w world, f replayFlags) (o replay.Options, 
 		return o, cfg, err
 	}
 	o.Selection, err = f.which.selection(c, cfg)
-	o.Tasks, o.Concurrency, o.MaxFailures, o.DryRun = f.tasks, f.concurrency, f.maxFailures, f.dryRun
+	o.Filter, o.Concurrency, o.MaxFailures, o.DryRun = f.which.filter, f.concurrency, f.maxFailures, f.dryRun
 	return o, cfg, err
 }
 

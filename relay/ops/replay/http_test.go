@@ -386,3 +386,16 @@ func TestParseHeader(t *testing.T) {
 		}
 	}
 }
+
+// failingTransport is an endpoint that refuses everything without a network.
+func failingTransport(t testing.TB) replay.HTTPOptions {
+	h := to(t, "http://host/")
+	h.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 400, Body: http.NoBody}, nil
+	})
+	return h
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -36,7 +36,8 @@ func newStore(t testing.TB) *store {
 	s := &store{options: natstest.Options(t)}
 	s.server = natstest.Start(t, s.options)
 	s.options.Port = s.server.Addr().(*net.TCPAddr).Port
-	s.js = natstest.JetStream(t, s.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
+	s.js = natstest.JetStream(t, s.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	s.conn = s.js.Conn()
 	s.stream(t, jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}})
 	s.stream(t, jetstream.StreamConfig{Name: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}})

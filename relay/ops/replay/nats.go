@@ -20,6 +20,9 @@ import (
 const (
 	ackTimeout = 5 * time.Second
 	patience   = 30 * time.Second
+	// maxWait bounds the time between two attempts, so that a broker that is back gets
+	// the rest soon, and patience ends when it should.
+	maxWait = 2 * time.Second
 )
 
 // NATSOptions say where events are published.
@@ -46,8 +49,7 @@ type NATSOptions struct {
 // one that the stream calls a duplicate is skipped. The notice says what there is to
 // know if none does; it is empty otherwise.
 //
-// It takes over the connection's error handler. The error is a *SubjectError if
-// the subject cannot be used.
+// The error is a *SubjectError if the subject cannot be used.
 func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice string, err error) {
 	o.AckTimeout, o.Patience = cmp.Or(o.AckTimeout, ackTimeout), cmp.Or(o.Patience, patience)
 	if o.Backoff == nil {
@@ -61,9 +63,6 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if err != nil {
 		return nil, "", err
 	}
-	// Without a handler the client writes to standard error. What the broker does not
-	// allow is the connection's last error.
-	conn.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	p := &publisher{o: o, conn: conn, js: js, queue: make(chan *publication, o.Concurrency), generation: conn.Stats().Reconnects}
 	switch {
 	case stream == nil:
@@ -177,10 +176,13 @@ func (t *publisher) collect() {
 func (t *publisher) settled(p *publication, duplicate bool, err error) result {
 	began := time.Now()
 	for failures := 1; t.mayWorkLater(err); failures++ {
-		if failures > 1 && web.Sleep(p.ctx, t.o.Backoff(failures-1)) != nil || p.ctx.Err() != nil {
+		if failures > 1 && web.Sleep(p.ctx, min(t.o.Backoff(failures-1), maxWait)) != nil || p.ctx.Err() != nil {
 			return result{outcome: unfinished}
 		}
 		if time.Since(began) > t.o.Patience {
+			if errors.Is(err, nats.ErrReconnectBufExceeded) {
+				err = nats.ErrDisconnected // which is what that means where nothing is kept for later
+			}
 			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.Patience, err)}
 		}
 		t.publish(p)

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -28,9 +27,8 @@ const maxListed = 100
 type Options struct {
 	// Selection is what is read. Its beginning must be set; Follow is not for here.
 	Selection stored.Selection
-	// Tasks are the ids of the events that are delivered, or of their tasks; none
-	// means all that are selected.
-	Tasks []string
+	// Filter picks those of the selected that are delivered.
+	Filter stored.Filter
 	// Rate is how many deliveries are begun in a second at most; 0 means no limit.
 	Rate float64
 	// Concurrency is how many deliveries are under way at most, 1 or more. It bounds
@@ -187,7 +185,7 @@ func (r *run) take(ctx context.Context, m stored.Message) error {
 		return errEnd
 	}
 	r.next = m.Sequence
-	if r.chosen(m) {
+	if r.o.Filter.Matches(m) {
 		if err := r.deliver(ctx, m); err != nil {
 			return err
 		}
@@ -221,11 +219,6 @@ func (r *run) deliver(ctx context.Context, m stored.Message) error {
 		<-r.slots
 	})
 	return nil
-}
-
-// chosen reports whether a message is one of those that were asked for.
-func (r *run) chosen(m stored.Message) bool {
-	return len(r.o.Tasks) == 0 || m.Err == nil && (slices.Contains(r.o.Tasks, m.Event.ID) || slices.Contains(r.o.Tasks, m.Event.Subject))
 }
 
 // begin waits until another delivery may be under way.

@@ -3,7 +3,6 @@ package replay_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,14 +40,14 @@ func TestLines(t *testing.T) {
 		"a range over":  {func(o *replay.Options) { o.Selection.ToSeq = 100 }, sequences(1, 20), 21, 1, 22},
 		"failed ones":   {func(o *replay.Options) { o.Selection.Subjects = []string{"apixo.task.failed"} }, []int{3, 6, 9, 12, 15, 18}, 6, 0, 22},
 		"none of them":  {func(o *replay.Options) { o.Selection.Subjects = []string{"apixo.task.other"} }, nil, 0, 0, 22},
-		"two tasks":     {func(o *replay.Options) { o.Tasks = []string{id(17), id(2)} }, []int{2, 17}, 21, 0, 22},
-		"another task":  {func(o *replay.Options) { o.Tasks = []string{"task_x"} }, nil, 21, 0, 22},
+		"two tasks":     {func(o *replay.Options) { o.Filter.Tasks = []string{id(17), id(2)} }, []int{2, 17}, 21, 0, 22},
+		"another task":  {func(o *replay.Options) { o.Filter.Tasks = []string{"task_x"} }, nil, 21, 0, 22},
 		"a minute":      {func(o *replay.Options) { since(o, time.Minute, 0) }, sequences(1, 20), 21, 1, 22},
 		"the future":    {func(o *replay.Options) { since(o, -time.Minute, 0) }, nil, 0, 0, 22},
 		"long ago":      {func(o *replay.Options) { since(o, time.Hour, time.Minute) }, nil, 0, 0, 1},
 		"until later":   {func(o *replay.Options) { since(o, time.Hour, -time.Minute) }, sequences(1, 20), 21, 1, 22},
 		"dry":           {func(o *replay.Options) { o.DryRun = true }, nil, 21, 1, 1},
-		"dry, nothing":  {func(o *replay.Options) { o.DryRun, o.Tasks = true, []string{"x"} }, nil, 21, 0, 22},
+		"dry, nothing":  {func(o *replay.Options) { o.DryRun, o.Filter.Tasks = true, []string{"x"} }, nil, 21, 0, 22},
 		"slowly enough": {func(o *replay.Options) { o.Selection.ToSeq, o.Rate = 5, 200 }, sequences(1, 5), 5, 0, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +111,7 @@ func TestUntil(t *testing.T) {
 	o := all(1)
 	o.Selection.Until = middle
 	wantCounts(t, run(t.Context(), t, s, replay.Lines(new(bytes.Buffer)), o), 3, 0, 0, 0, 4)
-	o.Tasks = []string{"none"}
+	o.Filter.Tasks = []string{"none"}
 	wantCounts(t, run(t.Context(), t, s, replay.Lines(new(bytes.Buffer)), o), 0, 0, 0, 0, 4)
 }
 
@@ -152,66 +151,6 @@ func TestLinesThatCannotBeWritten(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	wantCounts(t, summary, 4, 0, 0, 1, 5)
-}
-
-// Where the broker goes away for a while, or drops a consumer that takes its time,
-// reading goes on.
-func TestReadingGoesOn(t *testing.T) {
-	t.Parallel()
-	for name, disturb := range map[string]func(*store, *testing.T){
-		"broker restarts":  func(s *store, t *testing.T) { s.restart(t) },
-		"consumer dropped": (*store).dropConsumers,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			testReadingGoesOn(t, disturb)
-		})
-	}
-}
-
-func (s *store) dropConsumers(t *testing.T) {
-	stream, err := s.js.Stream(t.Context(), "APIXO")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dropped := 0
-	for name := range stream.ConsumerNames(t.Context()).Name() {
-		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
-			t.Error(err)
-		}
-		dropped++
-	}
-	if dropped != 1 {
-		t.Errorf("there were %d consumers", dropped)
-	}
-}
-
-func testReadingGoesOn(t *testing.T, disturb func(*store, *testing.T)) {
-	s := newStore(t)
-	const n = 3000
-	s.tasks(t, event.Structured, 1, n)
-	var got seen
-	o := all(1)
-	o.OnProgress = func(read, total int) {
-		if total != n {
-			t.Errorf("%d of %d", read, total)
-		}
-		if read == 100 {
-			disturb(s, t)
-		}
-	}
-	summary := run(t.Context(), t, s, replay.Lines(writer(func(p []byte) (int, error) {
-		var e struct{ ID string }
-		err := json.Unmarshal(p, &e)
-		got.add(e.ID)
-		return len(p), err
-	})), o)
-	wantCounts(t, summary, n, 0, 0, 0, n+1)
-	for i, got := range got.order {
-		if got != id(i+1) {
-			t.Fatalf("%s comes as no. %d", got, i+1)
-		}
-	}
 }
 
 // A connection that is closed is no end of the stream.

@@ -128,6 +128,8 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 			continue
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			continue // the client makes the consumer anew
+		case err != nil && !conn.IsConnected():
+			return fmt.Errorf("reading the stream %s ended: the connection to the broker was lost and did not come back: %w", s.Stream, nats.ErrDisconnected)
 		case err != nil:
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}

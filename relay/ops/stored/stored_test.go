@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +125,7 @@ func TestReadDoesNotRunAfterItsOwnEnd(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(sequences, []uint64{1, 2, 3}) || start != (Start{Pending: 3, LastSeq: 3}) {
+	if !slices.Equal(sequences, []uint64{1, 2, 3}) || start != (Start{FirstSeq: 1, LastSeq: 3, Pending: 3}) {
 		t.Errorf("read %v after %+v", sequences, start)
 	}
 }
@@ -180,42 +179,6 @@ func TestReadReturnsWhatItsCallerReturns(t *testing.T) {
 	enough := errors.New("enough")
 	if err := Read(t.Context(), b.conn, Selection{Stream: "S", FromSeq: 1}, nil, func(Message) error { return enough }); err != enough {
 		t.Errorf("%v", err)
-	}
-}
-
-// A broker that restarts is waited for, and nothing is read twice or left out.
-func TestReadGoesOnAfterABrokersRestart(t *testing.T) {
-	t.Parallel()
-	options := natstest.Options(t)
-	server := natstest.Start(t, options)
-	js := natstest.JetStream(t, server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
-		t.Fatal(err)
-	}
-	const n = 3 * prefetchMessages // more than can be on its way
-	for range n {
-		if _, err := js.PublishAsync("a.x", nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	<-js.PublishAsyncComplete()
-	var next uint64 = 1
-	if err := Read(t.Context(), js.Conn(), Selection{Stream: "S", FromSeq: 1}, nil, func(m Message) error {
-		if m.Sequence != next {
-			t.Fatalf("read %d, want %d", m.Sequence, next)
-		}
-		if next++; m.Sequence == 10 {
-			again := options.Clone()
-			again.Port = server.Addr().(*net.TCPAddr).Port
-			natstest.Stop(server)
-			natstest.Start(t, again)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if next != n+1 {
-		t.Errorf("read up to %d of %d", next-1, n)
 	}
 }
 
