@@ -72,7 +72,7 @@ func (s *store) tasks(t testing.TB, mode event.Mode, from, n int) {
 		if i%3 == 0 {
 			state = "failed"
 		}
-		s.webhook(t, encoder, fmt.Sprintf(`{"data":{"taskId":%q,"state":%q, "n":1.50e+2}}`, id(i), state))
+		s.webhook(t, encoder, fmt.Sprintf("{\"data\":{\"taskId\":%q,\"state\":%q,\n \"n\":1.50e+2}}", id(i), state))
 	}
 	s.flush(t)
 }

@@ -204,6 +204,41 @@ func TestNATSBrokerRestarts(t *testing.T) {
 	}
 }
 
+// What failed for a while is published again before anything that comes after it.
+func TestNATSKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const n = 2000
+	s.tasks(t, event.Structured, 1, n)
+	target := jetstream.StreamConfig{Name: "TARGET", Subjects: []string{"target"}}
+	s.stream(t, target)
+	o := subject("target")
+	o.Backoff = func(int) time.Duration {
+		s.stream(t, target) // which is there again after the first retry
+		return time.Millisecond
+	}
+	to, _ := natsTarget(t, s, o)
+	ro := all(1)
+	ro.Concurrency = 64
+	ro.OnProgress = func(read, _ int) {
+		if read == 100 {
+			if err := s.js.DeleteStream(t.Context(), "TARGET"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	wantCounts(t, run(t.Context(), t, s, to, ro), n, 0, 0, 0, n+1)
+	messages := s.contents(t, "TARGET")
+	for i, m := range messages {
+		if want := id(n - len(messages) + i + 1); m.Event.ID != want {
+			t.Fatalf("%s is where %s should be", m.Event.ID, want)
+		}
+	}
+	if len(messages) < n-100 {
+		t.Errorf("%d messages are there", len(messages))
+	}
+}
+
 // A broker that takes nothing any more ends the replay, and nothing is lost.
 func TestNATSBrokerTakesNothing(t *testing.T) {
 	t.Parallel()
