@@ -24,7 +24,7 @@ const (
 	prefetchBytes    = 8 << 20
 	// silence is after how long without a message it is asked whether any is left:
 	// those at the end may have been deleted meanwhile.
-	silence = 2 * time.Second
+	silence = 5 * time.Second
 	// maxResets is how often a reader that is to end begins anew before it gives up
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
