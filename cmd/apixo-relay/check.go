@@ -48,7 +48,7 @@ usage.`,
   apixo-relay check --output json --timeout 2s
 
   # through the callback URL, too; give it yours
-  apixo-relay check --url "http://${RELAY_LISTEN_ADDR:-127.0.0.1:8720}/webhook/apixo"`,
+  apixo-relay check --url http://127.0.0.1:8720/webhook/apixo`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := output.check(); err != nil {

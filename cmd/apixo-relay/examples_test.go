@@ -138,7 +138,7 @@ func paste(t *testing.T, example, line string, environ []string) {
 		line = strings.Replace(line, "apixo-relay", "exec apixo-relay", 1) // so that it gets the signal
 	}
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
-	cmd.Env = environ
+	cmd.Env, cmd.Dir = environ, t.TempDir()
 	said := &firstWords{said: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {

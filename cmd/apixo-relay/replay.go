@@ -60,7 +60,9 @@ running one at RELAY_EMBEDDED_ADDR.
   http://… or https://…  posts each as a CloudEvent; any 2xx is delivered. Where
                          there is no answer, or one that may be better later, it
                          tries again, and waits as Retry-After says. Events may
-                         arrive in another order, unless --concurrency is 1.
+                         arrive in another order, unless --concurrency is 1. A
+                         secret goes into the URL (https://user:password@host/)
+                         or a header: --header @file, which holds header lines.
   nats:SUBJECT           publishes each to another subject, in order and with its
                          id: what a stream there has within its duplicate window
                          is skipped. The relay's own subjects are refused.
@@ -83,24 +85,17 @@ Exit codes:
   0  everything that was selected is delivered, or was skipped
   1  something failed, or the replay was stopped
   2  wrong arguments or configuration: nothing was delivered`,
-		Example: `  # what would go to an endpoint, of the last hour
-  apixo-relay replay --since 1h --to http://consumer.example/events --dry-run
+		Example: `  # the last hour as lines of JSON, CloudEvents all of them
+  apixo-relay replay --since 1h --to -
 
-  # deliver it, 50 begun in a second at most
-  apixo-relay replay --since 1h --to http://consumer.example/events --rate 50/s
+  # what would be delivered of everything that is stored, without doing it
+  apixo-relay replay --from-seq 1 --to nats:replayed.tasks --dry-run
 
-  # with a secret, which is in a file of header lines if it is given as @file
-  apixo-relay replay --since 1h --to http://consumer.example/events --header "Authorization: Bearer $KEY"
+  # the failed tasks to another subject, 50 in a second at most
+  apixo-relay replay --from-seq 1 --state failed --to nats:replayed.tasks --rate 50/s
 
-  # everything that is stored to another subject, or one task alone
-  apixo-relay replay --from-seq 1 --to nats:replayed.tasks
-  apixo-relay replay --from-seq 1 --task task_abc123xyz --to nats:replayed.tasks
-
-  # the failed tasks as lines of JSON
-  apixo-relay replay --from-seq 1 --state failed --to -
-
-  # quarantined webhooks back to a relay that can read them by now
-  apixo-relay replay --from-seq 1 --quarantine --to http://consumer.example/webhook/apixo`,
+  # quarantined webhooks to the relay, which may be able to read them by now
+  apixo-relay replay --from-seq 1 --quarantine --to http://127.0.0.1:8720/webhook/apixo`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runReplay(c, w, f) },
 	}
@@ -108,7 +103,7 @@ Exit codes:
 	flags.SortFlags = false // by subject, as here
 	f.which.add(flags)
 	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, or - for standard output")
-	flags.StringVar(&f.mode, "mode", "", "how to post to a URL: structured, binary or webhook (default: RELAY_CE_MODE; webhook from the quarantine to a relay)")
+	flags.StringVar(&f.mode, "mode", "", "`form` of what is posted to a URL: structured, binary or webhook (default RELAY_CE_MODE)")
 	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file, one in a line; repeat it for several")
 	f.tls.add(flags)
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long an answer may take")

@@ -114,6 +114,9 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 			reason += "; redirects are not followed: give the URL that this one leads to"
 		}
 		switch {
+		case answer.Status == 0 && !answer.Retryable():
+			// No other event would get there either.
+			return result{outcome: unfinished, stop: errors.New(reason)}
 		case !answer.Retryable():
 			return result{outcome: failed, reason: reason}
 		case attempt >= t.o.Attempts:

@@ -24,7 +24,7 @@ func (a Answer) Retryable() bool {
 	switch a.Status {
 	case 0:
 		switch a.Cause {
-		case CauseInterrupted, CauseUntrusted, CauseNoTLS:
+		case CauseInterrupted, CauseNoHost, CauseUntrusted, CauseNoTLS:
 			return false
 		}
 		return true
