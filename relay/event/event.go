@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -58,65 +58,53 @@ func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 // rejected makes the message that keeps a body which is no webhook, with the
 // reason why.
 func (e Encoder) rejected(d Delivery, why *schema.Error) (Message, error) {
-	ce, err := e.kept(d, schema.TypeWebhookRejected, why.Kind == schema.ErrNotResult, why.Code, why.Detail)
-	if err != nil {
-		return Message{}, err
-	}
-	msg, err := e.message(ce, schema.RejectedSubject(e.Prefix))
-	msg.Delivery = d
-	return msg, err
+	return e.kept(d, schema.TypeWebhookRejected, schema.RejectedSubject(e.Prefix), "", why.Kind == schema.ErrNotResult, why.Code, why.Detail)
 }
 
 // Conflict makes the message that keeps a task's webhook which tells another
 // outcome than the event that is stored; detail says how they differ.
 func (e Encoder) Conflict(task Message, detail string) (Message, error) {
-	ce, err := e.kept(task.Delivery, schema.TypeWebhookConflict, true, "conflict", detail)
-	if err != nil {
-		return Message{}, err
-	}
-	ce.SetSubject(task.ID)
-	msg, err := e.message(ce, schema.ConflictSubject(e.Prefix))
-	msg.Delivery = task.Delivery
-	return msg, err
+	return e.kept(task.Delivery, schema.TypeWebhookConflict, schema.ConflictSubject(e.Prefix), task.ID, true, schema.ReasonConflict, detail)
 }
 
-// kept is the event that keeps a body byte for byte.
+// kept makes the message that keeps a body byte for byte; about is the task's id, if
+// there is one.
 //
 // Its id is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
-func (e Encoder) kept(d Delivery, eventType string, isJSON bool, reason, detail string) (cloudevents.Event, error) {
-	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	ce.SetID(d.Digest())
-	ce.SetSource(e.Source)
-	ce.SetType(eventType)
-	ce.SetTime(d.Received.UTC())
+func (e Encoder) kept(d Delivery, eventType, subject, about string, isJSON bool, reason, detail string) (Message, error) {
+	msg := Message{Subject: subject, ID: d.Digest(), Delivery: d}
 	contentType := "application/octet-stream"
 	if isJSON {
-		contentType = cloudevents.ApplicationJSON
+		contentType = "application/json"
 	}
-	// As bytes the data is written as data_base64, and so comes out as it came.
-	if err := ce.SetData(contentType, d.Body); err != nil {
-		return ce, fmt.Errorf("the event that keeps a webhook cannot be made: %w", err)
+	list := []attribute{
+		{"specversion", "1.0"},
+		{"id", msg.ID},
+		{"source", e.Source},
+		{"type", eventType},
+		{"datacontenttype", contentType},
+		{"time", types.FormatTime(d.Received)},
 	}
+	if about != "" {
+		list = append(list, attribute{"subject", about})
+	}
+	known := len(list)
 	for name, value := range d.Attributes {
-		ce.SetExtension(name, value)
+		list = append(list, attribute{name, value})
 	}
-	ce.SetExtension("reason", reason)
-	ce.SetExtension("detail", detail)
-	return ce, nil
-}
-
-// message encodes an event by means of the SDK.
-func (e Encoder) message(ce cloudevents.Event, subject string) (Message, error) {
-	if err := ce.Validate(); err != nil {
-		return Message{}, fmt.Errorf("the event for %s would be no valid CloudEvent: %w", subject, err)
+	list = append(list, attribute{"reason", reason}, attribute{"detail", detail})
+	extensions := list[known:]
+	sortByName(extensions)
+	if err := e.check(extensions); err != nil {
+		return Message{}, fmt.Errorf("the event that keeps a webhook would be no valid CloudEvent: %w", err)
 	}
-	msg := Message{Subject: subject, ID: ce.ID()}
-	var err error
 	if e.Mode == Binary {
-		msg.Header, msg.Data, err = binary(ce)
-	} else {
-		msg.Header, msg.Data, err = structured(ce)
+		msg.Header, msg.Data = headers(list), d.Body
+		return msg, nil
 	}
+	var err error
+	msg.Header = structuredHeader
+	msg.Data, err = appendStructured(nil, list, dataBase64, appendBase64(nil, d.Body))
 	return msg, err
 }

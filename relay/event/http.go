@@ -1,15 +1,13 @@
 package event
 
 import (
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -24,7 +22,7 @@ import (
 func HTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte) (map[string][]string, []byte, error) {
 	if mode == Structured {
 		body, err := JSON(e, header, payload)
-		return map[string][]string{"Content-Type": {cloudevents.ApplicationCloudEventsJSON + "; charset=utf-8"}}, body, err
+		return map[string][]string{"Content-Type": {structuredType + "; charset=utf-8"}}, body, err
 	}
 	list, err := attributesOf(e)
 	if err != nil {
@@ -54,9 +52,9 @@ func JSON(e schema.Event, header map[string][]string, payload []byte) ([]byte, e
 		return nil, err
 	}
 	if (e.Type == schema.TypeTaskSuccess || e.Type == schema.TypeTaskFailed) && jsontext.Value(e.Data).IsValid() {
-		return appendStructured(nil, list, "data", e.Data)
+		return appendStructured(nil, list, dataJSON, e.Data)
 	}
-	return appendStructured(nil, list, "data_base64", fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(e.Data)))
+	return appendStructured(nil, list, dataBase64, appendBase64(nil, e.Data))
 }
 
 // isStructured tells the mode of a message as its readers do (NATS protocol
@@ -82,7 +80,7 @@ func attributesOf(e schema.Event) ([]attribute, error) {
 		}
 	}
 	if !e.Time.IsZero() {
-		list = append(list, attribute{"time", e.Time.Format(time.RFC3339Nano)})
+		list = append(list, attribute{"time", types.FormatTime(e.Time)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
 		list = append(list, attribute{name, e.Extensions[name]})
