@@ -1,12 +1,6 @@
 package schema
 
-import (
-	"compress/gzip"
-	_ "embed"
-	"fmt"
-	"io"
-	"strings"
-)
+import _ "embed"
 
 // Ids of the documents of this package, each with its version. A change that
 // would break a consumer gets a new version, and with it a new id. They are
@@ -31,11 +25,17 @@ const (
 //go:embed task-v1.schema.json
 var TaskSchema string
 
-// packed has all documents, each followed by a zero byte: a seventh of the files
-// beside this one, which a test holds it against.
-//
-//go:embed documents.gz
-var packed string
+//go:embed webhook-v1.schema.json
+var webhookSchema string
+
+//go:embed event-v1.schema.json
+var eventSchema string
+
+//go:embed quarantine-v1.schema.json
+var quarantineSchema string
+
+//go:embed asyncapi-v1.json
+var asyncAPI string
 
 // Document is a machine-readable part of the contract. Each stands for itself:
 // none refers to another, or to anything in a network.
@@ -55,28 +55,11 @@ type Document struct {
 // Documents are all there are: what comes in, what is published for it, what is
 // kept of the rest, and where all that is found. The slice is the caller's.
 func Documents() []Document {
-	all := []Document{
-		{Name: "webhook", ID: WebhookSchemaID, Title: "Webhook of APIXO"},
-		{Name: "task", ID: TaskSchemaID, Title: "Result of an APIXO task"},
-		{Name: "event", ID: EventSchemaID, Title: "Event of an APIXO task"},
-		{Name: "quarantine", ID: QuarantineSchemaID, Title: "Event that keeps a webhook which could not become one"},
-		{Name: "asyncapi", ID: AsyncAPIID, Title: "Events of apixo-relay"},
+	return []Document{
+		{"webhook", WebhookSchemaID, "Webhook of APIXO", webhookSchema},
+		{"task", TaskSchemaID, "Result of an APIXO task", TaskSchema},
+		{"event", EventSchemaID, "Event of an APIXO task", eventSchema},
+		{"quarantine", QuarantineSchemaID, "Event that keeps a webhook which could not become one", quarantineSchema},
+		{"asyncapi", AsyncAPIID, "Events of apixo-relay", asyncAPI},
 	}
-	text := unpack()
-	for i := range all {
-		all[i].Text, text, _ = strings.Cut(text, "\x00")
-	}
-	return all
-}
-
-func unpack() string {
-	var text strings.Builder
-	r, err := gzip.NewReader(strings.NewReader(packed))
-	if err == nil {
-		_, err = io.Copy(&text, r)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("the documents that the program was built with cannot be read: %v", err))
-	}
-	return text.String()
 }

@@ -51,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			}
 			return documentNames(), cobra.ShellCompDirectiveNoFileComp
 		},
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
 				return usageError{fmt.Errorf("%d names were given, and one is printed at a time; without a name all are", len(args))}
@@ -59,8 +59,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				return usageError{errors.New("--list takes no name: it lists all documents")}
 			case len(args) == 1 && document(args[0]) == nil:
 				return usageError{fmt.Errorf("there is no document %q; there are %s", args[0], strings.Join(documentNames(), ", "))}
-			case !list && c.Flags().Changed("output"):
-				return usageError{errors.New("--output goes with --list: a document is JSON as it is")}
 			}
 			if err := output.check(); err != nil {
 				return usageError{err}
