@@ -218,8 +218,7 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 	return bar, telemetry.NewLogger(aside, telemetry.Text, max(level, slog.LevelWarn))
 }
 
-// writer is an io.Writer of one function. A type with the bar in it would bring
-// all of the bar's methods into the program.
+// writer is an io.Writer of one function.
 type writer func([]byte) (int, error)
 
 // Write is part of io.Writer.
