@@ -152,7 +152,7 @@ func (p *progress) line(now time.Time) string {
 	line := fmt.Sprintf("%s  %s%s  %s of %s %s, %s a second", p.doing, strings.Repeat("█", full), strings.Repeat("░", barWidth-full),
 		text.Count(p.n), text.Count(p.total), p.unit, text.Number(rate))
 	if left := p.total - p.n; rate > 0 && left > 0 {
-		line += fmt.Sprintf(", %s left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+		line += fmt.Sprintf(", %s left", max(time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second), time.Second))
 	}
 	return line
 }
