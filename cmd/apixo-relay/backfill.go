@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,8 +49,8 @@ read and checked before the first request: a million take about 150 MB.
 
 First it looks through the whole stream, for what is there already, and keeps an
 eye on it: such tasks are not asked for. So a second run changes nothing, however
-late it is, and a webhook that comes late finds its task stored. Several runs at
-once are safe, too, within the duplicate window.
+late it is. A webhook that comes after all, and several runs at once, change
+nothing within the duplicate window.
 
 For each task there is a line:
   stored    its result is in the stream now (would-store, in a dry run)
@@ -60,7 +61,8 @@ For each task there is a line:
   failed    it is not stored, and why
 
 What may pass is tried again, up to --attempts times: no answer, half an answer,
-429 and 5xx. When the API asks for a pause, all requests wait. The run ends early
+429 and 5xx. When the API asks for a pause, all requests wait, for five minutes at
+the most. The run ends early
 if the key is wrong, the broker refuses or is away, or the API is. Interrupted, it
 finishes what is in flight; run it again, and it goes on with what is missing.
 
@@ -109,6 +111,7 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 	o.Transport = transport
 
 	bar, log := watchBackfill(w, f, cfg.Log.Level, &o)
+	defer sayFinishing(ctx, w, bar)()
 	summary, err := backfill.Run(ctx, cfg, log, o)
 	bar.end()
 	if summary.Done() > 0 || err == nil {
@@ -127,7 +130,7 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 	case summary.Tasks == 1:
 		return errors.New("the task is not stored; the line above says why")
 	}
-	return fmt.Errorf("%d of %d tasks are not stored; the lines above say why", missing, summary.Tasks)
+	return fmt.Errorf("%d of %d tasks are unknown or failed; the lines above say why", missing, summary.Tasks)
 }
 
 // backfillOptions turns flags and environment into what Run takes, but for the
@@ -196,9 +199,7 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 	o.OnScan = func(read, total uint64) {
 		bar.describe(fmt.Sprintf("looking through the stream: %s of %s", text.Count(read), text.Count(total)))
 	}
-	o.OnWait = func(wait time.Duration) {
-		bar.describe(fmt.Sprintf("waiting %s, as the API asks", text.Duration(wait)))
-	}
+	o.OnWait = waiting(w, bar)
 	o.OnResult = func(r backfill.Result, s *backfill.Summary) error {
 		doing := "asking"
 		if n := s.Unknown + s.Failed; n > 0 {
@@ -216,6 +217,24 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 		return n, err
 	})
 	return bar, telemetry.NewLogger(aside, telemetry.Text, max(level, slog.LevelWarn))
+}
+
+// waiting tells that the API asks for a pause: in the bar, or where there is none on a
+// line of its own, one for all that wait at once.
+func waiting(w world, bar *progress) func(time.Duration) {
+	var mu sync.Mutex
+	var until time.Time
+	return func(wait time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch end := time.Now().Add(wait); {
+		case bar != nil:
+			bar.describe(fmt.Sprintf("waiting %s, as the API asks", text.Duration(wait)))
+		case end.After(until.Add(time.Second)):
+			fmt.Fprintf(w.stderr, "apixo-relay: the API asks for a pause: going on in %s\n", text.Duration(wait))
+			until = end
+		}
+	}
 }
 
 // writer is an io.Writer of one function.

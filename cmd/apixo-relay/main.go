@@ -48,6 +48,17 @@ func untilSignal() context.Context {
 	return ctx
 }
 
+// sayFinishing says at the first signal what the program waits for, until the function
+// that it returns is called.
+func sayFinishing(ctx context.Context, w world, bar *progress) (end func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = bar.aside(func() error {
+			_, err := fmt.Fprintln(w.stderr, "apixo-relay: finishing what is in flight; once more ends it at once")
+			return err
+		})
+	})
+}
+
 // world is what a command sees of the process that it runs in.
 type world struct {
 	environ        []string // as os.Environ gives it

@@ -145,6 +145,7 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 		fmt.Fprintf(w.stderr, "apixo-relay: %s\n", notice)
 	}
 	bar := showReplayProgress(w, f.to == "-", &o)
+	defer sayFinishing(c.Context(), w, bar.bar)()
 	summary, err := replay.Run(c.Context(), conn, target, o)
 	bar.end()
 	if summary.ResumeSequence == 0 {

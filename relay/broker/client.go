@@ -170,7 +170,7 @@ func notThere(cfg config.Config, url string, err error) error {
 		away.Hint = "name a file with the authority that signed it in NATS_CA, and look whether NATS_URL has the name that the certificate is for"
 	case refused(err):
 		away.Problem = fmt.Sprintf("the broker at %s does not let this command in: %v", config.RedactURLs(url), err)
-		away.Hint = "it reads the same NATS_* variables as the relay"
+		away.Hint = "compare NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY, whichever is set, with the broker's users"
 	case cfg.UsesEmbedded():
 		away.Hint = "start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL"
 	}

@@ -34,6 +34,12 @@ func Look(ctx context.Context, cfg config.Config, name string, told func(Denial)
 	if errors.Is(err, nats.ErrNoServers) && d.err != nil {
 		err = d.err // which says why
 	}
+	if err != nil && ctx.Err() != nil && d.err == nil {
+		return nil, &NotThereError{
+			Problem: "what is at " + config.RedactURLs(url) + " accepts connections, and says nothing in time",
+			Hint:    "see whether that is a NATS server, and whether it is stalled", Err: err,
+		}
+	}
 	if err != nil {
 		return nil, notThere(cfg, url, err)
 	}

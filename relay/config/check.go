@@ -72,9 +72,17 @@ func (k *checker) read(variables ...string) bool {
 }
 
 func (k *checker) expect(ok bool, variable, problem, hint string) {
-	if !ok && !k.unread[variable] {
-		k.errs = append(k.errs, Error{Variable: variable, Value: k.value(variable), Problem: problem, Hint: hint})
+	if ok || k.unread[variable] {
+		return
 	}
+	e := Error{Variable: variable, Problem: problem, Hint: hint}
+	for _, v := range Variables() {
+		e.Secret = e.Secret || v.Name == variable && v.Secret
+	}
+	if !e.Secret {
+		e.Value = k.value(variable)
+	}
+	k.errs = append(k.errs, e)
 }
 
 // value is what the variable is set to or defaults to, without a password in it.
@@ -223,7 +231,7 @@ func (c *Config) checkStream(k *checker) {
 
 func (c *Config) checkAPI(k *checker) {
 	u, err := url.Parse(c.API.BaseURL)
-	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.HasSuffix(u.Host, ":") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 	k.expect(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
 	c.API.BaseURL = strings.TrimRight(c.API.BaseURL, "/")
 	// Behind a line break, a header would begin that nobody asked for.

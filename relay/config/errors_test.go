@@ -92,6 +92,7 @@ var mistakes = []mistake{
 	{"RELAY_CE_MODE", "batch", "must be one of", "structured, binary"},
 	{"RELAY_CE_SOURCE", "https://a/" + strings.Repeat("b", 1015), "is too long", "at most 1024 characters"},
 	{"APIXO_BASE_URL", "api.apixo.ai", "is not the address of an API", "write it like https://api.apixo.ai"},
+	{"APIXO_BASE_URL", "https://api.apixo.ai:", "is not the address of an API", "write it like https://api.apixo.ai"},
 	{"APIXO_BASE_URL", "ftp://api.apixo.ai", "is not the address of an API", "write it like https://api.apixo.ai"},
 	{"APIXO_BASE_URL", "https://api.apixo.ai/?key=x", "is not the address of an API", "write it like https://api.apixo.ai"},
 	{"RELAY_CALLBACK_ATTRIBUTES", "a,b,c,d,e,f,g,h,i,j,k", "11 attributes are too many", "choose at most 10"},

@@ -249,6 +249,10 @@ func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Resu
 	if r.publisher == nil {
 		return Result{Result: WouldStore, State: state}
 	}
+	if err := r.room(); err != nil {
+		r.stop(err)
+		return failed("the broker was not asked to store it: " + err.Error())
+	}
 	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Webhooks.PublishTimeout)
 	defer cancel()
 	receipt, err := r.publisher.Store(storing, msg)
@@ -268,6 +272,19 @@ func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Resu
 		result.Result = Already
 	}
 	return result
+}
+
+// room is nil while the disk of a relay's embedded broker has room for more, as far as
+// it is this machine's: a write that fails freezes its store, and ends the relay.
+func (r *run) room() error {
+	if !r.cfg.UsesEmbedded() {
+		return nil
+	}
+	free, _, err := broker.Space(r.cfg.Embedded.DataDir)
+	if err != nil || free >= broker.MinFreeBytes {
+		return nil // where it cannot be told, the relay is on another machine
+	}
+	return fmt.Errorf("the disk of the relay's broker is full: %d bytes are free at RELAY_DATA_DIR=%s; make room there and run it again", free, r.cfg.Embedded.DataDir)
 }
 
 // judged notices that the API is away.

@@ -111,7 +111,7 @@ func (in *input) take(text string) error {
 	}
 	id, model := fields[len(fields)-1], in.model
 	switch {
-	case len(fields) > 2:
+	case len(fields) > 2, strings.Contains(strings.TrimSpace(text), "\r"):
 		return fmt.Errorf("%s is neither ID nor MODEL ID", quote(text))
 	case len(fields) == 2:
 		model = fields[0]

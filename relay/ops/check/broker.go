@@ -92,6 +92,8 @@ type target struct {
 	err  error                 // why it is not
 	skew time.Duration         // of the broker's clock, with info
 	slop time.Duration         // by how much that may be wrong
+	// unmakeable: it is not there, and this user may not make it.
+	unmakeable bool
 }
 
 func (t *target) isMissing() bool { return errors.Is(t.err, jetstream.ErrStreamNotFound) }

@@ -204,6 +204,10 @@ func (x *examiner) undelivered(a web.Answer) string {
 	switch a.Status {
 	case 0:
 		return unanswered(a.Cause)
+	case http.StatusBadRequest:
+		if bytes.Contains(a.Body, []byte("HTTPS")) {
+			return "write https:// in the callback URL"
+		}
 	case http.StatusUnauthorized:
 		return "compare the token in the callback URL with RELAY_WEBHOOK_TOKENS, and see whether a proxy asks for a password of its own"
 	case http.StatusForbidden:

@@ -27,6 +27,7 @@ type need struct {
 	msg    *nats.Msg
 	to     string  // what for
 	of     *target // where it is about a message's way into a stream
+	makes  *target // where it is about making one
 	weak   bool    // without it the relay goes on, and says less
 	answer *nats.Msg
 	err    error
@@ -50,14 +51,14 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 	}
 	for _, t := range []*target{events, quarantine} {
 		// The server refuses a configuration without a name, whoever sends it.
-		verb := func(verb, to string) {
-			needs = append(needs, &need{msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM." + verb + "." + t.want.Name}, to: to})
+		verb := func(verb, to string, makes *target) {
+			needs = append(needs, &need{msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM." + verb + "." + t.want.Name}, to: to, makes: makes})
 		}
 		switch {
 		case t.isMissing() && x.cfg.Stream.Policy != config.PolicyRequire:
-			verb("CREATE", "make the stream "+t.want.Name)
+			verb("CREATE", "make the stream "+t.want.Name, t)
 		case t.info != nil && x.cfg.Stream.Policy == config.PolicyUpdate:
-			verb("UPDATE", "change the stream "+t.want.Name)
+			verb("UPDATE", "change the stream "+t.want.Name, nil)
 		}
 	}
 	reading := events.want
@@ -93,13 +94,17 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 		denied, isDenial := isDenied(n.err)
 		switch {
 		case isDenial && denied.Subscribing:
-			found.fail(Permissions, allow("subscribing to", inboxes(denied.Subject)), "%v, so no answer of the broker reaches the relay", denied)
+			denied.Subject = inboxes(denied.Subject)
+			found.fail(Permissions, allow("subscribing to", denied.Subject), "%v, so no answer of the broker reaches the relay", denied)
 			found.skip("no answer of the broker reaches this user", Stream, Quarantine)
 			return
 		case isDenial && n.weak:
 			found.warn(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
 		case isDenial:
 			found.fail(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+			if n.makes != nil {
+				n.makes.unmakeable = true
+			}
 		case errors.Is(n.err, errSilent):
 			unknown++
 		}
@@ -145,6 +150,8 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 		return
 	}
 	switch info := t.info; {
+	case t.unmakeable:
+		found.skip("there is no stream "+t.want.Name+", and this user may not make it", t.name)
 	case t.isMissing():
 		found.ok(t.name, "there is no stream %s yet; the relay makes it when it starts", t.want.Name)
 	case info == nil:

@@ -17,7 +17,7 @@ import (
 // willBe is a stream as it is or, if it is missing, as the relay makes it; nil where
 // neither is known.
 func (x *examiner) willBe(t *target) *jetstream.StreamInfo {
-	if t.isMissing() && x.cfg.Stream.Policy != config.PolicyRequire {
+	if t.isMissing() && !t.unmakeable && x.cfg.Stream.Policy != config.PolicyRequire {
 		return &jetstream.StreamInfo{Config: t.want}
 	}
 	return t.info
@@ -85,7 +85,12 @@ func (x *examiner) retention(found *lines, streams []*target) {
 		if share >= 0 {
 			fact += fmt.Sprintf(", and is %d %% full", share)
 		}
+		most := broker.MaxMessageBytes(x.cfg.Webhooks.MaxBodyBytes)
 		switch {
+		case cfg.MaxBytes > 0 && cfg.MaxBytes < most:
+			found.fail(Retention, "raise its max_bytes (RELAY_STREAM_MAX_BYTES with RELAY_STREAM_POLICY=update) to that of many events, or to -1", "the stream %s has room for %s bytes, and the largest event alone can have %s", cfg.Name, text.Count(cfg.MaxBytes), text.Count(most))
+		case cfg.MaxAge > 0 && cfg.MaxAge < config.SenderRetrySpan:
+			found.warn(Retention, "raise its max_age (RELAY_STREAM_MAX_AGE with RELAY_STREAM_POLICY=update)", "the stream %s keeps events for %s, and who is away for longer never sees them", cfg.Name, cfg.MaxAge)
 		case cfg.MaxMsgsPerSubject > 0 && !(cfg.Discard == jetstream.DiscardNew && cfg.DiscardNewPerSubject):
 			found.warn(Retention, "set its max_msgs_per_subject to -1", "the stream %s drops its oldest events from %s on each subject on (max_msgs_per_subject)", cfg.Name, text.Count(cfg.MaxMsgsPerSubject))
 		case last:
@@ -150,6 +155,10 @@ func (x *examiner) replicas(found *lines, streams []*target, conn *nats.Conn) {
 	})
 }
 
+// silentFor is after how long without a word a replica counts as away. They speak
+// every second; the broker itself calls one offline after more than ten.
+const silentFor = 3 * time.Second
+
 // lagging are the replicas that are not there, and those that are not up to date.
 func lagging(cluster *jetstream.ClusterInfo) (away, behind []string) {
 	if cluster == nil {
@@ -157,7 +166,7 @@ func lagging(cluster *jetstream.ClusterInfo) (away, behind []string) {
 	}
 	for _, r := range cluster.Replicas {
 		switch {
-		case r.Offline:
+		case r.Offline, r.Active > silentFor:
 			away = append(away, r.Name)
 		case !r.Current:
 			behind = append(behind, r.Name)

@@ -49,6 +49,15 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 	}
 }
 
+// Limits that are far too small are told before they are reached.
+func TestLimitsThatAreTooSmall(t *testing.T) {
+	t.Parallel()
+	s, _ := withStreams(t, func(c *jetstream.StreamConfig) { c.MaxBytes = 5000 })
+	expect(t, look(t, "NATS_URL="+s.ClientURL()), check.Retention, check.Fail, "has room for 5,000 bytes, and the largest event alone can have 540,672")
+	s, _ = withStreams(t, func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Minute, time.Minute })
+	expect(t, look(t, "NATS_URL="+s.ClientURL()), check.Retention, check.Warn, "keeps events for 1m0s")
+}
+
 // What to do depends on whose the streams are.
 func TestShortWindowByPolicy(t *testing.T) {
 	t.Parallel()
@@ -61,9 +70,9 @@ func TestShortWindowByPolicy(t *testing.T) {
 
 func TestStreamThatFillsUp(t *testing.T) {
 	t.Parallel()
-	s, js := withStreams(t, func(c *jetstream.StreamConfig) { c.MaxBytes = 10_000 })
+	s, js := withStreams(t, func(c *jetstream.StreamConfig) { c.MaxBytes = 1_000_000 })
 	for n := range 9 {
-		if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 1000)); err != nil {
+		if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 100_000)); err != nil {
 			t.Fatal(err)
 		}
 		r := look(t, "NATS_URL="+s.ClientURL())
@@ -76,7 +85,7 @@ func TestStreamThatFillsUp(t *testing.T) {
 			expect(t, r, check.Retention, check.Fail, "there is no room for another event")
 		}
 	}
-	if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 1000)); err == nil {
+	if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 100_000)); err == nil {
 		t.Error("there was room for another event")
 	}
 }

@@ -232,6 +232,14 @@ func (r *reader) message(msg jetstream.Msg) (Message, error) {
 	return m, nil
 }
 
+// codeWorkQueue: a consumer of a stream with retention workqueue has to acknowledge.
+const codeWorkQueue jetstream.ErrorCode = 10084
+
+func isWorkQueue(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeWorkQueue
+}
+
 // explain words why a stream cannot be read.
 func explain(stream string, err error) error {
 	switch {
@@ -239,6 +247,8 @@ func explain(stream string, err error) error {
 		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return errors.New("the broker has no JetStream for this account: start it with JetStream enabled ('nats-server -js')")
+	case isWorkQueue(err):
+		return fmt.Errorf("the stream %s is a work queue, which only gives up what it has: it cannot be looked through; make it anew with retention limits", stream)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return fmt.Errorf("the broker did not answer about the stream %s: it is stalled, without quorum, or does not let this user read streams", stream)
 	default:

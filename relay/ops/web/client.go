@@ -163,6 +163,9 @@ func (c *Client) Failure(a Answer) string {
 	}
 	line := StatusLine(a.Status, "")
 	title, detail := c.redactor.Problem(a)
+	if strings.HasPrefix(strings.ToLower(detail), strings.ToLower(title)) {
+		title = "" // said once
+	}
 	for _, part := range []string{title, detail} {
 		if part != "" {
 			line += ": " + part

@@ -11,7 +11,7 @@
 // so it can come again. What fails for the time being is tried again, later and
 // later; what cannot be done goes to a stream of dead letters, with the reason.
 // ../../DELIVERY.md says why each of these is needed.
-import { rename, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
@@ -34,6 +34,11 @@ const { values: options } = parseArgs({
 const tries = Number(options.tries);
 const backoff = Number(options.backoff);
 const ackWait = Number(options["ack-wait"]);
+for (const [name, value] of Object.entries({ tries, backoff, "ack-wait": ackWait })) {
+  if (!(value > 0)) throw new Error(`--${name} ${options[name]} is no number above 0`);
+}
+// A folder that cannot be written to is no event's fault, and is seen at once.
+if (options.dir) await mkdir(options.dir, { recursive: true });
 const workTimeout = 5 * 60_000; // ms that one try may take
 
 // The stream of dead letters, and the first token of its subjects.

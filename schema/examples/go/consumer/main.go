@@ -66,6 +66,15 @@ func main() {
 	flag.DurationVar(&c.backoff, "backoff", time.Second, "wait so long before the second try, and twice as long before each further one")
 	flag.DurationVar(&c.ackWait, "ack-wait", 30*time.Second, "after so long without a word from this program, the broker delivers an event again")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("%q is no flag: -h shows which there are", flag.Arg(0))
+	}
+	// A folder that cannot be written to is no event's fault, and is seen at once.
+	if c.dir != "" {
+		if err := os.MkdirAll(c.dir, 0o755); err != nil {
+			log.Fatal(err)
+		}
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once

@@ -47,6 +47,9 @@ func main() {
 	count := flag.Int("count", 0, "stop after so many events; 0 means when interrupted")
 	ackWait := flag.Duration("ack-wait", 30*time.Second, "after so long without a word from this program, the broker delivers an event again")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("%q is no flag: -h shows which there are", flag.Arg(0))
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
