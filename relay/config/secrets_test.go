@@ -151,6 +151,23 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	}
 }
 
+// A secret that cannot be one is most likely one that was copied with too much.
+func TestSecretThatCannotBeOneIsNotShown(t *testing.T) {
+	t.Parallel()
+	const secret = "ak-9f3c2a7d51e84b06"
+	if c, err := config.Load([]string{"APIXO_API_KEY_FILE=" + fileOf(t, secret+"\n")}); err != nil || c.API.Key != secret {
+		t.Errorf("read %q, %v", c.API.Key, err)
+	}
+	for _, value := range []string{secret + " value", secret + "\nbad", "k\u00e4y" + secret} {
+		for _, variable := range []string{"APIXO_API_KEY=" + value, "APIXO_API_KEY_FILE=" + fileOf(t, value)} {
+			_, err := config.Load([]string{variable})
+			if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "APIXO_API_KEY") {
+				t.Errorf("%q: %v", value, err)
+			}
+		}
+	}
+}
+
 func TestTokensPrintAsTheirNumber(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load([]string{"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06,tok-second-0a1b2c3d4e5f"})

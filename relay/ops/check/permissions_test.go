@@ -71,6 +71,16 @@ func TestMissingPermission(t *testing.T) {
 	}
 }
 
+// A stream that nobody may make is not spoken of as one to come.
+func TestStreamThatNobodyMayMake(t *testing.T) {
+	t.Parallel()
+	r := asRelay(t, denying("$JS.API.STREAM.CREATE.*"), false, "RELAY_STREAM_POLICY=create")
+	wellFormed(t, r)
+	for _, name := range []string{check.Stream, check.Quarantine, check.Retention, check.Window, check.Replicas} {
+		expect(t, r, name, check.Skip, "")
+	}
+}
+
 // What the relay does not do is not asked for: exactly these are enough.
 func TestLeastPermissions(t *testing.T) {
 	t.Parallel()
