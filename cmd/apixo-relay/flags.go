@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,12 +97,19 @@ func (m *moment) Set(text string) error {
 		*m = moment{text, time.Now().Add(-ago)}
 		return nil
 	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return fmt.Errorf("%q is neither how long ago, such as 90m or 24h, nor a time such as 2026-01-31T15:04:05Z", text)
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		if days, err := strconv.ParseUint(number, 10, 16); err == nil {
+			*m = moment{text, time.Now().Add(-time.Duration(days) * 24 * time.Hour)}
+			return nil
+		}
 	}
-	*m = moment{text, at}
-	return nil
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			*m = moment{text, at}
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is neither how long ago, such as 90m, 24h or 7d, nor a time such as 2026-01-31T15:04:05Z or 2026-01-31", text)
 }
 
 // chosen says which stored messages a command is about.
@@ -112,7 +122,7 @@ type chosen struct {
 }
 
 func (f *chosen) add(flags *pflag.FlagSet) {
-	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m or 24h, or a `time` in RFC 3339")
+	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m, 24h or 7d, a date, or a `time` in RFC 3339")
 	flags.Var(&f.until, "until", "up to when, in the same form")
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
 	flags.Uint64Var(&f.toSeq, "to-seq", 0, "up to the sequence `N`")
@@ -136,6 +146,10 @@ func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selectio
 	switch {
 	case given("since") && given("from-seq"):
 		return s, errors.New("--since and --from-seq exclude each other: both say where to begin")
+	case given("state") && f.state == "":
+		return s, errors.New("--state is empty: give success or failed, or leave the flag out for both")
+	case slices.Contains(slices.Concat(f.filter.Tasks, f.filter.Models, f.filter.Reasons), ""):
+		return s, errors.New("--task, --model or --reason is empty: leave the flag out for all")
 	case given("from-seq") && f.fromSeq == 0, given("to-seq") && f.toSeq == 0:
 		return s, errors.New("sequences begin with 1")
 	case f.toSeq != 0 && f.toSeq < f.fromSeq:

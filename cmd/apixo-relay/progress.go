@@ -28,16 +28,17 @@ const (
 //
 // A library for this would be a tenth of what all commands weigh.
 type progress struct {
-	w     *os.File
-	total int // 0 or less if it is not known
-	unit  string
+	w    *os.File
+	unit string
 
 	mu     sync.Mutex
+	total  int // 0 or less if it is not known
 	n      int
 	doing  string
 	past   []moments // of the last rateSpan
 	drawn  bool
 	ticker *time.Ticker
+	once   sync.Once
 	stop   chan struct{}
 	done   sync.WaitGroup
 }
@@ -54,7 +55,7 @@ func newProgress(stderr io.Writer, total int, unit, doing string) *progress {
 		return nil
 	}
 	p := &progress{
-		w: stderr.(*os.File), total: total, unit: unit, doing: doing,
+		w: stderr.(*os.File), unit: unit, total: total, doing: doing,
 		past: []moments{{time.Now(), 0}}, ticker: time.NewTicker(drawEvery), stop: make(chan struct{}),
 	}
 	p.done.Go(p.refresh)
@@ -69,6 +70,16 @@ func (p *progress) set(n int, doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n, p.doing = n, doing
+}
+
+// of says how many are done of how many.
+func (p *progress) of(n, total int) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n, p.total = n, total
 }
 
 // describe says what is being done while their number stays.
@@ -98,9 +109,11 @@ func (p *progress) end() {
 	if p == nil {
 		return
 	}
-	close(p.stop)
+	p.once.Do(func() { close(p.stop) })
 	p.done.Wait()
 	p.ticker.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.wipe()
 }
 
@@ -132,24 +145,29 @@ func (p *progress) draw(now time.Time) {
 	for len(p.past) > 2 && now.Sub(p.past[1].at) > rateSpan {
 		p.past = p.past[1:]
 	}
-	line := p.line(now)
+	line := p.line(now, barWidth)
 	if width, _, err := term.GetSize(int(p.w.Fd())); err == nil && width > 0 {
-		line = string([]rune(line)[:min(len([]rune(line)), width-1)]) // a line that wraps could not be taken away
+		// A line that wraps could not be taken away, so the bar gives way, and then words.
+		over := len([]rune(line)) - (width - 1)
+		if over > 0 {
+			line = p.line(now, max(barWidth-over, 0))
+		}
+		line = string([]rune(line)[:min(len([]rune(line)), width-1)])
 	}
 	p.wipe()
 	_, _ = io.WriteString(p.w, line)
 	p.drawn = true
 }
 
-// line is what the bar looks like now.
-func (p *progress) line(now time.Time) string {
+// line is what the bar looks like now, at so many characters.
+func (p *progress) line(now time.Time, wide int) string {
 	oldest := p.past[0]
 	rate := float64(p.n-oldest.n) / max(now.Sub(oldest.at).Seconds(), 1e-3)
 	if p.total <= 0 {
 		return fmt.Sprintf("%s  %s %s, %s a second", p.doing, text.Count(p.n), p.unit, text.Number(rate))
 	}
-	full := min(barWidth*p.n/p.total, barWidth)
-	line := fmt.Sprintf("%s  %s%s  %s of %s %s, %s a second", p.doing, strings.Repeat("█", full), strings.Repeat("░", barWidth-full),
+	full := min(wide*p.n/p.total, wide)
+	line := fmt.Sprintf("%s  %s%s  %s of %s %s, %s a second", p.doing, strings.Repeat("█", full), strings.Repeat("░", wide-full),
 		text.Count(p.n), text.Count(p.total), p.unit, text.Number(rate))
 	if left := p.total - p.n; rate > 0 && left > 0 {
 		line += fmt.Sprintf(", %s left", max(time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second), time.Second))

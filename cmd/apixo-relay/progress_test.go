@@ -19,7 +19,7 @@ func TestProgressLine(t *testing.T) {
 		"sending  ██░░░░░░░░░░░░░░░░░░░░░░  1 of 10 webhooks, 0.10 a second, 1m30s left": {total: 10, n: 1, unit: "webhooks", doing: "sending"},
 	} {
 		p.past = []moments{{begin, 0}}
-		if got := p.line(begin.Add(10 * time.Second)); got != want {
+		if got := p.line(begin.Add(10*time.Second), barWidth); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -39,10 +39,12 @@ func TestProgressIsForTerminals(t *testing.T) {
 			t.Fatal("there is a bar")
 		}
 		p.set(1, "doing")
+		p.of(1, 2)
 		p.describe("waiting")
 		if err := p.aside(func() error { return io.EOF }); err != io.EOF {
 			t.Error(err)
 		}
+		p.end()
 		p.end()
 	}
 }

@@ -121,7 +121,15 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	destination, err := replayTarget(c, w, f, cfg, &o)
+	bar := showReplayProgress(w, f.to == "-", &o)
+	defer bar.end()
+	say := func(what string) {
+		_ = bar.aside(func() error {
+			_, err := fmt.Fprintf(w.stderr, "apixo-relay: %s\n", what)
+			return err
+		})
+	}
+	destination, err := replayTarget(c, w, f, cfg, &o, say)
 	if err != nil {
 		return usageError{err}
 	}
@@ -142,12 +150,14 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 		return err
 	}
 	if notice != "" {
-		fmt.Fprintf(w.stderr, "apixo-relay: %s\n", notice)
+		say(notice)
 	}
-	bar := showReplayProgress(w, f.to == "-", &o)
-	defer sayFinishing(c.Context(), w, bar.bar)()
+	defer sayFinishing(c.Context(), w, bar)()
 	summary, err := replay.Run(c.Context(), conn, target, o)
 	bar.end()
+	if err == nil && summary.Read == 0 {
+		say(fmt.Sprintf("nothing that is stored in %s is what was asked for: look at the selection, and at RELAY_SUBJECT_PREFIX=%s", summary.Stream, cfg.Stream.Prefix))
+	}
 	if summary.ResumeSequence == 0 {
 		return err // before the first message
 	}
@@ -173,31 +183,14 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 	return nil
 }
 
-// replayBar is a bar that begins when it is known how much there is.
-type replayBar struct {
-	bar   *progress
-	drawn time.Time
-}
-
-func (b *replayBar) end() { b.bar.end() }
-
-func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *replayBar {
-	b := new(replayBar)
+// showReplayProgress makes a bar, unless the terminal shows the events themselves.
+func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *progress {
 	if linesToStdout && isTerminal(w.stdout) {
-		return b // which shows the events
+		return nil
 	}
-	o.OnProgress = func(read, total int) {
-		switch {
-		case b.bar == nil && total == 0:
-		case b.bar == nil && b.drawn.IsZero():
-			b.bar, b.drawn = newProgress(w.stderr, total, "messages", "replaying"), time.Now()
-		case time.Since(b.drawn) > 100*time.Millisecond:
-			// Each description draws the bar, and there may be a million of them.
-			b.drawn = time.Now()
-			b.bar.set(read, "replaying")
-		}
-	}
-	return b
+	bar := newProgress(w.stderr, 0, "messages", "replaying")
+	o.OnProgress = bar.of
+	return bar
 }
 
 // replayOptions turns flags into what Run takes, but for the target. All its
@@ -235,7 +228,7 @@ type destination struct {
 }
 
 // replayTarget finds out what --to means. All its errors are about usage.
-func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o *replay.Options) (d destination, err error) {
+func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o *replay.Options, say func(string)) (d destination, err error) {
 	d.close = func() {}
 	defaultTo := func(n int) {
 		if o.Concurrency == 0 {
@@ -276,6 +269,7 @@ func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o
 		return d, err
 	}
 	post.Transport, d.close = transport, transport.CloseIdleConnections
+	post.OnTrouble = func(reason string) { say("trying again: " + reason) }
 	d.open = func(context.Context, *nats.Conn) (replay.Target, string, error) { return replay.HTTP(post), "", nil }
 	return d, nil
 }
@@ -311,6 +305,8 @@ func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) erro
 		mode = string(cfg.Event.Mode)
 	}
 	switch {
+	case mode != "webhook" && o.SetMode(mode) != nil:
+		return o.SetMode(mode)
 	case mode == "webhook" && !f.which.quarantine:
 		return errors.New("--mode webhook needs --quarantine: webhooks are kept there alone, and of others there are the events")
 	case mode != "webhook" && toRelay && f.which.quarantine:
@@ -322,7 +318,7 @@ func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) erro
 		o.Webhook = true
 		return nil
 	}
-	return o.SetMode(mode)
+	return nil
 }
 
 // replayHeader reads --header, and the files that it names.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -20,6 +21,9 @@ const (
 	// maxAnswerBytes is how much of an answer is looked at. What the relay answers is
 	// far smaller.
 	maxAnswerBytes = 16 << 10
+
+	// troubleEvery is how often trouble is told of.
+	troubleEvery = 30 * time.Second
 )
 
 // HTTPOptions say where events are delivered to by HTTP, and how.
@@ -40,6 +44,9 @@ type HTTPOptions struct {
 	// Webhook sends, instead of events, the webhooks that the quarantine keeps, as
 	// APIXO sent them.
 	Webhook bool
+	// OnTrouble, when set, is told why a delivery is tried again, every half minute at
+	// most: a receiver that is down would look like one that is slow.
+	OnTrouble func(reason string)
 	// Backoff is how long to wait after so many failed attempts; nil means
 	// [web.Backoff].
 	Backoff func(failed int) time.Duration
@@ -76,6 +83,9 @@ type poster struct {
 	o      HTTPOptions
 	client *web.Client
 	gate   web.Gate
+
+	mu    sync.Mutex
+	quiet time.Time // until when nothing is said about trouble
 }
 
 func (t *poster) name() string { return t.o.URL.Scheme + "://" + t.o.URL.Host }
@@ -110,7 +120,10 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 			return receipt(answer)
 		}
 		reason := t.client.Failure(answer)
-		if answer.Status/100 == 3 {
+		switch answer.Status {
+		case http.StatusNoContent, http.StatusAccepted:
+			reason += "; of the 2xx, only 200 means that a relay has a webhook"
+		case http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 			reason += "; redirects are not followed: give the URL that this one leads to"
 		}
 		switch {
@@ -125,12 +138,28 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 			}
 			return result{outcome: failed, reason: reason}
 		}
-		if wait := answer.RetryAfter(time.Now()); wait > 0 {
+		wait := answer.RetryAfter(time.Now())
+		t.tell(reason, wait)
+		if wait > 0 {
 			t.gate.Close(wait)
 		} else if web.Sleep(ctx, t.o.Backoff(attempt)) != nil {
 			return result{outcome: unfinished}
 		}
 	}
+}
+
+// tell says now and then why nothing is delivered at the moment.
+func (t *poster) tell(reason string, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.o.OnTrouble == nil || time.Now().Before(t.quiet) {
+		return
+	}
+	t.quiet = time.Now().Add(max(troubleEvery, wait))
+	if wait > 0 {
+		reason += fmt.Sprintf("; it asks to be left alone for %s", wait)
+	}
+	t.o.OnTrouble(reason)
 }
 
 // taken reports whether a status says that the receiver has the event.

@@ -90,6 +90,7 @@ type publisher struct {
 	mu      sync.Mutex    // held while something is published
 	sent    atomic.Uint64 // how many were published
 	flushed uint64        // how many of them had left with the last flush
+	gaveUp  bool          // a broker that said nothing after the end is not asked for each of them
 	flushOn uint64        // the generation of the connection that was flushed
 }
 
@@ -223,9 +224,13 @@ func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
 // flush makes sure that a publication has reached the broker, and with it all that
 // were published before.
 func (t *publisher) flush(p *publication) error {
+	if t.gaveUp {
+		return nats.ErrTimeout
+	}
 	if p.number > t.flushed {
 		sent, generation := t.sent.Load(), t.conn.Stats().Reconnects
 		if err := t.conn.FlushTimeout(t.o.AckTimeout); err != nil {
+			t.gaveUp = p.ctx.Err() != nil
 			return err
 		}
 		t.flushed, t.flushOn = sent, generation

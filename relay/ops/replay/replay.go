@@ -106,11 +106,12 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 		o: o, target: target, stop: stop,
 		slots:   make(chan struct{}, o.Concurrency),
 		limiter: rate.NewLimiter(rate.Inf, 1),
-		summary: Summary{Target: target.name(), Stream: o.Selection.Stream, DryRun: o.DryRun},
+		summary: Summary{Target: target.name(), Stream: o.Selection.Stream, DryRun: o.DryRun, Unconfirmed: isPlain(target)},
 		total:   -1,
 	}
 	if o.Rate > 0 {
 		r.limiter.SetLimit(rate.Limit(o.Rate))
+		r.limiter.SetBurst(burst(o.Rate))
 	}
 	// What ends by time is looked at here: the first message behind the end is where
 	// the next replay begins.
@@ -133,11 +134,22 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 		r.next = max(r.next, r.end+1) // to the end, whatever was at it
 	}
 	s := r.summary
-	s.Read, s.ResumeSequence, s.DurationSeconds = r.read, r.next, time.Since(began).Seconds()
+	s.Read, s.LastSequence, s.ResumeSequence, s.DurationSeconds = r.read, r.last, r.next, time.Since(began).Seconds()
+	s.Filtered = r.filtered
 	if r.undone != 0 {
 		s.ResumeSequence = min(r.undone, r.next)
 	}
 	return s, err
+}
+
+// burst is how many deliveries may begin at once: a hundredth of a second's, since
+// nobody can wait for less than a fraction of a millisecond.
+func burst(rate float64) int { return int(max(1, min(rate/100, 1e6))) }
+
+// isPlain reports whether a target takes events without a word.
+func isPlain(t Target) bool {
+	p, ok := t.(*publisher)
+	return ok && p.plain
 }
 
 // run is a replay under way.
@@ -150,9 +162,11 @@ type run struct {
 	total   int
 
 	// Of the goroutine that reads:
-	next uint64 // the lowest sequence that has not been looked at
-	end  uint64 // the last sequence that is selected
-	read int
+	next     uint64 // the lowest sequence that has not been looked at
+	end      uint64 // the last sequence that is selected
+	read     int
+	last     uint64 // the last sequence that was looked at; 0 for none
+	filtered int    // messages that the filter did not pick
 
 	mu       sync.Mutex
 	summary  Summary
@@ -185,11 +199,12 @@ func (r *run) take(ctx context.Context, m stored.Message) error {
 		return errEnd
 	}
 	r.next = m.Sequence
-	if r.o.Filter.Matches(m) {
-		if err := r.deliver(ctx, m); err != nil {
-			return err
-		}
+	if !r.o.Filter.Matches(m) {
+		r.filtered++
+	} else if err := r.deliver(ctx, m); err != nil {
+		return err
 	}
+	r.last = m.Sequence
 	r.next++
 	r.read++
 	r.progress()

@@ -178,7 +178,7 @@ func TestClosedConnection(t *testing.T) {
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	s := replay.Summary{
-		Stream: "APIXO", Target: "http://h", Read: 12345, Delivered: 12330, Failed: 12, Skipped: 2, Unfinished: 1,
+		Stream: "APIXO", Target: "http://h", Read: 12345, Filtered: 7, LastSequence: 13000, Delivered: 12330, Failed: 12, Skipped: 2, Unfinished: 1,
 		Duplicates: 3, Conflicts: 1, ResumeSequence: 7, DurationSeconds: 12.5,
 		Skips: []replay.Undelivered{{Place: replay.Place{Sequence: 9}, Reason: "no event"}, {Place: replay.Place{Sequence: 10, ID: "\x1b[31m"}, Reason: "none either"}},
 	}
@@ -190,7 +190,7 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"replayed    12,345 messages of the stream APIXO to http://h\n",
+		"read        12,345 messages of the stream APIXO, up to sequence 13000\n", "target      http://h\n", "passed over 7 that were not asked for\n",
 		"delivered   12,330 (3 already stored there, 1 of them with another outcome)\n",
 		"failed      12\n", "       7  task_0  400 Bad Request\n", "and 2 more", "skipped     2\n", "       9  -  no event\n", "  �[31m  none",
 		"unfinished  1\n", "took        12.5 s, 986 a second\n", "resume      --from-seq 7\n",

@@ -69,11 +69,19 @@ func (o NATSOptions) checkSources(ctx context.Context, js jetstream.JetStream, n
 	return nil
 }
 
+// maxSubject keeps a subject, in bytes, well within the 4 KiB that a broker's line of
+// control may have by default.
+const maxSubject = 1024
+
 // checkSubject refuses what is no subject for events.
 func checkSubject(subject string) error {
 	switch {
 	case subject == "":
 		return &SubjectError{"a subject is missing: write nats:SUBJECT, such as nats:replayed.tasks"}
+	case strings.HasPrefix(subject, "//"):
+		return &SubjectError{"the address of a broker is no subject: write nats:SUBJECT, such as nats:replayed.tasks, and name the broker with NATS_URL"}
+	case len(subject) > maxSubject:
+		return &SubjectError{fmt.Sprintf("a subject of %d bytes is longer than %d, which is what a broker takes in any case", len(subject), maxSubject)}
 	case strings.ContainsAny(subject, "*>"):
 		return &SubjectError{fmt.Sprintf("%q has a wildcard in it: events go to one subject", subject)}
 	case strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r == 0x7f }),

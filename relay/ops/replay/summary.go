@@ -21,6 +21,7 @@ type Summary struct {
 	DryRun bool   `json:"dryRun"` // then Delivered counts what would be
 
 	Read       int `json:"read"`       // messages in the selection that were looked at
+	Filtered   int `json:"filtered"`   // of them, those of other tasks, models or reasons than asked for
 	Delivered  int `json:"delivered"`  // the target has taken them
 	Failed     int `json:"failed"`     // not delivered after their last attempt
 	Skipped    int `json:"skipped"`    // not to be delivered: no events, or there already
@@ -39,6 +40,14 @@ type Summary struct {
 	// selection besides, so that nothing is left out. What comes after it may have
 	// been delivered already, if a delivery failed.
 	ResumeSequence uint64 `json:"resumeSequence"`
+
+	// LastSequence is the last that was looked at, 0 if none was. Who delivers the
+	// failed ones by their tasks' ids goes on behind it.
+	LastSequence uint64 `json:"lastSequence"`
+
+	// Unconfirmed: nobody has said that what was delivered has arrived, because no
+	// stream takes the subject, or one that acknowledges nothing.
+	Unconfirmed bool `json:"unconfirmed"`
 
 	// Failures and Skips are the first 100 of them, by sequence; those that were
 	// there already are not among the skips.
@@ -100,7 +109,11 @@ func (s Summary) WriteText(w io.Writer) error {
 	if s.Read == 1 {
 		messages = "message"
 	}
-	line("replayed", "%s %s of the stream %s to %s", text.Count(s.Read), messages, s.Stream, s.Target)
+	line("read", "%s %s of the stream %s, up to sequence %d", text.Count(s.Read), messages, s.Stream, s.LastSequence)
+	line("target", "%s", s.Target)
+	if s.Filtered > 0 {
+		line("passed over", "%s that were not asked for", text.Count(s.Filtered))
+	}
 	if s.DryRun {
 		line("to deliver", "%s; this was a dry run: nothing was delivered", text.Count(s.Delivered))
 		if s.First != nil {
@@ -108,7 +121,11 @@ func (s Summary) WriteText(w io.Writer) error {
 			line("last", "%s", s.Last)
 		}
 	} else {
-		line("delivered", "%s%s", text.Count(s.Delivered), remark(s.Duplicates-s.present, "already stored there", s.Conflicts, "with another outcome"))
+		confirmed := ""
+		if s.Unconfirmed && s.Delivered > 0 {
+			confirmed = " (to whoever listened: no stream has confirmed it)"
+		}
+		line("delivered", "%s%s%s", text.Count(s.Delivered), confirmed, remark(s.Duplicates-s.present, "already stored there", s.Conflicts, "with another outcome"))
 		line("failed", "%s", text.Count(s.Failed))
 		list(&b, s.Failures, s.Failed)
 	}

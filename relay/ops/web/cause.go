@@ -78,7 +78,8 @@ func CauseOf(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return CauseNoTLS
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	// What the other side says of TLS has no type of its own (crypto/tls, alert).
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" {
 		return CauseTLS
 	}
 	for _, known := range causes {
@@ -108,7 +109,9 @@ func Explain(cause string, err error) string {
 	case CauseRefused:
 		return fmt.Sprintf("%v; is the receiver running, and is this its address?", err)
 	case CauseUntrusted:
-		return fmt.Sprintf("%v; trust the CA that signed it, or skip verification", err)
+		return fmt.Sprintf("%v; trust the CA that signed it (--cacert), or skip verification (--insecure)", err)
+	case CauseTLS:
+		return fmt.Sprintf("%v; the receiver may want a client certificate (--cert and --key)", err)
 	case CauseNoTLS:
 		return "the receiver speaks plain HTTP; try http:// in the URL"
 	case CauseNoPort, CauseNoFile:

@@ -23,7 +23,7 @@ func TestCauseOf(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, CauseUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.EADDRNOTAVAIL}, CauseNoPort},
 		{&net.OpError{Op: "dial", Err: syscall.EMFILE}, CauseNoFile},
-		{&net.OpError{Op: "remote error", Err: tls.AlertError(116)}, CauseTLS},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, CauseTLS},
 		{tls.RecordHeaderError{}, CauseNoTLS},
 		{errors.New("anything else"), CauseOther},
 	} {

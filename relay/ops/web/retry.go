@@ -25,7 +25,7 @@ func (a Answer) Retryable() bool {
 	switch a.Status {
 	case 0:
 		switch a.Cause {
-		case CauseInterrupted, CauseNoHost, CauseUntrusted, CauseNoTLS:
+		case CauseInterrupted, CauseNoHost, CauseUntrusted, CauseNoTLS, CauseTLS:
 			return false
 		}
 		return true
