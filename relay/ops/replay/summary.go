@@ -109,7 +109,11 @@ func (s Summary) WriteText(w io.Writer) error {
 	if s.Read == 1 {
 		messages = "message"
 	}
-	line("read", "%s %s of the stream %s, up to sequence %d", text.Count(s.Read), messages, s.Stream, s.LastSequence)
+	upTo := ""
+	if s.LastSequence > 0 {
+		upTo = fmt.Sprintf(", up to sequence %d", s.LastSequence)
+	}
+	line("read", "%s %s of the stream %s%s", text.Count(s.Read), messages, s.Stream, upTo)
 	line("target", "%s", s.Target)
 	if s.Filtered > 0 {
 		line("passed over", "%s that were not asked for", text.Count(s.Filtered))
