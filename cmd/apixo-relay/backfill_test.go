@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,28 +49,8 @@ func statusAPI(ts *testscript.TestScript, _ bool, args []string) {
 // Interrupted, backfill finishes what is in flight, and tells what it did not come to.
 func TestBackfillInterrupted(t *testing.T) {
 	t.Parallel()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "apixo-relay")
-	if err := os.Symlink(program, link); err != nil {
-		t.Fatal(err)
-	}
-	p, err := startProcess(link, []string{
-		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=off", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_DATA_DIR=" + t.TempDir(),
-	}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.wait()
-	}()
-	ready, err := p.await("ready")
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := programIn(t, t.TempDir())
+	_, ready := runRelay(t, program, freePorts)
 
 	started := make(chan *os.Process, 1)
 	api := fakeapi.New("key")
@@ -84,7 +62,7 @@ func TestBackfillInterrupted(t *testing.T) {
 	})
 	server := httptest.NewServer(api)
 	defer server.Close()
-	c := exec.Command(link, "backfill", "--model", "m", "--concurrency", "1", "--rate", "2/s", "task_1", "task_2", "task_3")
+	c := exec.Command(program, "backfill", "--model", "m", "--concurrency", "1", "--rate", "2/s", "task_1", "task_2", "task_3")
 	c.Env = []string{"NATS_URL=" + ready["broker"].(string), "APIXO_BASE_URL=" + server.URL, "APIXO_API_KEY=key"}
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
@@ -92,7 +70,7 @@ func TestBackfillInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	started <- c.Process
-	err = c.Wait()
+	err := c.Wait()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signaled() || exit.ExitCode() != exitFailed {
 		t.Errorf("it ended with %v", err)
@@ -100,7 +78,7 @@ func TestBackfillInterrupted(t *testing.T) {
 	if out := stdout.String(); !strings.Contains(out, "stored    task_1  m  success     sequence 1 of APIXO") || !strings.Contains(out, "tasks     3: 1 stored, 2 not asked") {
 		t.Error(out)
 	}
-	if !strings.Contains(stderr.String(), "stopped before the end; run it again") {
+	if said := stderr.String(); !strings.Contains(said, "finishing what is in flight; once more ends it at once\n") || !strings.Contains(said, "stopped before the end; run it again") {
 		t.Error(stderr.String())
 	}
 }

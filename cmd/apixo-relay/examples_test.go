@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,29 +71,9 @@ var endless = []string{"apixo-relay tail", "apixo-relay serve"}
 func TestHelpExamplesWorkAsPasted(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(program, filepath.Join(bin, "apixo-relay")); err != nil {
-		t.Fatal(err)
-	}
-	environ := []string{
-		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
-		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
-	}
-	p, err := startProcess(filepath.Join(bin, "apixo-relay"), append(environ, "RELAY_DATA_DIR="+t.TempDir()), io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.wait()
-	})
-	ready, err := p.await("ready")
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := programIn(t, bin)
+	environ := append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, freePorts...)
+	_, ready := runRelay(t, program, environ)
 	host := func(name string) string {
 		_, rest, _ := strings.Cut(ready[name].(string), "://")
 		host, _, _ := strings.Cut(rest, "/")
@@ -116,7 +95,7 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 				t.Parallel()
 				environ := beside
 				if c.Parent() == nil || c.Name() == "serve" {
-					environ = append(environ[:len(environ):len(environ)], "RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0")
+					environ = append(environ[:len(environ):len(environ)], freePorts...)
 				}
 				paste(t, line, addresses.Replace(line), append(environ[:len(environ):len(environ)], "RELAY_DATA_DIR="+t.TempDir()))
 			})

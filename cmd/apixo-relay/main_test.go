@@ -199,31 +199,46 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// A second signal ends a relay that is still waiting for a webhook in flight.
-func TestSecondSignalEndsAtOnce(t *testing.T) {
-	t.Parallel()
+// freePorts are settings with which a relay is in nobody's way.
+var freePorts = []string{"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0"}
+
+// programIn puts the program into a folder, under its name.
+func programIn(t *testing.T, folder string) string {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "apixo-relay")
+	link := filepath.Join(folder, "apixo-relay")
 	if err := os.Symlink(program, link); err != nil {
 		t.Fatal(err)
 	}
-	p, err := startProcess(link, []string{
-		"RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=off", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_DATA_DIR=" + t.TempDir(),
-	}, io.Discard)
+	return link
+}
+
+// runRelay runs a relay until the test and those in it end. It returns what it
+// logged when it was ready.
+func runRelay(t *testing.T, program string, environ []string) (*process, map[string]any) {
+	t.Helper()
+	p, err := startProcess(program, append(environ[:len(environ):len(environ)], "RELAY_DATA_DIR="+t.TempDir()), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
-		<-p.logged
-	}()
+		_ = p.wait()
+	})
 	ready, err := p.await("ready")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, ready
+}
+
+// A second signal ends a relay that is still waiting for a webhook in flight.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	p, ready := runRelay(t, programIn(t, t.TempDir()), freePorts)
 	webhooks, err := url.Parse(ready["webhooks"].(string))
 	if err != nil {
 		t.Fatal(err)

@@ -304,9 +304,12 @@ func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) erro
 	case mode == "":
 		mode = string(cfg.Event.Mode)
 	}
+	if mode != "webhook" {
+		if err := o.SetMode(mode); err != nil {
+			return err
+		}
+	}
 	switch {
-	case mode != "webhook" && o.SetMode(mode) != nil:
-		return o.SetMode(mode)
 	case mode == "webhook" && !f.which.quarantine:
 		return errors.New("--mode webhook needs --quarantine: webhooks are kept there alone, and of others there are the events")
 	case mode != "webhook" && toRelay && f.which.quarantine:

@@ -185,7 +185,11 @@ func (b *Broker) Room() error {
 	if b.embedded == nil {
 		return nil
 	}
-	folder := b.embedded.server.StoreDir()
+	return RoomAt(b.embedded.server.StoreDir())
+}
+
+// RoomAt is nil while there is room for more in a folder, or where that cannot be told.
+func RoomAt(folder string) error {
 	free, _, err := Space(folder)
 	if err != nil || free >= MinFreeBytes {
 		return nil // where it cannot be told, a write tells

@@ -11,23 +11,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
-)
-
-// Error codes of the JetStream API (nats-server, errors.json) that the client
-// has no names for.
-const (
-	codeAccountExceeded        jetstream.ErrorCode = 10002 // the account's own limit
-	codeClusterNotAvailable    jetstream.ErrorCode = 10008 // no quorum in the meta group
-	codeClusterNotLeader       jetstream.ErrorCode = 10009
-	codeInsufficientResources  jetstream.ErrorCode = 10023 // the server's own limit, by default three quarters of its disk
-	codeMemoryExceeded         jetstream.ErrorCode = 10028
-	codeStorageExceeded        jetstream.ErrorCode = 10047
-	codeMessageTooLarge        jetstream.ErrorCode = 10054
-	codeStoreFailed            jetstream.ErrorCode = 10077 // full with discard new, or a write error
-	codeMaxStreamBytesExceeded jetstream.ErrorCode = 10122
-	codeDuplicateInFlight      jetstream.ErrorCode = 10158 // the same id is being replicated
-	codeWrongLastSequence      jetstream.ErrorCode = 10164 // the same, under an older check
-	codeTooManyRequests        jetstream.ErrorCode = 10167
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 )
 
 // classify says what the error of a message means that was first sent at a time,
@@ -35,15 +19,15 @@ const (
 func (p *Publisher) classify(subject string, sent time.Time, err error) (reason event.Reason, again bool) {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		switch api.ErrorCode {
-		case codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests,
-			codeClusterNotLeader, codeClusterNotAvailable:
+		if jscode.MayPass(api.ErrorCode) {
 			return event.BrokerUnavailable, true
-		case codeAccountExceeded, codeInsufficientResources, codeStorageExceeded, codeMemoryExceeded, codeMaxStreamBytesExceeded:
+		}
+		switch api.ErrorCode {
+		case jscode.AccountExceeded, jscode.InsufficientResources, jscode.StorageExceeded, jscode.MemoryExceeded, jscode.MaxStreamBytesExceeded:
 			return event.StreamFull, false
-		case codeMessageTooLarge:
+		case jscode.MessageTooLarge:
 			return event.TooLarge, false
-		case codeStoreFailed:
+		case jscode.StoreFailed:
 			if isFull(api.Description) {
 				return event.StreamFull, false
 			}

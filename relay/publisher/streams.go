@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -138,10 +139,6 @@ func (p *Publisher) warn(info *jetstream.StreamInfo, want jetstream.StreamConfig
 	}
 }
 
-// codeNoPeers is the error of a cluster too few of whose servers are there at
-// the moment. The server calls it the client's error (400), and yet it passes.
-const codeNoPeers jetstream.ErrorCode = 10005
-
 // refusedConfig explains why the broker did not make or change a stream.
 func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
@@ -149,7 +146,8 @@ func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
 		return explain(want.Name, err)
 	}
 	done := map[string]string{"make": "made", "change": "changed"}[verb]
-	if api.ErrorCode == codeNoPeers {
+	// The server calls this the client's error (400), and yet it passes.
+	if api.ErrorCode == jscode.NoPeers {
 		return fmt.Errorf("the stream %s cannot be %s yet: the broker says %q; %d servers of its cluster have to be there for that (RELAY_STREAM_REPLICAS)", want.Name, done, api.Description, want.Replicas)
 	}
 	return &UnfitError{

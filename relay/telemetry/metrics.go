@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Outcome is how a webhook ended, and the label of webhooks_total.
@@ -33,10 +35,12 @@ var outcomes = []Outcome{Published, Duplicate, Conflict, Quarantined, Unauthoriz
 // list. The list is open, and whatever else comes counts as other, so that no
 // sender can grow the number of time series.
 var failCodes = []string{
-	"CONTENT_VIOLATION", "NSFW_DETECTED", "PROMPT_TOO_LONG", "INVALID_PROMPT", "INVALID_IMAGE_URL", "IMAGE_TOO_LARGE",
-	"UNSUPPORTED_FORMAT", "IMAGE_DOWNLOAD_FAILED", "PROCESSING_TIMEOUT", "MODEL_UNAVAILABLE", "GENERATION_FAILED",
-	"INSUFFICIENT_CREDITS", "SensitiveContent", "SensitiveContentDetected", "InputImageSensitiveContentDetected",
-	"InputOutputSensitiveContentDetected", "NSFW", "ProhibitedContentDetected", "PromptLengthExceeded",
+	schema.FailContentViolation, schema.FailNSFWDetected, schema.FailPromptTooLong, schema.FailInvalidPrompt,
+	schema.FailInvalidImageURL, schema.FailImageTooLarge, schema.FailUnsupportedFormat, schema.FailImageDownloadFailed,
+	schema.FailProcessingTimeout, schema.FailModelUnavailable, schema.FailGenerationFailed, schema.FailInsufficientCredits,
+	schema.FailSensitiveContent, schema.FailSensitiveContentDetected, schema.FailInputImageSensitiveContentDetected,
+	schema.FailInputOutputSensitiveContentDetected, schema.FailNSFW, schema.FailProhibitedContentDetected,
+	schema.FailPromptLengthExceeded,
 }
 
 // Metrics are the relay's counters, on a registry of their own. All methods may

@@ -73,6 +73,7 @@ type Options struct {
 
 	backoff func(failed int) time.Duration // web.Backoff if it is nil
 	stall   time.Duration                  // stallTime if it is 0
+	room    func(folder string) error      // broker.RoomAt if it is nil
 }
 
 // Check returns what is wrong with the options and the configuration, in the words
@@ -109,6 +110,9 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	}
 	if r.o.backoff == nil {
 		r.o.backoff = web.Backoff
+	}
+	if r.o.room == nil {
+		r.o.room = broker.RoomAt
 	}
 	defer func() {
 		r.summary.Requests, r.summary.Seconds = r.requests.Load(), time.Since(began).Seconds()
@@ -280,11 +284,10 @@ func (r *run) room() error {
 	if !r.cfg.UsesEmbedded() {
 		return nil
 	}
-	free, _, err := broker.Space(r.cfg.Embedded.DataDir)
-	if err != nil || free >= broker.MinFreeBytes {
-		return nil // where it cannot be told, the relay is on another machine
+	if err := r.o.room(r.cfg.Embedded.DataDir); err != nil {
+		return fmt.Errorf("the relay's broker takes nothing more: %w, and run it again", err)
 	}
-	return fmt.Errorf("the disk of the relay's broker is full: %d bytes are free at RELAY_DATA_DIR=%s; make room there and run it again", free, r.cfg.Embedded.DataDir)
+	return nil
 }
 
 // judged notices that the API is away.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 )
@@ -128,12 +129,6 @@ func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *t
 	return events, quarantine
 }
 
-// Error codes of the JetStream API that the client has no names for.
-const (
-	codeClusterNotAvailable jetstream.ErrorCode = 10008
-	codeStreamNotMatch      jetstream.ErrorCode = 10060
-)
-
 // jetStream tells what came of asking for the streams, and looks further.
 func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *target) (found lines) {
 	const enable = "start the broker with JetStream ('nats-server -js'), and enable it for this user's account"
@@ -149,7 +144,7 @@ func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *
 		found.fail(JetStream, enable, "the broker has no JetStream for this account")
 		found.skip("there is no JetStream", aboutJetStream...)
 		return found
-	case code == codeClusterNotAvailable:
+	case code == jscode.ClusterNotAvailable:
 		found.fail(JetStream, "bring back the servers of the cluster that are away: most of them have to be there", "the broker's cluster has no leader for JetStream")
 	case errors.Is(err, errSilent):
 		found.fail(JetStream, "look at the servers of its cluster: most of them have to be there", "the broker did not answer about the stream within %s: it is stalled or without quorum", text.Duration(a.patience))

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
 
@@ -101,7 +102,7 @@ func TestWrongCredentials(t *testing.T) {
 
 func TestBrokerThatIsNotTrusted(t *testing.T) {
 	t.Parallel()
-	certFile, keyFile := certificate(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	certFile, keyFile := testcert.Files(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)

@@ -1,57 +1,18 @@
 package check_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
-
-// certificate writes a self-signed certificate for 127.0.0.1 and its key.
-func certificate(t *testing.T, from, until time.Time) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
-}
 
 // here is a look at this machine alone: there is no broker.
 func here(t *testing.T, environ ...string) check.Report {
@@ -65,7 +26,7 @@ func TestCertificate(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	now := time.Now()
-	_, otherKey := certificate(t, now, now.Add(day))
+	_, otherKey := testcert.Files(t, now, now.Add(day))
 	for _, tt := range []struct {
 		from, until time.Duration
 		want        check.Status
@@ -76,7 +37,7 @@ func TestCertificate(t *testing.T) {
 		{-90 * day, -day, check.Fail, "has not been valid since"},
 		{day, 90 * day, check.Fail, "is not valid before"},
 	} {
-		cert, key := certificate(t, now.Add(tt.from), now.Add(tt.until))
+		cert, key := testcert.Files(t, now.Add(tt.from), now.Add(tt.until))
 		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+key), check.Certificate, tt.want, tt.fact)
 		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+otherKey), check.Certificate, check.Fail, "the key that belongs to it")
 		expect(t, here(t, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+key, "RELAY_TLS_CLIENT_CA_FILE="+key), check.Certificate, check.Fail, "RELAY_TLS_CLIENT_CA_FILE")

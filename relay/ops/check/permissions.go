@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -187,7 +188,7 @@ func (x *examiner) tookIt(found *lines, t *target, n *need) {
 		}
 	case json.Unmarshal(n.answer.Data, &said) != nil || said.Error == nil:
 		found.fail(t.name, "look at who takes that subject besides the stream", "what answers on %s is no stream", n.msg.Subject)
-	case said.Error.ErrorCode != codeStreamNotMatch:
+	case said.Error.ErrorCode != jscode.StreamNotMatch:
 		found.fail(t.name, "look at the stream's limits, the account's and the broker's", "the stream %s takes no messages on %s: the broker says %q", said.Stream, n.msg.Subject, said.Error.Description)
 	case said.Stream != t.want.Name:
 		found.fail(t.name, "take the subject away from it, or choose another RELAY_SUBJECT_PREFIX", "another stream, %s, takes %s", said.Stream, n.msg.Subject)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
@@ -241,26 +242,11 @@ func (t *publisher) flush(p *publication) error {
 	return nil
 }
 
-// Error codes of the JetStream API that say: not now (nats-server, errors.json).
-const (
-	codeClusterNotAvailable   jetstream.ErrorCode = 10008
-	codeClusterNotLeader      jetstream.ErrorCode = 10009
-	codeInsufficientResources jetstream.ErrorCode = 10023
-	codeDuplicateInFlight     jetstream.ErrorCode = 10158
-	codeWrongLastSequence     jetstream.ErrorCode = 10164
-	codeTooManyRequests       jetstream.ErrorCode = 10167
-)
-
 // mayWorkLater tells errors of a broker that is away or busy from those of one that
 // refuses.
 func (t *publisher) mayWorkLater(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode {
-		case codeClusterNotAvailable, codeClusterNotLeader, codeInsufficientResources,
-			codeDuplicateInFlight, codeWrongLastSequence, codeTooManyRequests:
-			return true
-		}
-		return false
+		return jscode.MayPass(api.ErrorCode)
 	}
 	for _, passing := range []error{
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrTimeout,

@@ -219,6 +219,19 @@ func TestPostTLS(t *testing.T) {
 			t.Errorf("%s: %+v", test.name, a)
 		}
 	}
+	// A receiver that wants a certificate says so with a word that only TLS has.
+	wanting := httptest.NewUnstartedServer(http.NotFoundHandler())
+	wanting.Config.ErrorLog = log.New(io.Discard, "", 0)
+	wanting.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	wanting.StartTLS()
+	defer wanting.Close()
+	transport := web.NewTransport(1, &tls.Config{InsecureSkipVerify: true}, nil)
+	defer transport.CloseIdleConnections()
+	o := options(t, wanting.URL)
+	o.Transport = transport
+	if a := mustRun(t, o).Answers[0]; a.Error != web.CauseTLS {
+		t.Errorf("no client certificate: %+v", a)
+	}
 	plain := receive(t, func(http.ResponseWriter, *http.Request, int) { t.Error("received") })
 	s := mustRun(t, options(t, strings.Replace(plain.URL, "http", "https", 1)))
 	if s.Answers[0].Error != web.CauseNoTLS {

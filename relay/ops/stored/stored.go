@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -232,12 +233,9 @@ func (r *reader) message(msg jetstream.Msg) (Message, error) {
 	return m, nil
 }
 
-// codeWorkQueue: a consumer of a stream with retention workqueue has to acknowledge.
-const codeWorkQueue jetstream.ErrorCode = 10084
-
 func isWorkQueue(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == codeWorkQueue
+	return ok && api.ErrorCode == jscode.WorkQueueNeedsAcks
 }
 
 // explain words why a stream cannot be read.
