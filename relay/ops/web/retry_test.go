@@ -66,8 +66,12 @@ func TestGate(t *testing.T) {
 		}
 		g.Close(3 * time.Second)
 		g.Close(time.Second)
-		go g.Close(5 * time.Second) // while somebody waits
-		if err := g.Wait(t.Context()); err != nil || time.Since(began) != 5*time.Second {
+		if err := g.Wait(t.Context()); err != nil || time.Since(began) != 3*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		g.Close(time.Second)
+		time.AfterFunc(time.Second/2, func() { g.Close(4 * time.Second) }) // while somebody waits
+		if err := g.Wait(t.Context()); err != nil || time.Since(began) != 7500*time.Millisecond {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
