@@ -204,3 +204,21 @@ func TestSummary(t *testing.T) {
 		t.Errorf("%v, %s", err, out.String())
 	}
 }
+
+// Whatever ends first, the failures that are listed are those at the lowest sequences.
+func TestFailuresAreListedFromTheFirst(t *testing.T) {
+	t.Parallel()
+	var order []uint64
+	for i := range uint64(150) {
+		order = append(order, (i*37)%150+1) // each from 1 to 150, in no order
+	}
+	list := replay.Listed(order...)
+	for i, u := range list {
+		if u.Sequence != uint64(i+1) {
+			t.Fatalf("sequence %d is listed at %d", u.Sequence, i)
+		}
+	}
+	if len(list) != 100 {
+		t.Errorf("%d are listed", len(list))
+	}
+}

@@ -75,13 +75,17 @@ type Undelivered struct {
 // Complete tells whether everything that was selected is delivered, or need not be.
 func (s Summary) Complete() bool { return s.Failed+s.Unfinished == 0 }
 
-// listed puts one more into a list as long as that is not full, by sequence:
-// deliveries do not end in order.
+// listed puts one more into a list of the lowest sequences, by sequence: deliveries do
+// not end in order.
 func listed(list []Undelivered, place Place, reason string) []Undelivered {
-	if len(list) == maxListed {
+	switch last := len(list) - 1; {
+	case len(list) < maxListed:
+		list = append(list, Undelivered{place, reason})
+	case place.Sequence < list[last].Sequence:
+		list[last] = Undelivered{place, reason}
+	default:
 		return list
 	}
-	list = append(list, Undelivered{place, reason})
 	for i := len(list) - 1; i > 0 && list[i].Sequence < list[i-1].Sequence; i-- {
 		list[i], list[i-1] = list[i-1], list[i]
 	}
