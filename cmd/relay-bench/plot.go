@@ -126,8 +126,9 @@ func (r *report) plotSubtitle() string {
 
 func (r *report) plotCaption() []string {
 	f := r.facts
+	system, _, _ := strings.Cut(f.Kernel, " ") // the release is this machine's, and nobody else's
 	return []string{
-		fmt.Sprintf("apixo-relay %s, %s, %s, %s. %s, fsync p50 %s ms. Measured on %s.", f.Relay, f.Go, f.CPU, f.Kernel, f.Filesystem, digits(f.FsyncP50), f.Date),
+		fmt.Sprintf("apixo-relay %s, %s, %s, %s. %s, fsync p50 %s ms. Measured on %s.", f.Relay, f.Go, f.CPU, system, f.Filesystem, digits(f.FsyncP50), f.Date),
 		fmt.Sprintf("always: answered when fsynced. External: nats-server %s, which does not fsync first; its own CPU is added in a lighter shade.", f.NATSServer),
 	}
 }
@@ -155,10 +156,10 @@ func (p *panel) fit(rows []row) {
 		}
 		return
 	}
-	// Steps of 1, 2 or 5, with a power of ten, of which there are three or more.
+	// Steps of 1, 2 or 5, with a power of ten: two to four, or their figures would touch.
 	step := math.Pow(10, math.Floor(math.Log10(most/2)))
 	for _, factor := range []float64{5, 2} {
-		if most/(step*factor) >= 2 {
+		if most/(step*factor) >= 1.5 {
 			step *= factor
 			break
 		}
