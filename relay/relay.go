@@ -89,6 +89,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		}
 	}()
 	metrics := telemetry.NewMetrics(version)
+	metrics.State(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
 
 	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
 	if err != nil {

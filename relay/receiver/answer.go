@@ -48,6 +48,22 @@ var (
 	brokerError       = kind{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter}
 )
 
+// kinds are all of them.
+func kinds() []kind {
+	return []kind{
+		notFound, methodNotAllowed, unauthorized, addressNotAllowed, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
+		overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
+	}
+}
+
+// slugs are those of all kinds.
+func slugs() (all []string) {
+	for _, k := range kinds() {
+		all = append(all, k.slug)
+	}
+	return all
+}
+
 // refused is the answer to a store's refusal.
 func refused(reason event.Reason) answer {
 	switch reason {

@@ -21,10 +21,7 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	statuses := map[string]int{}
-	for _, k := range []kind{
-		notFound, methodNotAllowed, unauthorized, addressNotAllowed, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete,
-		notJSON, notResult, overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
-	} {
+	for _, k := range kinds() {
 		statuses[k.slug] = k.status
 	}
 	slugs := regexp.MustCompile(`kind\{"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)

@@ -45,6 +45,7 @@ type Receiver struct {
 // URL that become CloudEvents attributes.
 func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, store Store, metrics *telemetry.Metrics, log *slog.Logger) *Receiver {
 	closing, cancel := context.WithCancel(context.Background())
+	metrics.Problems(slugs())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, log: log,
 		closing: closing, close: cancel,
@@ -76,7 +77,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.write(w)
 	took := time.Since(start)
-	rc.metrics.Webhook(a.outcome, took)
+	rc.metrics.Webhook(a.outcome, a.problem, took, "")
 	line.write(r.Context(), rc.log, a, took)
 }
 

@@ -1,15 +1,13 @@
 package telemetry
 
 import (
-	"bytes"
-	"fmt"
 	"net/http"
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -50,6 +48,7 @@ type Metrics struct {
 
 	webhooks        map[Outcome]prometheus.Counter
 	forwarded       map[Outcome]prometheus.Counter
+	problems        map[string]prometheus.Counter
 	requestDuration prometheus.Histogram
 	publishDuration prometheus.Histogram
 	publishBatch    prometheus.Histogram
@@ -71,6 +70,7 @@ func NewMetrics(version string) *Metrics {
 	m.events = counters[string](r, "events_total", "Task events stored for the first time, by the task's state.", "state", []string{"success", "failed"})
 	m.taskFailures = counters[string](r, "task_failures_total", "Failed tasks stored for the first time, by APIXO's fail code; codes that are not known count as other.", "fail_code", append(failCodes, "other"))
 
+	// The sender waits for an answer for 30 s.
 	m.requestDuration = histogram(r, "request_duration_seconds", "From a webhook's headers to its answer.",
 		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30})
 	m.publishDuration = histogram(r, "publish_duration_seconds", "From handing a message to the broker to its acknowledgement, retries included.",
@@ -108,8 +108,15 @@ func counters[T ~string](r *prometheus.Registry, name, help, label string, value
 	return m
 }
 
+// histogram makes one that is both: classic, with the given buckets, and native, for
+// scrapers that ask for that, with buckets that grow by a tenth.
 func histogram(r *prometheus.Registry, name, help string, buckets []float64) prometheus.Histogram {
-	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		// Values that are spread further than 160 such buckets reach get wider ones, and
+		// narrow ones again after an hour at the earliest.
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+	})
 	r.MustRegister(h)
 	return h
 }
@@ -120,10 +127,24 @@ func gauge(r *prometheus.Registry, name, help string) prometheus.Gauge {
 	return g
 }
 
-// Webhook counts a request and the time that it took.
-func (m *Metrics) Webhook(o Outcome, took time.Duration) {
+// Webhook counts a request and the time that it took. The problem is its slug, or
+// empty for a 200; with the id of a sampled trace it is an example of such a time.
+func (m *Metrics) Webhook(o Outcome, problem string, took time.Duration, traceID string) {
 	m.webhooks[o].Inc()
-	m.requestDuration.Observe(took.Seconds())
+	if problem != "" {
+		m.problems[problem].Inc()
+	}
+	if traceID == "" {
+		m.requestDuration.Observe(took.Seconds())
+		return
+	}
+	m.requestDuration.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+}
+
+// Problems takes the slugs of all problems that there are. It must be called once,
+// before Webhook.
+func (m *Metrics) Problems(slugs []string) {
+	m.problems = counters[string](m.registry, "problems_total", "Webhook requests that were not answered with 200, by the type of the problem that they were told.", "problem", slugs)
 }
 
 // Forwarded counts a webhook that went from the outbox to the broker: published,
@@ -168,10 +189,21 @@ func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()
 // BrokerConnected takes what tells whether the broker is connected, which is
 // asked at each scrape. It must be called once at the most.
 func (m *Metrics) BrokerConnected(connected func() bool) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "broker_connected", Help: "1 while there is a connection to the broker.",
-	}, func() float64 {
-		if connected() {
+	m.truth("broker_connected", "1 while there is a connection to the broker.", connected)
+}
+
+// State takes what tells whether a webhook would be accepted now, and whether the
+// process can recover by itself, which are asked at each scrape. It must be called
+// once at the most.
+func (m *Metrics) State(ready, healthy func() bool) {
+	m.truth("ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
+	m.truth("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
+}
+
+// truth registers a gauge that is 1 for yes.
+func (m *Metrics) truth(name, help string, holds func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 {
+		if holds() {
 			return 1
 		}
 		return 0
@@ -209,30 +241,9 @@ func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(outboxOldest, prometheus.GaugeValue, oldest.Seconds())
 }
 
-// Handler serves the metrics in Prometheus' text format, and in no other:
-// promhttp would link the encoders of all, which are 364 KiB of the program.
+// Handler serves the metrics in the format that a scraper asks for: as text, as
+// OpenMetrics with the ids of traces, or as protocol buffers, which alone can carry
+// native histograms.
 func (m *Metrics) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, err := m.text()
-		if err != nil {
-			http.Error(w, fmt.Sprintf("the metrics cannot be gathered: %v", err), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-		_, _ = w.Write(text) // a scraper that has gone tries again
-	})
-}
-
-func (m *Metrics) text() ([]byte, error) {
-	families, err := m.registry.Gather()
-	if err != nil {
-		return nil, err
-	}
-	var text bytes.Buffer
-	for _, family := range families {
-		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
-			return nil, err
-		}
-	}
-	return text.Bytes(), nil
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }

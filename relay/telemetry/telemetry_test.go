@@ -3,22 +3,19 @@ package telemetry_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http/httptest"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
-
-var update = flag.Bool("update", false, "write the golden file")
 
 // scrape is what Prometheus gets, without what the Go runtime tells of itself.
 func scrape(m *telemetry.Metrics) string {
@@ -31,28 +28,6 @@ func scrape(m *telemetry.Metrics) string {
 		}
 	}
 	return b.String()
-}
-
-// Names, labels, help and buckets are what dashboards and alerts hold on to.
-func TestMetricsAreTheOnesThatAreKnown(t *testing.T) {
-	t.Parallel()
-	const file = "testdata/metrics.txt"
-	m := telemetry.NewMetrics("v1.2.3")
-	m.BrokerConnected(func() bool { return true })
-	m.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 3, 4000, 90 * time.Second })
-	got := regexp.MustCompile(`go_version="[^"]*"`).ReplaceAllString(scrape(m), `go_version="go"`)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the metrics are not those of %s (-update writes it):\n%s", file, got)
-	}
 }
 
 // No sender can make a series: what is not known counts as other.
@@ -99,22 +74,68 @@ func TestLoggerWritesDurationsInSecondsForPrograms(t *testing.T) {
 	}
 }
 
-// Prometheus reads what is served, and the runtime's metrics are in it.
-func TestMetricsAreText(t *testing.T) {
+// Prometheus reads what is served in each of the formats that it asks for, and the
+// runtime's metrics are in it. Native histograms travel as protocol buffers only, and
+// the ids of traces not as plain text.
+func TestFormats(t *testing.T) {
 	t.Parallel()
-	w := httptest.NewRecorder()
-	telemetry.NewMetrics("test").Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	if got, want := w.Header().Get("Content-Type"), "text/plain; version=0.0.4; charset=utf-8"; w.Code != 200 || got != want {
-		t.Errorf("%d with content type %q, want 200 with %q", w.Code, got, want)
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(w.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"apixo_relay_webhooks_total", "go_goroutines", "process_start_time_seconds"} {
-		if families[name] == nil {
-			t.Errorf("%s is not among the metrics", name)
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	m := telemetry.NewMetrics("test")
+	m.Problems([]string{"not-json"})
+	m.Webhook(telemetry.Published, "", 3*time.Millisecond, trace)
+	m.Webhook(telemetry.Quarantined, "not-json", 40*time.Millisecond, "")
+	for name, c := range map[string]struct {
+		accept, contentType string
+		native, examples    bool
+	}{
+		"none":        {"", "text/plain; version=0.0.4; charset=utf-8", false, false},
+		"OpenMetrics": {"application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8", false, true},
+		// As Prometheus asks that scrapes native histograms.
+		"protobuf": {"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.5",
+			"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", true, true},
+	} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil)
+		r.Header.Set("Accept", c.accept)
+		m.Handler().ServeHTTP(w, r)
+		got := w.Header().Get("Content-Type")
+		if w.Code != 200 || !strings.HasPrefix(got, c.contentType) {
+			t.Errorf("%s: %d with content type %q, want 200 with %q", name, w.Code, got, c.contentType)
+		}
+		if name == "OpenMetrics" {
+			if want := `apixo_relay_request_duration_seconds_bucket{le="0.005"} 1 # {trace_id="` + trace + `"} 0.003`; !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%s: there is no %s in\n%s", name, want, w.Body)
+			}
+			continue
+		}
+		families := map[string]*dto.MetricFamily{}
+		for d := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header())); ; {
+			family := new(dto.MetricFamily)
+			err := d.Decode(family)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			families[family.GetName()] = family
+		}
+		for _, metric := range []string{"apixo_relay_webhooks_total", "go_goroutines", "process_start_time_seconds"} {
+			if families[metric] == nil {
+				t.Errorf("%s: %s is not among the metrics", name, metric)
+			}
+		}
+		for metric, family := range families {
+			if family.GetType() != dto.MetricType_HISTOGRAM || !strings.HasPrefix(metric, "apixo_relay_") {
+				continue
+			}
+			h := family.GetMetric()[0].GetHistogram()
+			if native := h.Schema != nil; native != c.native || len(h.GetBucket()) < 10 {
+				t.Errorf("%s: %s is native: %v, %d classic buckets", name, metric, native, len(h.GetBucket()))
+			}
+		}
+		h := families["apixo_relay_request_duration_seconds"].GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 2 || c.native && len(h.GetPositiveSpan()) != 2 {
+			t.Errorf("%s: %v", name, h)
 		}
 	}
 }
