@@ -91,6 +91,11 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	metrics := telemetry.NewMetrics(version)
 	metrics.State(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
 
+	tracing, err := telemetry.StartTracing(cfg.Tracing, version, log)
+	if err != nil {
+		return nil, err
+	}
+	r.onStop("tracing", tracing.Stop)
 	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
 	if err != nil {
 		return nil, err
@@ -119,7 +124,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	r.onStop("broker", r.broker.Close)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher = publisher.New(cfg.Stream, publisher.Encoder(cfg), maxMessage, metrics, log)
+	r.publisher = publisher.New(cfg.Stream, publisher.Encoder(cfg), maxMessage, metrics, tracing, log)
 	r.broker.Follow(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.publisher.Start(ctx); err != nil {
@@ -127,13 +132,13 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
-	store, err := r.openStore(ctx, metrics)
+	store, err := r.openStore(ctx, metrics, tracing)
 	if err != nil {
 		return nil, err
 	}
 
 	tokens := r.watchFiles(tlsFiles)
-	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, log)
+	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, tracing, log)
 
 	webhooks := endpoint.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
 	r.serve("webhook endpoint", webhooks, r.receiver.Close)

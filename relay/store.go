@@ -23,9 +23,9 @@ const (
 )
 
 // openStore is where webhooks go: to the publisher, or to the outbox before it.
-func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
+func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (receiver.Store, error) {
 	if r.cfg.Outbox.Enabled {
-		return r.openOutbox(ctx, metrics)
+		return r.openOutbox(ctx, metrics, tracing)
 	}
 	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 0, 0, 0 })
 	if broker.OutboxLeftBehind(r.cfg) {
@@ -36,7 +36,7 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics) (rece
 }
 
 // openOutbox puts the outbox before the publisher.
-func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (receiver.Store, error) {
+func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (receiver.Store, error) {
 	local, err := broker.OpenOutbox(ctx, r.cfg, r.log)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics) (rec
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
 		Conn: local.Conn(), Room: local.Room, Keep: local.Keep, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
-		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Log: r.log,
+		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Tracing: tracing, Log: r.log,
 	})
 	if err != nil {
 		return nil, err

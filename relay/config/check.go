@@ -119,6 +119,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	k.expect(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
 	c.checkAPI(k)
+	c.checkTracing(k)
 
 	source, err := url.Parse(c.Event.Source)
 	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")

@@ -35,6 +35,8 @@ type Config struct {
 	Event Event
 	// API is APIXO's status API, which only a command asks.
 	API API
+	// Tracing is where spans go.
+	Tracing Tracing `env:"-"`
 
 	// Unknown are the names of variables that start with RELAY_ and mean
 	// nothing here: mistyped, or of another version. They are worth a warning

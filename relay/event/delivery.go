@@ -3,6 +3,7 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -16,6 +17,21 @@ type Delivery struct {
 	Attributes map[string]string
 	// Received is when it came.
 	Received time.Time
+}
+
+// WithTraceContext is the delivery with another trace context, in the W3C's form.
+func (d Delivery) WithTraceContext(traceParent, traceState string) Delivery {
+	attributes := maps.Clone(d.Attributes)
+	if attributes == nil {
+		attributes = make(map[string]string, 2)
+	}
+	delete(attributes, traceStateName)
+	attributes[traceParentName] = traceParent
+	if traceState != "" {
+		attributes[traceStateName] = traceState
+	}
+	d.Attributes = attributes
+	return d
 }
 
 // Digest tells one body from another, whoever sent it and when: SHA-256, in

@@ -101,10 +101,11 @@ func (e Encoder) kept(d Delivery, eventType, subject, about string, isJSON bool,
 	}
 	if e.Mode == Binary {
 		msg.Header, msg.Data = headers(list), d.Body
+		addTraceContext(msg.Header, d)
 		return msg, nil
 	}
 	var err error
-	msg.Header = structuredHeader
+	msg.Header = structuredHeaders(d)
 	msg.Data, err = appendStructured(nil, list, dataBase64, appendBase64(nil, d.Body))
 	return msg, err
 }

@@ -160,9 +160,23 @@ func wantStructured(t *testing.T, msg event.Message, want cloudevents.Event) {
 	if !reflect.DeepEqual(read.Context, want.Context) || !bytes.Equal(read.Data(), want.Data()) {
 		t.Errorf("the SDK reads\n%v, want\n%v", read, want)
 	}
-	if len(msg.Header) != 1 || !slices.Equal(msg.Header["Content-Type"], []string{cloudevents.ApplicationCloudEventsJSON}) {
+	if header := besidesTrace(t, msg); len(header) != 1 || !slices.Equal(header["Content-Type"], []string{cloudevents.ApplicationCloudEventsJSON}) {
 		t.Errorf("the headers are %v", msg.Header)
 	}
+}
+
+// besidesTrace is the header of a message without the trace context, which has to be
+// the one that the delivery brought.
+func besidesTrace(t *testing.T, msg event.Message) map[string][]string {
+	t.Helper()
+	header := maps.Clone(msg.Header)
+	parent, state := event.TraceContext(header)
+	if parent != msg.Delivery.Attributes["traceparent"] || state != msg.Delivery.Attributes["tracestate"] {
+		t.Errorf("the context in the headers %v is %q, %q", header, parent, state)
+	}
+	delete(header, "traceparent")
+	delete(header, "tracestate")
+	return header
 }
 
 func wantBinary(t *testing.T, msg event.Message, want cloudevents.Event) {
@@ -175,7 +189,7 @@ func wantBinary(t *testing.T, msg event.Message, want cloudevents.Event) {
 	delete(members, "data")
 	delete(members, "data_base64")
 	got := make(map[string]string)
-	for name, value := range msg.Header {
+	for name, value := range besidesTrace(t, msg) {
 		if len(value) != 1 || strings.ContainsFunc(value[0], func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
 			t.Errorf("the header %s is %q", name, value)
 		}

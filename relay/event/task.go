@@ -44,10 +44,11 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	msg := Message{Subject: schema.TaskSubject(e.Prefix, t.State), ID: t.ID, Delivery: d, Task: &t}
 	if e.Mode == Binary {
 		msg.Header, msg.Data = headers(list), w.EventData
+		addTraceContext(msg.Header, d)
 		return msg, nil
 	}
 	var err error
-	msg.Header = structuredHeader
+	msg.Header = structuredHeaders(d)
 	msg.Data, err = appendStructured(nil, list, dataJSON, w.EventData)
 	return msg, err
 }

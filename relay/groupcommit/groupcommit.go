@@ -57,6 +57,27 @@ type Ack struct {
 	Sequence uint64
 	// Duplicate: a message with that id was stored already, at that sequence.
 	Duplicate bool
+	// Note is what observed returned about the acknowledgement.
+	Note any
+}
+
+// Stored is what the broker has stored by one acknowledgement.
+type Stored struct {
+	// Sent is when the last of the messages was sent.
+	Sent     time.Time
+	sendings []*Sending
+}
+
+// Len is how many messages there are: more than 1 in a batch.
+func (s Stored) Len() int { return len(s.sendings) }
+
+// Headers visits those of the messages. They are not to be changed.
+func (s Stored) Headers(yield func(map[string][]string) bool) {
+	for _, sending := range s.sendings {
+		if !yield(sending.msg.Header) {
+			return
+		}
+	}
 }
 
 // NotSentError is that of a message which the broker cannot have stored, since it
@@ -73,7 +94,7 @@ func (e *NotSentError) Unwrap() error { return e.Err }
 // called by many goroutines; none of them waits for the connection.
 type Committer struct {
 	batches  func() bool
-	observed func(messages int)
+	observed func(Stored) any
 	wake     chan struct{}
 	seed     maphash.Seed
 
@@ -98,9 +119,9 @@ type Committer struct {
 }
 
 // New makes a committer. It asks batches whether the stream takes atomic batches
-// now, and tells observed how many messages were stored by one acknowledgement;
-// both must return at once.
-func New(batches func() bool, observed func(messages int)) *Committer {
+// now, and tells observed what was stored by one acknowledgement, before anybody gets
+// that, with what it returns; both must return at once.
+func New(batches func() bool, observed func(Stored) any) *Committer {
 	return &Committer{
 		batches: batches, observed: observed, wake: make(chan struct{}, 1), seed: maphash.MakeSeed(),
 		flights: make(map[uint64]*flight),

@@ -47,10 +47,11 @@ func open(t testing.TB, change func(*server.Options, *jetstream.StreamConfig)) *
 	if b.stream, err = js.CreateStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
-	b.Committer = New(func() bool { return true }, func(n int) {
+	b.Committer = New(func() bool { return true }, func(s Stored) any {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.sizes = append(b.sizes, n)
+		b.sizes = append(b.sizes, s.Len())
+		return nil
 	})
 	b.Attach(b.conn)
 	return b
@@ -151,7 +152,7 @@ func TestAlone(t *testing.T) {
 	b.run(t)
 	for i := range 5 {
 		ack := mustWait(t, []*Sending{b.Send(message(i))})[0]
-		if ack != (Ack{"S", uint64(i + 1), false}) {
+		if ack != (Ack{"S", uint64(i + 1), false, nil}) {
 			t.Errorf("%+v", ack)
 		}
 		b.holds(t, ack.Sequence, message(i))
@@ -175,7 +176,7 @@ func TestTogether(t *testing.T) {
 	sendings := b.SendInOrder(messages(0, 300))
 	b.run(t)
 	for i, ack := range mustWait(t, sendings) {
-		if ack != (Ack{"S", uint64(i + 1), false}) {
+		if ack != (Ack{"S", uint64(i + 1), false, nil}) {
 			t.Fatalf("message %d: %+v", i, ack)
 		}
 		if i%50 == 0 {

@@ -55,7 +55,7 @@ func TestWhoGoesFirst(t *testing.T) {
 // What has left a queue is not held by it: messages may be large.
 func TestQueuesLetGo(t *testing.T) {
 	t.Parallel()
-	c := New(func() bool { return true }, func(int) {})
+	c := New(func() bool { return true }, func(Stored) any { return nil })
 	c.SendInOrder(messages(0, 3))
 	queue := c.waiting
 	c.board()

@@ -27,7 +27,7 @@ func TestDuplicatesInABatch(t *testing.T) {
 	last := uint64(0)
 	for i, ack := range acks {
 		if i == 7 {
-			if ack != (Ack{"S", first.Sequence, true}) {
+			if ack != (Ack{"S", first.Sequence, true, nil}) {
 				t.Errorf("the duplicate: %+v", ack)
 			}
 			continue
@@ -55,7 +55,7 @@ func TestDuplicatesInABatch(t *testing.T) {
 func open2(t testing.TB, b *bench) *bench {
 	t.Helper()
 	other := &bench{server: b.server, conn: natstest.JetStream(t, b.server.ClientURL()).Conn(), stream: b.stream}
-	other.Committer = New(func() bool { return true }, func(int) {})
+	other.Committer = New(func() bool { return true }, func(Stored) any { return nil })
 	other.Attach(other.conn)
 	return other
 }
@@ -107,7 +107,7 @@ func TestBatchesThatAreNotTaken(t *testing.T) {
 			sendings := b.SendInOrder(messages(0, 100))
 			b.run(t)
 			for i, ack := range mustWait(t, sendings) {
-				if ack != (Ack{"S", uint64(i + 1), false}) {
+				if ack != (Ack{"S", uint64(i + 1), false, nil}) {
 					t.Fatalf("message %d: %+v", i, ack)
 				}
 			}
@@ -177,7 +177,7 @@ func TestDeniedInABatch(t *testing.T) {
 // A reply that is not about these messages says nothing of them.
 func TestReplyOfAnotherSize(t *testing.T) {
 	t.Parallel()
-	c := New(func() bool { return true }, func(int) { t.Error("it counts") })
+	c := New(func() bool { return true }, func(Stored) any { t.Error("it counts"); return nil })
 	sendings := c.SendInOrder(messages(0, 3))
 	c.costs = costs{single: time.Hour, batch: time.Microsecond}
 	f := c.board()

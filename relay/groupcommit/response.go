@@ -43,11 +43,11 @@ func (c *Committer) reply(m *nats.Msg, lastToken string) {
 	case err != nil:
 		failAll(f.members, err)
 	default:
-		c.observed(len(f.members))
+		note := c.observed(Stored{f.sent, f.members})
 		// A batch is stored in its order, and the reply names its last.
 		first := r.Sequence - uint64(len(f.members)-1)
 		for i, s := range f.members {
-			s.done <- outcome{ack: Ack{r.Stream, first + uint64(i), r.Duplicate}}
+			s.done <- outcome{ack: Ack{r.Stream, first + uint64(i), r.Duplicate, note}}
 		}
 	}
 }

@@ -192,6 +192,10 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 	for i, e := range batch {
 		msgs[i] = e.msg
 	}
+	spans := make([]*telemetry.Publishing, len(batch))
+	for i, msg := range msgs {
+		spans[i] = o.Tracing.Forward(msg.Delivery.Attributes["traceparent"], msg.Delivery.Attributes["tracestate"])
+	}
 	sendings := o.Broker.Send(msgs)
 	var stored []entry
 	var cause error
@@ -200,6 +204,8 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 		receipt, err := sendings[i].Receipt(ctx)
 		switch {
 		case err == nil:
+			// A try that failed has no span: there may be one every few seconds for hours.
+			spans[i].End("forward", e.msg.Subject, e.msg.ID, len(e.msg.Data), telemetry.Stored{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, "", nil)
 			o.forwarded(e, receipt)
 			stored = append(stored, e)
 			continue

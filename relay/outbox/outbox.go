@@ -64,6 +64,7 @@ type Settings struct {
 	Broker  Broker
 	Encoder event.Encoder
 	Metrics *telemetry.Metrics
+	Tracing *telemetry.Tracing // nil without any
 	Log     *slog.Logger
 }
 
@@ -104,7 +105,7 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be made in RELAY_DATA_DIR: %w", err)
 	}
-	o.commits = groupcommit.New(func() bool { return true }, func(int) {})
+	o.commits = groupcommit.New(func() bool { return true }, func(groupcommit.Stored) any { return nil })
 	o.commits.Attach(settings.Conn)
 	o.waiting.Store(int64(o.stream.CachedInfo().State.Msgs))
 	if n := o.waiting.Load(); n > 0 {

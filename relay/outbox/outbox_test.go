@@ -68,7 +68,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	}
 	metrics := telemetry.NewMetrics("test")
 	r.metrics = metrics
-	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log)
+	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log)
 	r.external.Follow(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)

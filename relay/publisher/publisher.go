@@ -37,6 +37,7 @@ type Publisher struct {
 	encoder     event.Encoder
 	maxSize     int64 // of a message, in bytes
 	metrics     *telemetry.Metrics
+	tracing     *telemetry.Tracing
 	log         *slog.Logger
 
 	link    atomic.Pointer[link]
@@ -67,15 +68,15 @@ func Encoder(cfg config.Config) event.Encoder {
 
 // New makes a publisher, which follows a broker's connection. The encoder is
 // that of the messages that it will be given, and maxMessage the size of the
-// largest, in bytes.
-func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, log *slog.Logger) *Publisher {
+// largest, in bytes. Without tracing that is nil.
+func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Publisher {
 	p := &Publisher{
-		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, log: log,
+		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
 		stored:  newOutcomes(),
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
-	p.commits = groupcommit.New(p.takesBatches, metrics.Batch)
+	p.commits = groupcommit.New(p.takesBatches, p.observe)
 	return p
 }
 
@@ -128,6 +129,21 @@ func (p *Publisher) takesBatches() bool {
 	return events != nil && events.CachedInfo().Config.AllowAtomicPublish
 }
 
+// observe counts and traces what was stored by one acknowledgement.
+func (p *Publisher) observe(s groupcommit.Stored) any {
+	p.metrics.Batch(s.Len())
+	if s.Len() == 1 {
+		return nil
+	}
+	return p.tracing.Batch(schema.TaskSubjects(p.cfg.Prefix), s.Len(), s.Sent, func(yield func(traceParent, traceState string) bool) {
+		for header := range s.Headers {
+			if !yield(event.TraceContext(header)) {
+				return
+			}
+		}
+	})
+}
+
 // Receipt is part of event.Sending.
 func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 	p := s.p
@@ -137,6 +153,9 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		ack, err := s.wait(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
+			if ack.Note != nil {
+				telemetry.Batched(ctx, ack.Note)
+			}
 			return p.acknowledged(ctx, s.msg, ack, unanswered)
 		}
 		if ctx.Err() == nil || cause == nil {
@@ -154,6 +173,7 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 		if !again || s.once {
 			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
 		}
+		telemetry.Tried(ctx, cause)
 		// Many webhooks that fail together should not come back together.
 		if !sleep(ctx, backoff/2+rand.N(backoff)) {
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now

@@ -56,7 +56,7 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
-	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), b.metrics, log)
+	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), b.metrics, nil, log)
 	b.broker.Follow(b.Publisher)
 	return b
 }

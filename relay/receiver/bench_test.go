@@ -17,17 +17,33 @@ import (
 )
 
 // BenchmarkReceive is what the relay itself does for a webhook: without the
-// library's part, and with a store that answers at once.
+// library's part, and with a store that answers at once. With tracing it makes both
+// spans, which a collector takes.
 func BenchmarkReceive(b *testing.B) {
 	store := storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
 		return event.Receipt{Stream: "APIXO", Sequence: 123456}, nil
 	})
 	encoder := event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 	settings := config.Webhooks{Path: webhookPath, MaxBodyBytes: 256 << 10, MaxInFlight: 1024, PublishTimeout: 20 * time.Second}
-	for name, level := range map[string]slog.Level{"log=info": slog.LevelInfo, "log=off": slog.LevelError} {
-		b.Run(name, func(b *testing.B) {
-			log := telemetry.NewLogger(io.Discard, telemetry.JSON, level)
-			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), log)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer collector.Close()
+	for _, c := range []struct {
+		name  string
+		level slog.Level
+		trace config.Tracing
+	}{
+		{"log=info", slog.LevelInfo, config.Tracing{}},
+		{"log=off", slog.LevelError, config.Tracing{}},
+		{"log=off/tracing", slog.LevelError, config.Tracing{Endpoint: collector.URL, Timeout: time.Second, Propagate: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			log := telemetry.NewLogger(io.Discard, telemetry.JSON, c.level)
+			tracing, err := telemetry.StartTracing(c.trace, "bench", log)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = tracing.Stop(context.Background()) }()
+			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), tracing, log)
 			body := bytes.NewReader([]byte(success("task_abc123xyz")))
 			req := httptest.NewRequest(http.MethodPost, webhookPath+"?model=nano-banana", nil)
 			req.Header.Set("Content-Type", "application/json")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 // logLine gathers on the way what the one line about a request says. Nothing of
@@ -26,6 +27,18 @@ type logLine struct {
 	receipt       event.Receipt
 	err           error
 	panic         string
+
+	span            *telemetry.Webhook // nil without tracing
+	traceID, spanID string
+	sampled         bool
+}
+
+// example is the id of a trace that others can look at.
+func (l *logLine) example() string {
+	if !l.sampled {
+		return ""
+	}
+	return l.traceID
 }
 
 // panicked notes a panic and where it came from. Only what the runtime itself
@@ -52,7 +65,7 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	var room [16]slog.Attr // for all that a line can have
+	var room [18]slog.Attr // for all that a line can have
 	attrs := room[:0]
 	text := func(name, value string) {
 		if value != "" {
@@ -80,6 +93,8 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 		text("error", l.err.Error())
 	}
 	text("panic", l.panic)
+	text("traceId", l.traceID)
+	text("spanId", l.spanID)
 	// Straight to the handler: the logger would look up the line of code, which
 	// is always this one.
 	record := slog.NewRecord(l.start.Add(took), level, "webhook", 0)

@@ -32,6 +32,7 @@ type Receiver struct {
 	encoder    event.Encoder
 	store      Store
 	metrics    *telemetry.Metrics
+	tracing    *telemetry.Tracing
 	log        *slog.Logger
 
 	inFlight, bytesInFlight atomic.Int64
@@ -42,12 +43,12 @@ type Receiver struct {
 }
 
 // New makes a receiver. The attributes are the query parameters of the callback
-// URL that become CloudEvents attributes.
-func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, store Store, metrics *telemetry.Metrics, log *slog.Logger) *Receiver {
+// URL that become CloudEvents attributes. Without tracing that is nil.
+func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, store Store, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Receiver {
 	closing, cancel := context.WithCancel(context.Background())
 	metrics.Problems(slugs())
 	return &Receiver{
-		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, log: log,
+		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
 		closing: closing, close: cancel,
 	}
 }
@@ -77,7 +78,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.write(w)
 	took := time.Since(start)
-	rc.metrics.Webhook(a.outcome, a.problem, took, "")
+	rc.metrics.Webhook(a.outcome, a.problem, took, line.example())
+	line.span.End(a.status, a.outcome, a.problem, line.taskID, line.state, line.size)
 	line.write(r.Context(), rc.log, a, took)
 }
 
@@ -111,6 +113,9 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")
 	}
 
+	attributes := callbackAttributes(r.URL.RawQuery, rc.attributes, line)
+	traced := rc.trace(r, attributes, line)
+
 	rc.metrics.InFlight(+1)
 	defer rc.metrics.InFlight(-1)
 	defer rc.inFlight.Add(-1)
@@ -128,9 +133,9 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return a
 	}
 
-	delivery := event.Delivery{Body: body, Attributes: callbackAttributes(r.URL.RawQuery, rc.attributes, line), Received: line.start}
+	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start}
 	// The sender hanging up is no reason to stop storing: it would only come again.
-	ctx, cancel := context.WithDeadline(rc.closing, line.start.Add(rc.budget()))
+	ctx, cancel := context.WithDeadline(traced, line.start.Add(rc.budget()))
 	defer cancel()
 	return rc.keep(ctx, delivery, line)
 }
@@ -138,8 +143,13 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 // keep stores what a delivery tells, or the delivery itself if it tells nothing
 // or no retry can mend it, and says so.
 func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *logLine) answer {
+	ctx, span, traceParent, traceState := rc.tracing.Publish(ctx)
+	if traceParent != "" {
+		delivery = delivery.WithTraceContext(traceParent, traceState)
+	}
 	msg, rejection, err := rc.encoder.Message(delivery)
 	if err != nil {
+		span.End("publish", msg.Subject, msg.ID, 0, telemetry.Stored{}, internalError.slug, err)
 		return rc.notStored(err, line)
 	}
 	if rejection != nil {
@@ -148,6 +158,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 		line.taskID, line.state = msg.ID, string(msg.Task.State)
 	}
 	receipt, err := rc.store.Store(ctx, msg)
+	span.End("publish", msg.Subject, msg.ID, len(msg.Data), telemetry.Stored{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, reasonOf(err), err)
 	if err != nil {
 		return rc.notStored(err, line)
 	}

@@ -84,7 +84,7 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 		prepare(js)
 	}
 	metrics := telemetry.NewMetrics("test")
-	p := publisher.New(cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, log.logger())
+	p := publisher.New(cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log.logger())
 	b.Follow(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func serve(t *testing.T, cfg config.Config, store receiver.Store, metrics *telem
 	if cfg.Event.Mode == config.ModeBinary {
 		encoder.Mode = event.Binary
 	}
-	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, r.tokens, encoder, store, metrics, log.logger())
+	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, r.tokens, encoder, store, metrics, nil, log.logger())
 	r.Server = httptest.NewUnstartedServer(nil)
 	r.Config = r.receiver.Server(nil)
 	r.Start()

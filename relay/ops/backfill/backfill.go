@@ -131,7 +131,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // what is stored has been acknowledged
 	if !o.DryRun {
-		p := publisher.New(cfg.Stream, r.encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics(o.Version), log)
+		p := publisher.New(cfg.Stream, r.encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics(o.Version), nil, log)
 		b.Follow(p)
 		if err := p.Start(ctx); err != nil {
 			return summary, err

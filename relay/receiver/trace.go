@@ -1,0 +1,50 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+)
+
+// trace starts the span of a request from somebody who may send: others have no say
+// in the trace, and could fill it. The context that it returns ends when the receiver
+// does. Without tracing the log still tells the trace that the callback URL names.
+func (rc *Receiver) trace(r *http.Request, attributes map[string]string, line *logLine) context.Context {
+	parent := attributes["traceparent"]
+	if rc.tracing == nil {
+		if parent != "" {
+			line.traceID = strings.Split(parent, "-")[1]
+		}
+		return rc.closing
+	}
+	request := telemetry.Request{
+		Start: line.start, Route: rc.cfg.Path, Scheme: "http", Protocol: strconv.Itoa(r.ProtoMajor), Sender: line.sender,
+		Header: r.Header, TraceParent: parent, TraceState: attributes["tracestate"],
+	}
+	if r.TLS != nil {
+		request.Scheme = "https"
+	}
+	if r.ProtoMajor == 1 {
+		request.Protocol += "." + strconv.Itoa(r.ProtoMinor)
+	}
+	var ctx context.Context
+	ctx, line.span = rc.tracing.Webhook(rc.closing, request)
+	line.traceID, line.spanID, line.sampled = line.span.IDs()
+	return ctx
+}
+
+// reasonOf is a store's reason for its refusal, in a word; empty if there is no error.
+func reasonOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	if refusal, ok := errors.AsType[*event.Refusal](err); ok {
+		return string(refusal.Reason)
+	}
+	return internalError.slug
+}

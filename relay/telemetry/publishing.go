@@ -1,0 +1,116 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// messagingNATS is the value for a system that the conventions do not list.
+var messagingNATS = semconv.MessagingSystemKey.String("nats")
+
+// Publishing is the span of a message on its way to a store.
+type Publishing struct{ span trace.Span }
+
+// Publish starts the span of a message that is about to be made, a child of the one in
+// ctx. Its context is what the message has to carry, in the W3C's form; empty if none
+// is to be passed on.
+func (t *Tracing) Publish(ctx context.Context) (_ context.Context, p *Publishing, traceParent, traceState string) {
+	if t == nil {
+		return ctx, nil, "", ""
+	}
+	ctx, span := t.tracer.Start(ctx, "publish", trace.WithSpanKind(trace.SpanKindProducer))
+	if t.propagate {
+		c := propagation.MapCarrier{}
+		propagation.TraceContext{}.Inject(ctx, c)
+		traceParent, traceState = c["traceparent"], c["tracestate"]
+	}
+	return ctx, &Publishing{span}, traceParent, traceState
+}
+
+// Forward starts the span of a message that was made earlier, with the context that it
+// carries.
+func (t *Tracing) Forward(traceParent, traceState string) *Publishing {
+	if t == nil || traceParent == "" {
+		return nil
+	}
+	_, span := t.tracer.Start(propagation.TraceContext{}.Extract(context.Background(), carrier(traceParent, traceState)), "forward", trace.WithSpanKind(trace.SpanKindProducer))
+	return &Publishing{span}
+}
+
+// Stored is where a message is.
+type Stored struct {
+	Stream    string
+	Sequence  uint64
+	Duplicate bool
+}
+
+// End ends the span of a message to a subject, with its id and its size in bytes: where
+// it is stored, or why it is not, in a word of few and at length.
+func (p *Publishing) End(operation, subject, id string, size int, s Stored, reason string, err error) {
+	if p == nil {
+		return
+	}
+	p.span.SetName(operation + " " + subject)
+	p.span.SetAttributes(messagingNATS, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName(operation),
+		semconv.MessagingDestinationName(subject), semconv.MessagingMessageID(id), semconv.MessagingMessageBodySize(size))
+	if err != nil {
+		p.span.SetAttributes(semconv.ErrorTypeKey.String(reason))
+		p.span.SetStatus(codes.Error, err.Error())
+	} else {
+		p.span.SetAttributes(attribute.String("messaging.nats.stream", s.Stream), attribute.Int64("messaging.nats.sequence", int64(s.Sequence)),
+			attribute.Bool("apixo_relay.duplicate", s.Duplicate))
+	}
+	p.span.End()
+}
+
+// Batch records that messages were sent at once, as one batch, and are stored now.
+// Their contexts are those that they carry. The span that it makes is linked to each
+// of them, and belongs to the trace of the first that is recorded; without one there
+// is none. It returns what Batched takes.
+func (t *Tracing) Batch(subjects string, messages int, sent time.Time, contexts func(yield func(traceParent, traceState string) bool)) any {
+	if t == nil {
+		return nil
+	}
+	var links []trace.Link
+	var parent trace.SpanContext
+	for traceParent, traceState := range contexts {
+		c := remote(carrier(traceParent, traceState))
+		if !c.IsValid() {
+			continue
+		}
+		if !parent.IsValid() && c.IsSampled() {
+			parent = c
+		}
+		links = append(links, trace.Link{SpanContext: c})
+	}
+	if !parent.IsValid() {
+		return nil
+	}
+	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "send "+subjects,
+		trace.WithTimestamp(sent), trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...),
+		trace.WithAttributes(messagingNATS, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
+			semconv.MessagingDestinationTemplate(subjects), semconv.MessagingBatchMessageCount(messages)))
+	span.End()
+	return span.SpanContext()
+}
+
+// Batched links the span of a message, which is that in ctx, to that of the batch in
+// which it was stored.
+func Batched(ctx context.Context, batch any) {
+	if c, ok := batch.(trace.SpanContext); ok {
+		trace.SpanFromContext(ctx).AddLink(trace.Link{SpanContext: c})
+	}
+}
+
+// Tried notes on the span in ctx that a try to publish failed, and another follows.
+func Tried(ctx context.Context, err error) {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.AddEvent("try failed", trace.WithAttributes(attribute.String("error", err.Error())))
+	}
+}

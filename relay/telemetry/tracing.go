@@ -1,0 +1,210 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry/otlp"
+)
+
+// Tracing makes the relay's spans, by OpenTelemetry's conventions for HTTP servers and
+// for messaging. All methods of a nil one, which is that of a relay without tracing,
+// do nothing.
+type Tracing struct {
+	provider  *sdktrace.TracerProvider
+	tracer    trace.Tracer
+	propagate bool
+}
+
+const (
+	// instrumentation is the scope of the spans.
+	instrumentation = "github.com/apixo-relay/apixo-relay"
+	// maxLinks is as many messages as a batch can have.
+	maxLinks = 1000
+	// flushTimeout bounds the sending of the last spans when the relay ends.
+	flushTimeout = 3 * time.Second
+)
+
+// StartTracing begins to export spans, of a relay of that version; the result is nil
+// if there is nowhere to send them. Its error is about the files of a certificate.
+func StartTracing(cfg config.Tracing, version string, log *slog.Logger) (*Tracing, error) {
+	if cfg.Endpoint == "" {
+		return nil, nil
+	}
+	client, err := otlp.New(otlp.Settings{
+		Endpoint: cfg.Endpoint, GRPC: cfg.Protocol == config.TracingGRPC, Headers: cfg.Headers, Gzip: cfg.Gzip, Timeout: cfg.Timeout,
+		CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key, UserAgent: "apixo-relay/" + version,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("traces cannot be sent: %w", err)
+	}
+	log.Info("traces are sent", "endpoint", config.RedactURLs(cfg.Endpoint), "protocol", string(cfg.Protocol))
+	// What the SDK has to say about its own variables it says here, and nowhere else.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", "error", err) }))
+	exporter := otlptrace.NewUnstarted(&reporting{Client: client, log: log})
+	// What the environment says comes last, and so prevails. Without an error but
+	// for attributes that cannot be read, which the log tells.
+	described, err := resource.New(context.Background(),
+		resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName("apixo-relay"), semconv.ServiceVersion(version), semconv.ServiceInstanceID(instance())),
+		resource.WithFromEnv())
+	if err != nil {
+		otel.Handle(err)
+	}
+	limits := sdktrace.NewSpanLimits()
+	if os.Getenv("OTEL_SPAN_LINK_COUNT_LIMIT") == "" {
+		limits.LinkCountLimit = maxLinks
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described), sdktrace.WithRawSpanLimits(limits))
+	return &Tracing{
+		provider: provider, propagate: cfg.Propagate,
+		tracer: provider.Tracer(instrumentation, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL)),
+	}, nil
+}
+
+// instance tells this process from others of the same service.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + ":" + strconv.Itoa(os.Getpid())
+}
+
+// Stop sends what spans are left, if the collector takes them soon.
+func (t *Tracing) Stop(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	// A collector that is away is no failure of the relay, and has been told.
+	if err := t.provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// reporting tells in the log when spans cannot be exported, once, and when they can
+// be again.
+type reporting struct {
+	*otlp.Client
+	log     *slog.Logger
+	failing atomic.Bool
+}
+
+// UploadTraces is part of otlptrace.Client. It has no error: nobody could do more.
+func (r *reporting) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+	err := r.Client.UploadTraces(ctx, spans)
+	switch failed := err != nil; {
+	case failed && !r.failing.Swap(true):
+		r.log.Warn("traces cannot be sent, and are lost until they can; webhooks are stored all the same", "error", err)
+	case !failed && r.failing.Swap(false):
+		r.log.Info("traces are sent again")
+	}
+	return nil
+}
+
+// Request is what the span of a webhook tells of its request. Nothing of the URL is
+// in it, since any part of that may be a token.
+type Request struct {
+	Start    time.Time
+	Route    string // the webhook path, as it is configured
+	Scheme   string
+	Protocol string // version of HTTP
+	Sender   netip.Addr
+	Header   http.Header
+	// TraceParent and TraceState are the callback URL's. They go before those of the
+	// header, which then is linked.
+	TraceParent, TraceState string
+}
+
+// Webhook is the span of a webhook.
+type Webhook struct{ span trace.Span }
+
+// Webhook starts the span of a webhook, as a child of ctx as far as its end goes, and
+// of the sender's or the callback URL's context.
+func (t *Tracing) Webhook(ctx context.Context, r Request) (context.Context, *Webhook) {
+	if t == nil {
+		return ctx, nil
+	}
+	options := []trace.SpanStartOption{
+		trace.WithTimestamp(r.Start), trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(
+			semconv.HTTPRequestMethodPost, semconv.HTTPRoute(r.Route), semconv.URLPath(r.Route), semconv.URLScheme(r.Scheme),
+			semconv.NetworkProtocolVersion(r.Protocol), semconv.ClientAddress(r.Sender.String()), semconv.UserAgentOriginal(r.Header.Get("User-Agent"))),
+	}
+	if t.propagate {
+		header := propagation.HeaderCarrier(r.Header)
+		if r.TraceParent == "" {
+			ctx = propagation.TraceContext{}.Extract(ctx, header)
+		} else {
+			if from := remote(header); from.IsValid() {
+				options = append(options, trace.WithLinks(trace.Link{SpanContext: from}))
+			}
+			ctx = propagation.TraceContext{}.Extract(ctx, carrier(r.TraceParent, r.TraceState))
+		}
+	}
+	ctx, span := t.tracer.Start(ctx, http.MethodPost+" "+r.Route, options...)
+	return ctx, &Webhook{span}
+}
+
+// IDs are those of the trace and the span, for the log, and whether it is recorded.
+func (w *Webhook) IDs() (traceID, spanID string, sampled bool) {
+	if w == nil {
+		return "", "", false
+	}
+	c := w.span.SpanContext()
+	return c.TraceID().String(), c.SpanID().String(), c.IsSampled()
+}
+
+// End ends the span with the answer: its status, how the webhook ended, the slug of
+// the problem or empty, and the webhook's task as far as it is known.
+func (w *Webhook) End(status int, o Outcome, problem, taskID, state string, size int) {
+	if w == nil {
+		return
+	}
+	set := []attribute.KeyValue{
+		semconv.HTTPResponseStatusCode(status), semconv.HTTPRequestBodySize(size), attribute.String("apixo_relay.outcome", string(o)),
+	}
+	if taskID != "" {
+		set = append(set, attribute.String("apixo.task.id", taskID), attribute.String("apixo.task.state", state))
+	}
+	if problem != "" {
+		set = append(set, semconv.ErrorTypeKey.String(problem))
+	}
+	if status >= 500 { // what is the sender's fault is no error of a server's span
+		w.span.SetStatus(codes.Error, problem)
+	}
+	w.span.SetAttributes(set...)
+	w.span.End()
+}
+
+func carrier(traceParent, traceState string) propagation.MapCarrier {
+	return propagation.MapCarrier{"traceparent": traceParent, "tracestate": traceState}
+}
+
+// remote is the context that a carrier brings.
+func remote(c propagation.TextMapCarrier) trace.SpanContext {
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), c))
+}
