@@ -47,12 +47,12 @@ type relay struct {
 	Admin    string `json:"admin"`
 }
 
-// startRelay starts a relay with an embedded broker. When the test ends it has
-// to stop at a SIGTERM, and in order.
-func startRelay(ctx context.Context, t *testing.T, program, mode string) relay {
+// startRelay starts a relay with an embedded broker and further settings. When the
+// test ends it has to stop at a SIGTERM, and in order.
+func startRelay(ctx context.Context, t *testing.T, program, mode string, settings ...string) relay {
 	t.Helper()
 	cmd := exec.Command(program)
-	cmd.Env = environ(
+	cmd.Env = append(environ(settings...),
 		"RELAY_LISTEN_ADDR=127.0.0.1:0",
 		"RELAY_ADMIN_ADDR=127.0.0.1:0",
 		"RELAY_EMBEDDED_ADDR=127.0.0.1:0",
