@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -361,6 +362,21 @@ func TestTraceOfRefusal(t *testing.T) {
 	}
 }
 
+// Tries that failed are told in the span.
+func TestTraceOfTries(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.JetStream = false
+	tr := startTraced(t, "NATS_URL="+natstest.Start(t, options).ClientURL(), "RELAY_PUBLISH_TIMEOUT=1s")
+	if status := tr.post(t, "", webhook("task_1")); status != 503 {
+		t.Fatal(status)
+	}
+	stop(t, tr.Relay)
+	if p := tr.of("publish ")[0]; len(p.GetEvents()) == 0 || p.GetEvents()[0].GetName() != "try failed" || text(p.GetEvents()[0].GetAttributes()[0].GetValue()) == "" {
+		t.Errorf("%v", p)
+	}
+}
+
 // What waits in the outbox is forwarded in the trace in which it came.
 func TestTraceThroughOutbox(t *testing.T) {
 	t.Parallel()
@@ -424,6 +440,32 @@ func TestNoTracing(t *testing.T) {
 		if line := tr.lines(t)[0]; line["traceId"] != traceOne || line["spanId"] != nil || len(tr.spans) != 0 {
 			t.Errorf("%v: %v, %d spans", settings, line, len(tr.spans))
 		}
+	}
+}
+
+// A collector that never answers holds up the end for a moment only.
+func TestSilentCollector(t *testing.T) {
+	t.Parallel()
+	silent := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-silent
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(silent) })
+	tr := startTraced(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+server.URL, "OTEL_EXPORTER_OTLP_TIMEOUT=3600000", "RELAY_SHUTDOWN_TIMEOUT=1h")
+	if status := tr.post(t, "", webhook("task_1")); status != 200 {
+		t.Error(status)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- tr.Stop(t.Context()) }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
 	}
 }
 
