@@ -38,7 +38,7 @@ var rooms = []room{
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/backfill", []string{"/relay/ops/stored", "/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/event", "/relay/publisher", "/relay/telemetry", "/schema"}, []string{"os", "flag"}},
-	{"/relay/ops/check", []string{"/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/event", "/relay/jscode", "/relay/publisher", "/schema"}, []string{"os/signal", "flag"}},
+	{"/relay/ops/check", []string{"/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/event", "/relay/jscode", "/relay/publisher", "/relay/telemetry", "/schema"}, []string{"os/signal", "flag"}},
 	{"/relay/ops/replay", []string{"/relay/ops/stored", "/relay/ops/text", "/relay/ops/web", "/relay/event", "/relay/jscode", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/stored", "/relay/ops/text", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", []string{"/relay/ops/text", "/relay/ops/web"}, []string{"github.com/nats-io/", "os/signal", "flag"}},

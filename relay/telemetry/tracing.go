@@ -51,12 +51,9 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) (*Tracin
 	if cfg.Endpoint == "" {
 		return nil, nil
 	}
-	client, err := otlp.New(otlp.Settings{
-		Endpoint: cfg.Endpoint, GRPC: cfg.Protocol == config.TracingGRPC, Headers: cfg.Headers, Gzip: cfg.Gzip, Timeout: cfg.Timeout,
-		CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key, UserAgent: "apixo-relay/" + version,
-	})
+	client, err := newClient(cfg, "apixo-relay/"+version)
 	if err != nil {
-		return nil, fmt.Errorf("traces cannot be sent: %w", err)
+		return nil, err
 	}
 	log.Info("traces are sent", "endpoint", config.RedactURLs(cfg.Endpoint), "protocol", string(cfg.Protocol))
 	// What the SDK has to say about its own variables it says here, and nowhere else.
@@ -80,6 +77,28 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) (*Tracin
 		provider: provider, propagate: cfg.Propagate,
 		tracer: provider.Tracer(instrumentation, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL)),
 	}, nil
+}
+
+func newClient(cfg config.Tracing, userAgent string) (*otlp.Client, error) {
+	client, err := otlp.New(otlp.Settings{
+		Endpoint: cfg.Endpoint, GRPC: cfg.Protocol == config.TracingGRPC, Headers: cfg.Headers, Gzip: cfg.Gzip, Timeout: cfg.Timeout,
+		CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key, UserAgent: userAgent,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("traces cannot be sent: %w", err)
+	}
+	return client, nil
+}
+
+// ProbeCollector has the collector take a request without spans, within the timeout of
+// the settings. The error says why it does not.
+func ProbeCollector(ctx context.Context, cfg config.Tracing, userAgent string) error {
+	client, err := newClient(cfg, userAgent)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Stop(ctx) }() // which has no error
+	return client.UploadTraces(ctx, nil)
 }
 
 // instance tells this process from others of the same service.

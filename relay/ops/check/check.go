@@ -37,6 +37,7 @@ const (
 	Certificate   = "certificate"   // of the relay's own HTTPS
 	API           = "api"           // APIXO's status API
 	Disk          = "disk"          // room in RELAY_DATA_DIR
+	Tracing       = "tracing"       // a collector takes spans
 	Broker        = "broker"        // a connection to it
 	Version       = "version"       // of the broker
 	JetStream     = "jetstream"     // for this account
@@ -123,13 +124,13 @@ func Run(ctx context.Context, o Options) Report {
 	if x.isConfigured(found) {
 		running := make(chan lines, 1)
 		go func() { running <- x.running(ctx) }()
-		found = append(found, x.machine()...)
+		found = append(found, x.machine(ctx)...)
 		broker, delivery := x.broker(ctx)
 		found = append(found, broker...)
 		found = append(found, <-running...)
 		found = append(found, delivery...)
 	} else {
-		found.skip("the configuration has to be right first", Senders, Certificate, API, Disk)
+		found.skip("the configuration has to be right first", Senders, Certificate, API, Disk, Tracing)
 		found.skip("the configuration has to be right first", aboutBroker...)
 		found.skip("the configuration has to be right first", Relay)
 		if o.CallbackURL != nil {

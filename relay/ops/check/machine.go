@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 const (
@@ -24,7 +27,7 @@ const (
 )
 
 // machine looks at what is on this machine.
-func (x *examiner) machine() (found lines) {
+func (x *examiner) machine(ctx context.Context) (found lines) {
 	x.senders(&found)
 	x.certificate(&found)
 	if x.cfg.API.Key == "" {
@@ -33,7 +36,25 @@ func (x *examiner) machine() (found lines) {
 		found.ok(API, "APIXO_API_KEY is set, for %s", x.cfg.API.BaseURL)
 	}
 	x.disk(&found)
+	x.tracing(ctx, &found)
 	return found
+}
+
+// tracing asks the collector to take no spans at all. That it is away costs no
+// webhook.
+func (x *examiner) tracing(ctx context.Context, found *lines) {
+	c := x.cfg.Tracing
+	if c.Endpoint == "" {
+		found.ok(Tracing, "there is none: OTEL_EXPORTER_OTLP_ENDPOINT is not set, or tracing is off")
+		return
+	}
+	c.Timeout = min(c.Timeout, x.patience)
+	where := config.RedactURLs(c.Endpoint)
+	if err := telemetry.ProbeCollector(ctx, c, agent); err != nil {
+		found.warn(Tracing, "compare with the collector's address and protocol; webhooks are stored all the same, and their spans are lost", "the collector at %s takes no spans: %v", where, err)
+		return
+	}
+	found.ok(Tracing, "the collector at %s takes spans (%s)", where, c.Protocol)
 }
 
 // senders tells who can send webhooks.

@@ -59,6 +59,29 @@ func TestSenders(t *testing.T) {
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true", "RELAY_ALLOWED_CIDRS=10.0.0.0/8"), check.Senders, check.Warn, "RELAY_ALLOWED_CIDRS")
 }
 
+func TestTracing(t *testing.T) {
+	t.Parallel()
+	status := http.StatusOK
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err != nil || len(body) > 0 || r.URL.Path != "/v1/traces" {
+			t.Errorf("%s: %q", r.URL, body)
+		}
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(collector.Close)
+	at := "OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL
+	expect(t, here(t), check.Tracing, check.OK, "there is none")
+	expect(t, here(t, at), check.Tracing, check.OK, "takes spans (http/protobuf)")
+	status = http.StatusForbidden
+	expect(t, here(t, at, "OTEL_EXPORTER_OTLP_HEADERS=key=a-secret-key"), check.Tracing, check.Warn, "403 Forbidden")
+	r := here(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://user:a-secret-key@127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS=key=a-secret-key")
+	expect(t, r, check.Tracing, check.Warn, "takes no spans")
+	if text := printed(r); strings.Contains(text, "a-secret-key") {
+		t.Errorf("secrets are told:\n%s", text)
+	}
+	expect(t, here(t, at, "OTEL_EXPORTER_OTLP_CERTIFICATE=/dev/null"), check.Tracing, check.Warn, "no certificate of an authority")
+}
+
 func TestDisk(t *testing.T) {
 	t.Parallel()
 	expect(t, here(t, "RELAY_DATA_DIR="+filepath.Join(t.TempDir(), "none")), check.Disk, check.Skip, "there is no folder")
