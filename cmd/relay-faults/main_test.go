@@ -13,7 +13,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/faults"
 )
 
-var update = flag.Bool("update", false, "write the table of full.json into the README")
+var update = flag.Bool("update", false, "write the table of full.json into README.md")
 
 // read is a report in a file.
 func read(t *testing.T, file string) *report {
@@ -25,11 +25,12 @@ func read(t *testing.T, file string) *report {
 	return r
 }
 
-// The README's table is that of a full run of all rows that there are.
+// The table, and the figures on the front page, are those of a full run of all rows
+// that there are.
 func TestReadmeShowsAFullRun(t *testing.T) {
 	t.Parallel()
-	const file = "../../README.md"
-	const begin, end = "<!-- faults: made from cmd/relay-faults/full.json by 'go test ./cmd/relay-faults -update' -->\n", "<!-- /faults -->"
+	const file = "README.md"
+	const begin, end = "<!-- faults: made from full.json by 'go test ./cmd/relay-faults -update' -->\n", "<!-- /faults -->"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +48,22 @@ func TestReadmeShowsAFullRun(t *testing.T) {
 		}
 	} else if shown != want {
 		t.Error("the README shows another run: go test ./cmd/relay-faults -update")
+	}
+	const page = "../../README.md"
+	if text, err = os.ReadFile(page); err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok = strings.Cut(string(text), "<!-- faults -->")
+	shown, after, ok2 = strings.Cut(rest, "<!-- /faults -->")
+	switch {
+	case !ok || !ok2:
+		t.Fatalf("%s has no place for the figures", page)
+	case *update:
+		if err := os.WriteFile(page, []byte(before+"<!-- faults -->"+r.promise()+"<!-- /faults -->"+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case shown != r.promise():
+		t.Errorf("%s shows another run: go test ./cmd/relay-faults -update", page)
 	}
 	if r.Form != "full" || strings.Contains(r.Commit, "changed") {
 		t.Errorf("it is of a %s run at %s", r.Form, r.Commit)

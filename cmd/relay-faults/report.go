@@ -121,7 +121,28 @@ func (r *report) summary() string { return "\n" + r.totals() }
 
 func (r *report) totals() string {
 	var b strings.Builder
-	sent, accepted, lost, twice, damaged := 0, 0, 0, 0, 0
+	sent, accepted, lost, twice, damaged := r.sums()
+	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", faults.Thousands(sent), faults.Thousands(accepted), faults.Thousands(lost), faults.Thousands(twice))
+	if damaged > 0 {
+		fmt.Fprintf(&b, "%s more were lost with what was damaged on the only disk that had them.\n", faults.Thousands(damaged))
+	}
+	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
+	return b.String()
+}
+
+// promise is the same for the front page.
+func (r *report) promise() string {
+	_, accepted, lost, twice, damaged := r.sums()
+	text := fmt.Sprintf("%s webhooks got 200 while %d kinds of faults were made: %s lost, %s stored twice", faults.Thousands(accepted), r.count(faults.Passed), faults.Thousands(lost), faults.Thousands(twice))
+	if damaged > 0 {
+		text += fmt.Sprintf(", and %s lost that lay on the only disk, which was damaged", faults.Thousands(damaged))
+	}
+	return text
+}
+
+// sums are what the rows sent and lost, and what was lost with the damage that a row
+// discloses; a control, which must lose something, does not count.
+func (r *report) sums() (sent, accepted, lost, twice, damaged int) {
 	for _, row := range r.Rows {
 		sent, accepted = sent+row.Sent, accepted+row.Accepted
 		switch {
@@ -131,12 +152,7 @@ func (r *report) totals() string {
 			lost, twice = lost+row.Lost.Total(), twice+row.Twice
 		}
 	}
-	fmt.Fprintf(&b, "%s webhooks sent, %s got 200: %s lost, %s stored twice.\n", faults.Thousands(sent), faults.Thousands(accepted), faults.Thousands(lost), faults.Thousands(twice))
-	if damaged > 0 {
-		fmt.Fprintf(&b, "%s more were lost with what was damaged on the only disk that had them.\n", faults.Thousands(damaged))
-	}
-	fmt.Fprintf(&b, "%d rows passed, %d failed, %d not run, in %s.\n", r.count(faults.Passed), r.count(faults.Failed), r.count(faults.NotRun), r.Took.Round(time.Second))
-	return b.String()
+	return sent, accepted, lost, twice, damaged
 }
 
 // markdown is the table that the README shows.
