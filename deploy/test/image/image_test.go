@@ -4,6 +4,7 @@
 package image_test
 
 import (
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/json"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -136,6 +138,10 @@ func expectMachine(t *testing.T, root string, want elf.Machine) {
 		t.Fatal(err)
 	}
 	defer program.Close()
+	made, err := buildinfo.ReadFile(filepath.Join(root, "apixo-relay"))
+	if err != nil || !slices.Contains(made.Settings, debug.BuildSetting{Key: "-trimpath", Value: "true"}) {
+		t.Errorf("the program knows in which folder it was made: %v", err)
+	}
 	if program.Machine != want {
 		t.Errorf("the program is for %v, %v was expected", program.Machine, want)
 	}
@@ -157,7 +163,7 @@ func copySource(t *testing.T) string {
 
 const webhook = `{"code":200,"data":{"taskId":"task_of_the_image","state":"success","resultJson":"{\"resultUrls\":[]}"}}`
 
-// runImage runs the image as 'docker run --read-only' does.
+// runImage runs the image as 'docker run --read-only --cap-drop ALL' does.
 func runImage(t *testing.T, i image, root string) {
 	network := engine.NewNetwork(t)
 	data := t.TempDir()
@@ -166,7 +172,7 @@ func runImage(t *testing.T, i image, root string) {
 	}
 	c := engine.Container{
 		Name: "relay", Root: root, Network: network,
-		Env: i.Config.Env, User: i.Config.User, Args: i.Config.Entrypoint,
+		Env: i.Config.Env, UID: 65532, GID: 65532, Powerless: true, Args: i.Config.Entrypoint,
 		Mounts: []engine.Mount{{Source: data, Target: "/data", Writable: true}},
 	}
 	t.Run("without tokens it says what is missing", func(t *testing.T) {
@@ -204,6 +210,9 @@ func runImage(t *testing.T, i image, root string) {
 		}
 		if out, code := c.Exec(t, r.Process, []string{"RELAY_ADMIN_ADDR=:8722"}, i.Config.Healthcheck.Test[1:]...); code != 1 {
 			t.Errorf("the health check where there is no relay: exit code %d, %s", code, out)
+		}
+		if out, _ := c.Exec(t, r.Process, nil, "/apixo-relay", "version"); !strings.HasPrefix(out, "apixo-relay v1.2.3 ") {
+			t.Errorf("its version: %s", out)
 		}
 		if out, code := c.Exec(t, r.Process, nil, "/apixo-relay", "tail", "--since", "1h", "--count", "1"); code != 0 || !strings.Contains(out, "task_of_the_image") {
 			t.Errorf("tail: exit code %d, %s", code, out)
