@@ -58,8 +58,8 @@ func TestUp(t *testing.T) {
 	}
 	tail := container(t, project, project.Services["operator"], images, network)
 	tail.Args = append(tail.Args[:1], "tail", "--since", "1h", "--count", "1")
-	if out, err := tail.Command(t).CombinedOutput(); err != nil || !strings.Contains(string(out), "task_of_compose") {
-		t.Errorf("tail: %v\n%s", err, out)
+	if out, code := tail.Output(t); code != 0 || !strings.Contains(out, "task_of_compose") {
+		t.Errorf("tail: exit code %d\n%s", code, out)
 	}
 	watched(t, ctx, client)
 

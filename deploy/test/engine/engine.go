@@ -79,8 +79,29 @@ func (c Container) Command(t testing.TB) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", namespace, string(spec))
 	cmd.Args[0] = inside
 	cmd.Env = c.Env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
+		Pdeathsig:  syscall.SIGKILL, // a test that is killed leaves nothing behind
+	}
 	return cmd
+}
+
+// Output runs a container that ends by itself, and returns what it wrote and its exit code.
+func (c Container) Output(t testing.TB) (output string, code int) {
+	t.Helper()
+	cmd := c.Command(t)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(limit, func() {
+		t.Errorf("%s %v had not ended after %v, and was killed", c.Name, c.Args, limit)
+		_ = cmd.Process.Kill()
+	})
+	defer late.Stop()
+	_ = cmd.Wait() // the exit code tells
+	return text.String(), cmd.ProcessState.ExitCode()
 }
 
 // Exec runs a program in a running container, as an engine does for a health check,

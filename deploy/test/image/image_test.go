@@ -176,10 +176,8 @@ func runImage(t *testing.T, i image, root string) {
 		Mounts: []engine.Mount{{Source: data, Target: "/data", Writable: true}},
 	}
 	t.Run("without tokens it says what is missing", func(t *testing.T) {
-		cmd := c.Command(t)
-		out, err := cmd.CombinedOutput()
-		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "RELAY_WEBHOOK_TOKENS") {
-			t.Errorf("%v\n%s", err, out)
+		if out, code := c.Output(t); code != 2 || !strings.Contains(out, "RELAY_WEBHOOK_TOKENS") {
+			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
 	const token = "a-token-of-the-test"
