@@ -35,7 +35,10 @@ func TestUp(t *testing.T) {
 	dir := setUp(t)
 	network := engine.NewNetwork(t)
 	project, images := load(t, dir), standIns(t)
-	up(t, ctx, project, images, network, "relay", "prometheus")
+	services := up(t, ctx, project, images, network, "relay", "prometheus")
+	if out, code := services["relay"].exec(t, "/apixo-relay", "check"); code != 0 {
+		t.Errorf("check: exit code %d\n%s", code, out)
+	}
 
 	read := func(name string) string {
 		b, err := os.ReadFile(filepath.Join(dir, "secrets", name))

@@ -96,15 +96,15 @@ func rootOf(t *testing.T, programs map[string]string, applets ...string) string 
 }
 
 // up starts services and those that they depend on, each when those are as it wants them.
-func up(t *testing.T, ctx context.Context, project *types.Project, images images, network *engine.Network, wanted ...string) {
+func up(t *testing.T, ctx context.Context, project *types.Project, images images, network *engine.Network, wanted ...string) map[string]service {
 	t.Helper()
 	for _, name := range project.ServiceNames() {
 		network.Join(t, name)
 	}
-	started := make(map[string]func()) // and how to wait until it is healthy
+	started := make(map[string]service)
 	var start func(name string)
 	start = func(name string) {
-		if started[name] != nil {
+		if _, ok := started[name]; ok {
 			return
 		}
 		s := project.Services[name]
@@ -113,19 +113,31 @@ func up(t *testing.T, ctx context.Context, project *types.Project, images images
 		}
 		for dependency, d := range s.DependsOn {
 			if d.Condition == types.ServiceConditionHealthy {
-				started[dependency]()
+				started[dependency].awaitHealthy(t, ctx, project.Services[dependency].HealthCheck)
 			}
 		}
 		c := container(t, project, s, images, network)
-		running := c.Start(t)
-		started[name] = func() { awaitHealthy(t, ctx, s, c, running) }
+		started[name] = service{c, c.Start(t)}
 	}
 	for _, name := range wanted {
 		start(name)
 	}
 	for _, name := range wanted {
-		started[name]()
+		started[name].awaitHealthy(t, ctx, project.Services[name].HealthCheck)
 	}
+	return started
+}
+
+// service is one that runs.
+type service struct {
+	engine.Container
+	running engine.Running
+}
+
+// exec runs a program in it, as 'docker compose exec' does.
+func (s service) exec(t *testing.T, args ...string) (output string, code int) {
+	t.Helper()
+	return s.Exec(t, s.running.Process, nil, args...)
 }
 
 // container is a service's container, as docker compose would make it.
@@ -176,18 +188,18 @@ func container(t *testing.T, project *types.Project, s types.ServiceConfig, imag
 }
 
 // awaitHealthy runs a service's health check until it passes, as engines do.
-func awaitHealthy(t *testing.T, ctx context.Context, s types.ServiceConfig, c engine.Container, running engine.Running) {
+func (s service) awaitHealthy(t *testing.T, ctx context.Context, check *types.HealthCheckConfig) {
 	t.Helper()
-	if s.HealthCheck == nil || s.HealthCheck.Test[0] != "CMD" {
+	if check == nil || check.Test[0] != "CMD" {
 		t.Fatalf("%s has no health check of the form CMD", s.Name)
 	}
 	for {
-		out, code := c.Exec(t, running.Process, nil, s.HealthCheck.Test[1:]...)
+		out, code := s.exec(t, check.Test[1:]...)
 		if code == 0 {
 			return
 		}
 		select {
-		case <-running.Exited:
+		case <-s.running.Exited:
 			t.Fatalf("%s has ended", s.Name)
 		default:
 		}
