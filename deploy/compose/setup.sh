@@ -30,13 +30,24 @@ for name in relay consumer operator sys grafana; do
   secret "$name-password" password
 done
 
-if [ ! -e secrets/tls/ca.pem ]; then
-  mkdir -p secrets/tls
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout secrets/tls/ca-key.pem -out secrets/tls/ca.pem -days 3650 -subj "/CN=CA" 2>/dev/null
-  printf 'subjectAltName=DNS:nats-1,DNS:nats-2,DNS:nats-3,DNS:localhost,IP:127.0.0.1\n' >secrets/tls/ext
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout secrets/tls/server-key.pem -out secrets/tls/server.csr -subj "/CN=nats" 2>/dev/null
-  openssl x509 -req -in secrets/tls/server.csr -CA secrets/tls/ca.pem -CAkey secrets/tls/ca-key.pem -CAcreateserial -out secrets/tls/server.pem -days 825 -extfile secrets/tls/ext 2>/dev/null
-  chmod 644 secrets/tls/*
+# One certificate for the three servers, which speak TLS to clients and to each other,
+# from an authority of your own. Its key stays out of the folder that is mounted.
+if [ ! -e secrets/tls ]; then
+  new=secrets/tls.new
+  rm -rf "$new"
+  mkdir "$new"
+  key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+  # shellcheck disable=SC2086 # several words
+  openssl req -x509 $key -keyout secrets/ca-key.pem -out "$new/ca.pem" -days 3650 \
+    -subj '/CN=apixo-relay authority'
+  # shellcheck disable=SC2086
+  openssl req $key -keyout "$new/server-key.pem" -subj '/CN=nats' |
+    openssl x509 -req -CA "$new/ca.pem" -CAkey secrets/ca-key.pem -set_serial "0x$(openssl rand -hex 8)" \
+      -out "$new/server.pem" -days 3650 -extfile nats-names.cnf
+  chmod 600 secrets/ca-key.pem
+  chmod 644 "$new"/*
+  mv "$new" secrets/tls
+  echo "made secrets/tls"
 fi
 
 if [ ! -e .env ]; then

@@ -139,6 +139,11 @@ func TestServicesAreConfined(t *testing.T) {
 				}
 			}
 		}
+		for _, v := range s.Volumes {
+			if _, err := os.Stat(filepath.Join(v.Source, "ca-key.pem")); v.Type == types.VolumeTypeBind && err == nil {
+				t.Errorf("%s could make certificates of its own", name)
+			}
+		}
 		if _, tag, ok := strings.Cut(s.Image, ":"); !ok || tag == "latest" {
 			t.Errorf("%s: %s is another image tomorrow", name, s.Image)
 		}
