@@ -13,6 +13,7 @@ import (
 
 func checkCommand(w world) *cobra.Command {
 	var (
+		probe   string
 		url     string
 		tls     tlsFlags
 		timeout time.Duration
@@ -36,16 +37,24 @@ That is no result of a task, so no consumer sees it: the relay answers 422 and
 keeps it in the quarantine, once in a duplicate window, where it is looked for.
 With a wrong token in the place of the right one, it must get 401.
 
+With --probe it asks the running relay one question, prints one line, and looks at
+nothing else: health, whether it can recover by itself, or ready, whether a webhook
+would be accepted now. That is for containers, in which there is no other program
+to ask with. It waits for two seconds, unless --timeout says otherwise.
+
 Each line is ok, warn, fail, or skip for what could not be looked at. As JSON it
 is one object: {"ok":…,"checks":[{"name":…,"status":…,"fact":…,"remedy":…}]}.
 
 Exit codes: 0 nothing fails, 1 something fails, a wrong configuration too, 2 wrong
-usage.`,
+usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 		Example: `  # beside a running relay; with an external broker before it starts, too
   apixo-relay check
 
   # for scripts, and for no longer than two seconds
   apixo-relay check --output json --timeout 2s
+
+  # the health check of a container
+  apixo-relay check --probe ready
 
   # through the callback URL, too; give it yours
   apixo-relay check --url http://127.0.0.1:8720/webhook/apixo`,
@@ -56,6 +65,9 @@ usage.`,
 			}
 			if timeout <= 0 {
 				return usageError{fmt.Errorf("--timeout %v leaves no time: choose more than 0s", timeout)}
+			}
+			if c.Flags().Changed("probe") {
+				return runProbe(c, w, probe, timeout)
 			}
 			o := check.Options{Environ: w.environ, Timeout: timeout}
 			if c.Flags().Changed("url") {
@@ -93,9 +105,37 @@ usage.`,
 	}
 	flags := c.Flags()
 	flags.SortFlags = false // by subject, as here
+	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready")
 	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too")
 	tls.add(flags)
 	flags.DurationVar(&timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
 	output.add(flags, "the report")
 	return c
+}
+
+// probeTimeout is shorter than what containers give to a health check.
+const probeTimeout = 2 * time.Second
+
+// runProbe asks the running relay one question.
+func runProbe(c *cobra.Command, w world, probe string, timeout time.Duration) error {
+	if _, ok := check.Probes[probe]; !ok {
+		return usageError{fmt.Errorf("--probe %q is neither health nor ready", probe)}
+	}
+	for _, flag := range []string{"url", "output", "insecure", "cacert", "cert", "key"} {
+		if c.Flags().Changed(flag) {
+			return usageError{fmt.Errorf("--probe and --%s exclude each other: a probe asks one question, and prints one line", flag)}
+		}
+	}
+	if !c.Flags().Changed("timeout") {
+		timeout = probeTimeout
+	}
+	line, err := check.Probe(c.Context(), w.environ, probe, timeout)
+	switch {
+	case errors.Is(err, check.ErrNoProbe):
+		return usageError{err}
+	case err != nil:
+		return err
+	}
+	_, err = fmt.Fprintln(w.stdout, line)
+	return err
 }

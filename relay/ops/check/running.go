@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,11 +42,7 @@ func (x *examiner) running(ctx context.Context) (found lines) {
 		{"/readyz", "ready", "mend what it names, and what else fails here; webhooks get 503 until then"},
 	} {
 		a := client.Do(ctx, http.MethodGet, admin+ask.path, nil, nil)
-		var said struct {
-			Status  string   `json:"status"`
-			Reasons []string `json:"reasons"`
-			Notes   []string `json:"notes"`
-		}
+		said, ok := statement(a)
 		switch {
 		case a.Status == 0 && x.cfg.UsesEmbedded():
 			found.fail(Relay, "start the relay ('apixo-relay'), and check with the same environment (RELAY_ADMIN_ADDR)", "no relay answers at %s: %s", admin, a.Cause)
@@ -55,7 +50,7 @@ func (x *examiner) running(ctx context.Context) (found lines) {
 		case a.Status == 0:
 			found.ok(Relay, "none runs here: nobody answers at %s (%s)", admin, a.Cause)
 			return found
-		case json.Unmarshal(a.Body, &said) != nil || said.Status == "":
+		case !ok:
 			found.warn(Relay, "see what runs there, and compare with RELAY_ADMIN_ADDR", "what answers at %s is no relay: %s", admin, web.StatusLine(a.Status, ""))
 			return found
 		case a.Status != http.StatusOK:
