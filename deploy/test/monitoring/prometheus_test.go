@@ -133,7 +133,7 @@ func (p *prometheus) queryRange(t *testing.T, expr string, from, to time.Time, s
 	t.Helper()
 	var data struct{ Result []series }
 	seconds := func(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
-	p.ask(t, "/api/v1/query_range", url.Values{"query": {expr}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {step.String()}}, &data)
+	p.ask(t, "/api/v1/query_range", url.Values{"query": {expr}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', 3, 64)}}, &data)
 	return data.Result
 }
 
