@@ -49,12 +49,13 @@ var (
 	anyIsOK = []step{{0, "green"}, {1, "yellow"}} // something to look at from 1 on
 )
 
-// quantiles are two lines of a histogram.
-func quantiles(metric string, high, name string) []query {
-	of := func(q string) string {
-		return "histogram_quantile(" + q + ", sum by (le) (rate(" + metric + "_bucket{@}[$__rate_interval])))"
+// quantiles are two lines of a histogram: what half of all take, and a high one of the
+// relay where that is highest, since many good ones would hide a bad one.
+func quantiles(metric, high, name string) []query {
+	of := func(q, by string) string {
+		return "histogram_quantile(" + q + ", sum by (" + by + ") (rate(" + metric + "_bucket{@}[$__rate_interval])))"
 	}
-	return []query{{of("0.5"), "p50"}, {of(high), name}}
+	return []query{{of("0.5", "le"), "p50"}, {"max(" + of(high, "job, instance, le") + ")", name + ", highest relay"}}
 }
 
 var rows = []row{
@@ -104,7 +105,7 @@ var rows = []row{
 			description: "How many answers took how long. One band is the ordinary case; a second one far above it is a broker that is sometimes slow.",
 			queries:     []query{{`sum by (le) (increase(apixo_relay_request_duration_seconds_bucket{@}[$__rate_interval]))`, "{{le}}"}}},
 		{title: "Answer time", kind: lines, width: 6, unit: "s", log: true,
-			description: "Half of the answers, and all but one in a hundred, take less. Worry over 10 s: from 20 s on (RELAY_PUBLISH_TIMEOUT) the answer is 503, and the sender waits for 30 s.",
+			description: "Half of the answers take less than p50; all but one in a hundred less than p99, here that of the slowest relay. Worry over 10 s: from 20 s on (RELAY_PUBLISH_TIMEOUT) the answer is 503, and the sender waits for 30 s.",
 			alerts:      []string{"ApixoRelaySlow"},
 			steps:       []step{{0, "transparent"}, {10, "orange"}, {20, "red"}},
 			queries:     quantiles("apixo_relay_request_duration_seconds", "0.99", "p99")},
@@ -189,8 +190,8 @@ var rows = []row{
 			description: "Of those that the process may open. Near all of them, idle connections are closed for new ones.",
 			queries:     []query{{`process_open_fds{@} / process_max_fds{@}`, "{{instance}}"}}},
 		{title: "Starts", kind: stat, width: 5, unit: "short", steps: []step{{0, "green"}, {3, "red"}},
-			description: "Of all relays, in the time shown, the first one not counted. More than your rollouts: the log's last lines say why one ended.",
+			description: "Of the relay that was started most often, in the time shown, the first start not counted. More than your rollouts: the log's last lines say why one ended.",
 			alerts:      []string{"ApixoRelayRestarting", "ApixoRelayUnhealthy"},
-			queries:     []query{{`sum(changes(process_start_time_seconds{@}[$__range]))`, ""}}},
+			queries:     []query{{`max(changes(process_start_time_seconds{@}[$__range]))`, ""}}},
 	}},
 }

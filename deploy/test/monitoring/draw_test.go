@@ -238,12 +238,19 @@ func (c *canvas) states(p panel, x, y, w, h float64) {
 	for i, s := range p.series {
 		top := y + row*float64(i)
 		c.text(x-4, top+row/2+2, 9, textColor, "end", s.Labels["legend"], "")
-		for _, at := range s.Points {
+		for from := 0; from < len(s.Points); {
+			// As long as it is the same, and nothing is missing.
+			to := from + 1
+			for to < len(s.Points) && s.Points[to].value == s.Points[from].value && s.Points[to].time-s.Points[to-1].time < 1.5*(c.to-c.from)/100 {
+				to++
+			}
 			color := named["red"]
-			if at.value == 1 {
+			if s.Points[from].value == 1 {
 				color = named["green"]
 			}
-			fmt.Fprintf(c, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", c.at(at.time, x, w)-w/240, top+1, w/119, row-3, color)
+			left, right := c.at(s.Points[from].time, x, w), c.at(s.Points[to-1].time, x, w)
+			fmt.Fprintf(c, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", left, top+1, right-left+w/120, row-3, color)
+			from = to
 		}
 	}
 }

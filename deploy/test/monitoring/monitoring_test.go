@@ -30,9 +30,10 @@ func TestMonitoring(t *testing.T) {
 	busy := startNode(t, program, "busy", "NATS_URL="+hub.Broker)
 	outbox := startNode(t, program, "outbox", "NATS_URL="+hub.Broker, "RELAY_OUTBOX=true")
 	troubled := startNode(t, program, "troubled", "RELAY_DEDUPE_WINDOW=2m", "RELAY_MAX_IN_FLIGHT=1")
+	failing := startFailing(t, program, "failing")
 	idle := startNode(t, program, "idle")
 	begun := time.Now()
-	p := startPrometheus(t, hub, busy, outbox, troubled, idle)
+	p := startPrometheus(t, hub, busy, outbox, troubled, failing, idle)
 	// A little of each state, for the picture.
 	linger := func(d time.Duration) {
 		if *update {
@@ -72,6 +73,13 @@ func TestMonitoring(t *testing.T) {
 	p.ends(t, "busy", "ApixoRelayNotReady", "ApixoRelayBrokerAway", "ApixoRelayRefusing")
 	p.ends(t, "outbox", "ApixoRelayBrokerAway", "ApixoRelayOutboxWaiting", "ApixoRelayOutboxFilling")
 	linger(20 * time.Second)
+
+	// It is unhealthy for 3 s.
+	broken, endBroken := context.WithCancel(ctx)
+	more.Go(func() { traffic(broken, time.Millisecond, failing.mixed) })
+	p.fires(t, "failing", "ApixoRelayUnhealthy", "ApixoRelayDown")
+	endBroken()
+	more.Wait()
 
 	const started = `process_start_time_seconds{instance="troubled"}`
 	for range 3 {

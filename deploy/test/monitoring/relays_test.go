@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +39,16 @@ func startNode(t *testing.T, program, name string, settings ...string) *node {
 		n.settings = append(n.settings, "RELAY_EMBEDDED_ADDR="+host(t, n.Broker))
 	}
 	return n
+}
+
+// startFailing starts a relay whose store cannot grow far: writing beyond the limit of
+// a file's size is a write error, after which the relay has to end with exit code 1.
+func startFailing(t *testing.T, program, name string) *node {
+	t.Helper()
+	cmd := exec.Command("bash", "-c", `ulimit -f 200; "$0" & trap "kill $!" TERM; wait $!; [ $? = 1 ]`, program)
+	cmd.Env = rig.Environ("RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
+		"RELAY_DATA_DIR="+t.TempDir(), "RELAY_LOG_FORMAT=json")
+	return &node{name: name, Relay: rig.Run(t, cmd)}
 }
 
 func host(t *testing.T, address string) string {
