@@ -18,10 +18,11 @@ const (
 // source is the data source that the dashboard's first variable names.
 var source = object{"type": "prometheus", "uid": "${datasource}"}
 
-// colors are those of outcomes and states, the same everywhere.
+// colors are those of outcomes, problems and states, the same everywhere.
 var colors = []struct{ name, color string }{
 	{"published", "green"}, {"duplicate", "blue"}, {"conflict", "purple"}, {"quarantined", "yellow"},
 	{"unauthorized", "orange"}, {"rejected", "light-orange"}, {"overloaded", "dark-red"}, {"unavailable", "red"},
+	{"broker-unavailable", "red"}, {"draining", "#8e8e8e"},
 	{"success", "green"}, {"failed", "orange"},
 }
 

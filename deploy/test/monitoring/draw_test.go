@@ -31,6 +31,7 @@ var named = map[string]string{
 	"green": "#56a64b", "yellow": "#f2cc0c", "orange": "#ff780a", "red": "#e02f44", "blue": "#3274d9",
 	"published": "#56a64b", "duplicate": "#3274d9", "conflict": "#a352cc", "quarantined": "#f2cc0c",
 	"unauthorized": "#ff780a", "rejected": "#ffb357", "overloaded": "#ad0317", "unavailable": "#e02f44",
+	"broker-unavailable": "#e02f44", "draining": "#8e8e8e",
 	"success": "#56a64b", "failed": "#ff780a",
 }
 

@@ -76,7 +76,7 @@ func TestMonitoring(t *testing.T) {
 
 	// It is unhealthy for 3 s.
 	broken, endBroken := context.WithCancel(ctx)
-	more.Go(func() { traffic(broken, time.Millisecond, failing.mixed) })
+	more.Go(func() { traffic(broken, 10*time.Millisecond, failing.mixed) })
 	p.fires(t, "failing", "ApixoRelayUnhealthy", "ApixoRelayDown")
 	endBroken()
 	more.Wait()
@@ -149,14 +149,14 @@ func (p *prometheus) hasMetrics(t *testing.T) {
 				t.Errorf("%s asks for no metric that is known: %s", r.Name, r.Query)
 			}
 			for _, m := range metrics {
-				if p.query(t, m+`{instance="idle"}`) == nil {
+				if len(p.query(t, m+`{instance="idle"}`)) == 0 {
 					t.Errorf("%s asks for %s, which a relay does not have", r.Name, m)
 				}
 			}
 			// Values of labels, which the relay has from its start.
 			for _, matcher := range regexp.MustCompile(`(\w+)\{(problem|outcome)=~?"([^"]+)"`).FindAllStringSubmatch(r.Query, -1) {
 				for value := range strings.SplitSeq(matcher[3], "|") {
-					if p.query(t, fmt.Sprintf(`%s{instance="idle",%s="%s"}`, matcher[1], matcher[2], value)) == nil {
+					if len(p.query(t, fmt.Sprintf(`%s{instance="idle",%s="%s"}`, matcher[1], matcher[2], value))) == 0 {
 						t.Errorf("%s asks for the %s %q, which a relay does not have", r.Name, matcher[2], value)
 					}
 				}
@@ -219,7 +219,7 @@ func (p *prometheus) dashboard(t *testing.T, begun time.Time) {
 			} else {
 				found = p.queryRange(t, expr, begun, now, max(interval, now.Sub(begun)/120))
 			}
-			if found == nil {
+			if len(found) == 0 {
 				t.Errorf("%s: nothing was found for %s", panel.Title, expr)
 			}
 			for _, s := range found {
@@ -229,7 +229,7 @@ func (p *prometheus) dashboard(t *testing.T, begun time.Time) {
 		}
 	}
 	for _, a := range board.Annotations.List {
-		if p.queryRange(t, chosen.Replace(a.Expr), begun, now, interval) == nil {
+		if len(p.queryRange(t, chosen.Replace(a.Expr), begun, now, interval)) == 0 {
 			t.Errorf("nothing was found for the annotation %s: %s", a.Name, a.Expr)
 		}
 	}
