@@ -91,6 +91,12 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	metrics := telemetry.NewMetrics(version)
 	metrics.State(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
 
+	outboxLimit := int64(0)
+	if cfg.Outbox.Enabled {
+		outboxLimit = cfg.Outbox.CapacityBytes
+	}
+	metrics.Limits(cfg.Webhooks.MaxInFlight, cfg.Webhooks.PublishTimeout, outboxLimit)
+
 	tracing, err := telemetry.StartTracing(cfg.Tracing, version, log)
 	if err != nil {
 		return nil, err

@@ -200,6 +200,15 @@ func (m *Metrics) State(ready, healthy func() bool) {
 	m.truth("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
 }
 
+// Limits records settings that figures are held against: how many webhooks are worked
+// on at once, how long one of them may take, and what the outbox takes, in bytes (0
+// without one). It must be called once at the most.
+func (m *Metrics) Limits(inFlight int, publishTimeout time.Duration, outboxBytes int64) {
+	gauge(m.registry, "in_flight_requests_limit", "RELAY_MAX_IN_FLIGHT: more webhooks at once are refused.").Set(float64(inFlight))
+	gauge(m.registry, "publish_timeout_seconds", "RELAY_PUBLISH_TIMEOUT: the whole budget for one webhook.").Set(publishTimeout.Seconds())
+	gauge(m.registry, "outbox_limit_bytes", "RELAY_OUTBOX_MAX_BYTES: a full outbox refuses; 0 without an outbox.").Set(float64(outboxBytes))
+}
+
 // truth registers a gauge that is 1 for yes.
 func (m *Metrics) truth(name, help string, holds func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 {

@@ -28,7 +28,7 @@ func TestMonitoring(t *testing.T) {
 	// hub is the broker of others: a relay with an embedded one.
 	hub := startNode(t, program, "hub")
 	busy := startNode(t, program, "busy", "NATS_URL="+hub.Broker)
-	outbox := startNode(t, program, "outbox", "NATS_URL="+hub.Broker, "RELAY_OUTBOX=true")
+	outbox := startNode(t, program, "outbox", "RELAY_OUTBOX_MAX_BYTES=1000000", "NATS_URL="+hub.Broker, "RELAY_OUTBOX=true")
 	troubled := startNode(t, program, "troubled", "RELAY_DEDUPE_WINDOW=2m", "RELAY_MAX_IN_FLIGHT=1")
 	failing := startFailing(t, program, "failing")
 	idle := startNode(t, program, "idle")

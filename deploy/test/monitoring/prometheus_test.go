@@ -90,13 +90,12 @@ func startPrometheus(t *testing.T, targets ...*node) *prometheus {
 	panic("not reached")
 }
 
-// quick are the rules with minutes made seconds, and an outbox that is soon old and
-// full. The expressions are the same.
+// quick are the rules with minutes made seconds, and an outbox that is soon old. The
+// expressions are the same.
 func quick(t *testing.T, rules string) string {
 	rules = replaced(t, rules, `(?m)^( +for:) \d+m$`, "$1 1s")
 	rules = replaced(t, rules, `\[\d+m\]`, "[12s]")
-	rules = replaced(t, rules, `_oldest_seconds > 900\n`, "_oldest_seconds > 2\n")
-	return replaced(t, rules, `1073741824`, "100000")
+	return replaced(t, rules, `_oldest_seconds > 900\n`, "_oldest_seconds > 2\n")
 }
 
 // series is one of a result. Time is in seconds since 1970.
