@@ -151,7 +151,7 @@ func backfillOptions(w world, f backfillFlags) (cfg config.Config, o backfill.Op
 			return cfg, o, fmt.Errorf("--model: %w", err)
 		}
 	}
-	if cfg, err = config.Load(w.environ); err != nil {
+	if cfg, err = w.settings(); err != nil {
 		return cfg, o, err
 	}
 	return cfg, o, o.Check(cfg)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -266,5 +267,22 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
 		t.Errorf("it ended with %v, not by the second signal", err)
+	}
+}
+
+// Commands listen nowhere: that an address of the relay is open, as in its image, and
+// that they are given no token, is no mistake of theirs. It is one of the relay's.
+func TestCommandsNeedNoToken(t *testing.T) {
+	t.Parallel()
+	environ := []string{"RELAY_LISTEN_ADDR=:8720", "RELAY_EMBEDDED_ADDR=127.0.0.1:1", "APIXO_API_KEY=sk-0123456789"}
+	for _, line := range []string{"tail", "replay --from-seq 1 --to -", "backfill --model m task_1", "serve"} {
+		var said bytes.Buffer
+		want := exitFailed // there is no broker
+		if line == "serve" {
+			want = exitUsage
+		}
+		if got := run(t.Context(), strings.Fields(line), environ, strings.NewReader(""), io.Discard, &said); got != want {
+			t.Errorf("%s: exit code %d, want %d\n%s", line, got, want, &said)
+		}
 	}
 }

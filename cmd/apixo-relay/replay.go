@@ -213,7 +213,7 @@ func replayOptions(c *cobra.Command, w world, f replayFlags) (o replay.Options, 
 	if o.Rate, err = text.ParseRate(f.rate); err != nil {
 		return o, cfg, fmt.Errorf("--rate: %w", err)
 	}
-	if cfg, err = config.Load(w.environ); err != nil {
+	if cfg, err = w.settings(); err != nil {
 		return o, cfg, err
 	}
 	o.Selection, err = f.which.selection(c, cfg)

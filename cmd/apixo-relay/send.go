@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
@@ -234,7 +233,7 @@ func sendURL(w world, text string, given bool) (*url.URL, error) {
 		}
 		return u, nil
 	}
-	cfg, err := config.Load(w.environ)
+	cfg, err := w.settings()
 	if err != nil {
 		return nil, err
 	}

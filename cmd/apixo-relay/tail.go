@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
-	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/tail"
 )
@@ -56,7 +55,7 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			if err := output.check(); err != nil {
 				return usageError{err}
 			}
-			cfg, err := config.Load(w.environ)
+			cfg, err := w.settings()
 			if err != nil {
 				return usageError{err}
 			}
