@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,13 +32,17 @@ func need(t *testing.T) {
 	if os.Geteuid() != 0 {
 		lacks = "this needs root"
 	}
-	switch {
-	case lacks == "":
-	case os.Getenv("CI_TOOLS") != "":
-		t.Fatal(lacks)
-	default:
-		t.Skip(lacks)
+	if lacks != "" {
+		without(t, lacks)
 	}
+}
+
+func without(t *testing.T, lacks string) {
+	t.Helper()
+	if os.Getenv("CI_TOOLS") != "" {
+		t.Fatal(lacks)
+	}
+	t.Skip(lacks)
 }
 
 //go:embed boot.sh
@@ -68,15 +73,22 @@ func boot(t *testing.T) machine {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
 		UseCgroupFD: true, CgroupFD: int(fd.Fd()),
+		Pdeathsig: syscall.SIGKILL, // when a test is killed, its machine is not to stay
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
+	started, ended := make(chan error), make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it is killed, as machines are switched off
-		close(ended)
+		defer close(ended)
+		runtime.LockOSThread() // whose end would be the parent's
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is killed, as machines are switched off
+		}
 	}()
+	if err := <-started; err != nil {
+		without(t, err.Error())
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			journal, _ := m.run("journalctl --no-pager -n 200 | grep -v '\"msg\":\"webhook\"'")
@@ -111,12 +123,12 @@ func controlGroup(t *testing.T) string {
 		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
 			dir, err := os.MkdirTemp(f[1], "apixo-relay-test-")
 			if err != nil {
-				t.Fatal(err)
+				without(t, err.Error())
 			}
 			return dir
 		}
 	}
-	t.Fatal("this machine has no control groups of version 2")
+	without(t, "this machine has no control groups of version 2")
 	return ""
 }
 
@@ -140,7 +152,7 @@ func removeGroups(t *testing.T, group string) {
 // run runs a script in the machine, in /srv, and returns what it prints.
 func (m machine) run(script string) (string, error) {
 	cmd := exec.Command("nsenter", "--target", m.pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd",
-		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "bash", "-euo", "pipefail", "-c", "cd /srv\n"+script)
+		"timeout", strconv.Itoa(int(limit.Seconds())), "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "bash", "-euo", "pipefail", "-c", "cd /srv\n"+script)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }

@@ -64,7 +64,7 @@ func TestService(t *testing.T) {
 		m.sh(t, "systemctl kill --signal KILL apixo-relay")
 		until(t, "it is started again", func() bool { return m.service(t, "NRestarts") == "1" })
 		m.ready(t)
-		if out := m.sh(t, "relay-exec apixo-relay tail --from-seq 1 --until 0s | grep -c task_of_systemd"); out != "1" {
+		if out := m.sh(t, "relay-exec apixo-relay tail --from-seq 1 --until 0s 2>/dev/null | grep -c task_of_systemd"); out != "1" {
 			t.Errorf("a task is there %s times", out)
 		}
 	})
@@ -84,6 +84,12 @@ func TestService(t *testing.T) {
 	t.Run("upgrade", func(t *testing.T) {
 		m.sh(t, steps["Upgrade"][0])
 		m.deliver(t, m.token(t), true)
+	})
+	t.Run("consumers on other machines", func(t *testing.T) {
+		m.sh(t, "(cat apixo-relay.env; echo RELAY_EMBEDDED_ADDR=:4222; echo NATS_TOKEN=a-token-of-the-test) >/etc/apixo-relay/apixo-relay.env")
+		m.restart(t)
+		m.sh(t, "relay-exec apixo-relay check")
+		m.sh(t, "ss -Hltn 'sport = :4222' | grep -F '*:4222'; install -m 600 apixo-relay.env /etc/apixo-relay/")
 	})
 	t.Run("HTTPS", func(t *testing.T) { m.https(t) })
 	t.Run("a broker", func(t *testing.T) { m.broker(t) })
