@@ -24,6 +24,10 @@ const (
 	// flusherTimeout bounds how long a stalled broker can hold the connection's
 	// lock; the default of a minute is longer than the sender waits.
 	flusherTimeout = 3 * time.Second
+	// inboxPrefix is where the broker's answers come, instead of _INBOX alone: so a
+	// user who may listen to other inboxes can be kept from these, which bring the
+	// quarantine among others. Whoever allows _INBOX.> allows this.
+	inboxPrefix = "_INBOX.apixo-relay"
 )
 
 // clientOptions is how the relay talks to any broker.
@@ -32,6 +36,7 @@ const (
 func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("apixo-relay"),
+		nats.CustomInboxPrefix(inboxPrefix),
 		nats.Timeout(connectTimeout),
 		nats.MaxReconnects(-1), // the default gives up after 60 tries
 		nats.ReconnectWait(reconnectWait),
