@@ -147,8 +147,10 @@ func (b *bench) connect(t *testing.T, user string) (*nats.Conn, jetstream.JetStr
 }
 
 // violations are those that the servers logged.
-func (b *bench) violations() (lines []string) {
+func (b *bench) violations(t *testing.T) (lines []string) {
+	t.Helper()
 	for _, s := range b.servers {
+		s.reload(t) // the line that it logs then is behind all others
 		lines = append(lines, s.violations()...)
 	}
 	return lines

@@ -28,17 +28,19 @@ const (
 	create = "$JS.API.CONSUMER.CREATE.>"
 	info   = "$JS.API.STREAM.INFO.*"
 	inbox  = "_INBOX.>"
+	// Where the relay and its commands are answered.
+	relayInbox = "_INBOX_RELAY.>"
 )
 
 var deeds = []deed{
 	{"relay", "serve on an empty broker", true, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
 		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
-		"$JS.API.STREAM.CREATE.APIXO", "$JS.API.STREAM.CREATE.APIXO_QUARANTINE", "_INBOX.apixo-relay.>",
+		"$JS.API.STREAM.CREATE.APIXO", "$JS.API.STREAM.CREATE.APIXO_QUARANTINE", relayInbox,
 	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.serveAll(t, ctx, "relay") }},
 	{"relay", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", "_INBOX.apixo-relay.>",
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", relayInbox,
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "relay", "this user may do all that the relay does", "check")
 	}},
@@ -55,33 +57,33 @@ var deeds = []deed{
 
 	{"operator", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		info, "$JS.API.DIRECT.GET.>", inbox,
+		info, "$JS.API.DIRECT.GET.>", relayInbox,
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "this user may do all that the relay does", "check")
 	}},
 	{"operator", "check the account's limits", false, []string{"$JS.API.INFO"}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", " at the most (", "check")
 	}},
-	{"operator", "tail", false, []string{info, create, fetch, inbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+	{"operator", "tail", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "task_", "tail", "--since", "1h", "--count", "2")
 	}},
-	{"operator", "tail --quarantine", false, []string{info, create, fetch, inbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+	{"operator", "tail --quarantine", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "not-final", "tail", "--quarantine", "--since", "1h", "--count", "1")
 	}},
-	{"operator", "replay to standard output", false, []string{info, create, fetch, inbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+	{"operator", "replay to standard output", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", `"ai.apixo.task.failed"`, "replay", "--from-seq", "1", "--to", "-")
 	}},
 	{"operator", "replay to a subject", false, []string{
-		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.NAMES", "replayed.>", "$JS.API.STREAM.DELETE.*", info, create, fetch, inbox,
+		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.NAMES", "replayed.>", "$JS.API.STREAM.DELETE.*", info, create, fetch, inbox, relayInbox,
 	}, replayToSubject},
-	{"operator", "replay over HTTP", false, []string{info, create, fetch, inbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+	{"operator", "replay over HTTP", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.replayToHTTP(ctx)
 	}},
-	{"operator", "replay --quarantine over HTTP", false, []string{info, create, fetch, inbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+	{"operator", "replay --quarantine over HTTP", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.replayToHTTP(ctx, "--quarantine")
 	}},
 	{"operator", "backfill", false, []string{
-		"apixo.task.success", "apixo.task.failed", info, create, fetch, inbox,
+		"apixo.task.success", "apixo.task.failed", info, create, fetch, relayInbox,
 	}, backfill},
 	{"operator", "look after streams", false, []string{
 		"$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "replayed.>",

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,9 +23,6 @@ func rulesOf(t *testing.T, accounts string) (rules []rule) {
 		line, _, _ = strings.Cut(line, "#")
 		if m := userLine.FindStringSubmatch(line); m != nil {
 			user = m[1]
-		}
-		if strings.Contains(line, "deny:") {
-			continue
 		}
 		for _, m := range quoted.FindAllStringSubmatch(line, -1) {
 			rules = append(rules, rule{user, m[1]})
@@ -70,10 +68,14 @@ func alone(t *testing.T, config string) string {
 // maker may do everything, and is in the tests' configuration only.
 const maker = "maker"
 
+// other is a user of another account, which is in the tests' configuration only.
+const other = "other"
+
 // forOne is accounts.conf for a single server, whose limits cannot be less than those
-// of an account, with a maker.
+// of an account, with a maker and another account.
 func forOne(t *testing.T, accounts string) string {
 	t.Helper()
-	accounts = replaced(t, accounts, "max_file: 30GB", "max_file: 10GB")
-	return strings.Replace(accounts, "users: [", "users: [\n{user: "+maker+", password: "+password(maker)+"}", 1)
+	accounts = strings.Replace(accounts, "users: [", "users: [\n{user: "+maker+", password: "+password(maker)+"}", 1)
+	return replaced(t, accounts, "max_file: 30GB", "max_file: 10GB",
+		"accounts {\n", fmt.Sprintf("accounts {\n  OTHER { jetstream: enabled, users: [{user: %s, password: %s}] }\n", other, password(other)))
 }
