@@ -125,7 +125,7 @@ func post(ctx context.Context, r *rig.Relay, body string, status int, text strin
 }
 
 // connect connects as a user, with any client.
-func (b *bench) connect(t *testing.T, user string) (*nats.Conn, jetstream.JetStream) {
+func (b *bench) connect(t *testing.T, user string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	ca, err := os.ReadFile(b.ca())
 	if err != nil {
@@ -133,8 +133,8 @@ func (b *bench) connect(t *testing.T, user string) (*nats.Conn, jetstream.JetStr
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	conn, err := nats.Connect(b.url(), nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
-		nats.UserInfo(user, password(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	conn, err := nats.Connect(b.url(), append(options, nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
+		nats.UserInfo(user, password(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	if err != nil {
 		t.Fatalf("%s: %v", user, err)
 	}

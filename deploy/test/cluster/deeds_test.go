@@ -87,7 +87,7 @@ var deeds = []deed{
 	}, backfill},
 	{"operator", "look after streams", false, []string{
 		"$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "replayed.>",
-		"$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*", "$JS.API.STREAM.DELETE.*",
+		"$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*", "$JS.API.STREAM.DELETE.*",
 		"$JS.API.STREAM.LEADER.STEPDOWN.*", inbox,
 	}, lookAfterStreams},
 	{"operator", "look after consumers", false, []string{
@@ -238,9 +238,11 @@ func lookAfterStreams(t *testing.T, ctx context.Context, b *bench) error {
 	if _, err := stream.GetMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return err
 	}
+	// As 'nats stream get' does.
+	_, got := conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+cfg.Name, []byte(`{"seq":1}`))
 	// A single server answers that it is no cluster.
 	_, stepped := conn.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.APIXO_QUARANTINE", nil)
-	return errors.Join(stream.DeleteMsg(ctx, ack.Sequence), stream.Purge(ctx), stepped, js.DeleteStream(ctx, cfg.Name))
+	return errors.Join(got, stream.DeleteMsg(ctx, ack.Sequence), stream.Purge(ctx), stepped, js.DeleteStream(ctx, cfg.Name))
 }
 
 func lookAfterConsumers(t *testing.T, ctx context.Context, b *bench) error {
