@@ -44,6 +44,14 @@ func TestCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, s := range b.servers {
+		// What README.md of this folder and of the repository promise for a 200.
+		_, config, err := get(ctx, "http://"+s.host+":8222/jsz")
+		must(err)
+		if !strings.Contains(config, `"sync_always": true`) {
+			t.Errorf("%s acknowledges before it syncs: %s", s.name, config)
+		}
+	}
 	for _, d := range deeds {
 		if err := d.do(t, ctx, b); err != nil {
 			t.Fatalf("%s: %s: %v", d.user, d.name, err)
