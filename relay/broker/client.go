@@ -24,6 +24,12 @@ const (
 	// flusherTimeout bounds how long a stalled broker can hold the connection's
 	// lock; the default of a minute is longer than the sender waits.
 	flusherTimeout = 3 * time.Second
+	// inboxPrefix is where the broker's answers come, instead of _INBOX: whoever may
+	// listen to _INBOX.>, as consumers must, would hear what others are told, the
+	// quarantine for instance. It cannot lie below _INBOX: what a stream delivers is
+	// not looked up in a user's denied subjects by the inbox that it goes to, but by
+	// the subject that it was stored with (nats-server 2.15.2, client.go, deliverMsg).
+	inboxPrefix = "_INBOX_RELAY"
 )
 
 // clientOptions is how the relay talks to any broker.
@@ -32,6 +38,7 @@ const (
 func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("apixo-relay"),
+		nats.CustomInboxPrefix(inboxPrefix),
 		nats.Timeout(connectTimeout),
 		nats.MaxReconnects(-1), // the default gives up after 60 tries
 		nats.ReconnectWait(reconnectWait),

@@ -89,7 +89,7 @@ func TestLeastPermissions(t *testing.T) {
 			"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
 			"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
 		}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_RELAY.>"}},
 	}
 	r := asRelay(t, least, true)
 	wellFormed(t, r)
@@ -111,13 +111,13 @@ func TestNothingIsPermitted(t *testing.T) {
 func TestRepliesAreNotPermitted(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	r := asRelay(t, &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}}}, true)
+	r := asRelay(t, &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX_RELAY.>"}}}, true)
 	// Nothing waits for answers that cannot come.
 	if took := time.Since(began); took > 1500*time.Millisecond {
 		t.Errorf("it took %s", took)
 	}
 	wellFormed(t, r)
-	expect(t, r, check.Permissions, check.Fail, "allow subscribing to _INBOX.> ")
+	expect(t, r, check.Permissions, check.Fail, "allow subscribing to _INBOX_RELAY.> ")
 	expect(t, r, check.Stream, check.Skip, "")
 }
 

@@ -1,0 +1,267 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+)
+
+// deed is something that a user does, and the subjects that it cannot be done without.
+// Where new is not set, the streams are there and have something in them.
+type deed struct {
+	user, name string
+	new        bool
+	needs      []string
+	do         func(*testing.T, context.Context, *bench) error
+}
+
+const (
+	fetch  = "$JS.API.CONSUMER.MSG.NEXT.*.*"
+	create = "$JS.API.CONSUMER.CREATE.>"
+	info   = "$JS.API.STREAM.INFO.*"
+	inbox  = "_INBOX.>"
+	// Where the relay and its commands are answered.
+	relayInbox = "_INBOX_RELAY.>"
+)
+
+var deeds = []deed{
+	{"relay", "serve on an empty broker", true, []string{
+		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
+		"$JS.API.STREAM.CREATE.APIXO", "$JS.API.STREAM.CREATE.APIXO_QUARANTINE", relayInbox,
+	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.serveAll(t, ctx, "relay") }},
+	{"relay", "check", false, []string{
+		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", relayInbox,
+	}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "relay", "this user may do all that the relay does", "check")
+	}},
+	{"relay", "check the account's limits", false, []string{"$JS.API.INFO"}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "relay", " at the most (", "check")
+	}},
+
+	{"consumer", "read events", false, []string{
+		"$JS.API.CONSUMER.CREATE.APIXO.>", "$JS.API.CONSUMER.MSG.NEXT.APIXO.*", "$JS.ACK.APIXO.>", inbox,
+	}, readEvents},
+	{"consumer", "read by a consumer that is there", false, []string{
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.CONSUMER.INFO.APIXO.*", "$JS.API.CONSUMER.CREATE.APIXO.>", inbox,
+	}, bind},
+
+	{"operator", "check", false, []string{
+		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
+		info, "$JS.API.DIRECT.GET.>", relayInbox,
+	}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "operator", "this user may do all that the relay does", "check")
+	}},
+	{"operator", "check the account's limits", false, []string{"$JS.API.INFO"}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "operator", " at the most (", "check")
+	}},
+	{"operator", "tail", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "operator", "task_", "tail", "--since", "1h", "--count", "2")
+	}},
+	{"operator", "tail --quarantine", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "operator", "not-final", "tail", "--quarantine", "--since", "1h", "--count", "1")
+	}},
+	{"operator", "replay to standard output", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.says(ctx, "operator", `"ai.apixo.task.failed"`, "replay", "--from-seq", "1", "--to", "-")
+	}},
+	{"operator", "replay to a subject", false, []string{
+		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.NAMES", "replayed.>", "$JS.API.STREAM.DELETE.*", info, create, fetch, inbox, relayInbox,
+	}, replayToSubject},
+	{"operator", "replay over HTTP", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.replayToHTTP(ctx)
+	}},
+	{"operator", "replay --quarantine over HTTP", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.replayToHTTP(ctx, "--quarantine")
+	}},
+	{"operator", "backfill", false, []string{
+		"apixo.task.success", "apixo.task.failed", info, create, fetch, relayInbox,
+	}, backfill},
+	{"operator", "look after streams", false, []string{
+		"$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "replayed.>",
+		"$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*", "$JS.API.STREAM.DELETE.*",
+		"$JS.API.STREAM.LEADER.STEPDOWN.*", inbox,
+	}, lookAfterStreams},
+	{"operator", "look after consumers", false, []string{
+		create, "$JS.API.CONSUMER.NAMES.*", "$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.CONSUMER.DELETE.*.*", inbox,
+	}, lookAfterConsumers},
+}
+
+// serveAll runs a relay and sends it all that it can be sent.
+func (b *bench) serveAll(t *testing.T, ctx context.Context, user string) error {
+	r, err := b.serve(t, ctx, user, "RELAY_PUBLISH_TIMEOUT=3s")
+	if err != nil {
+		return err
+	}
+	success, failed := b.task(), b.task()
+	rejected := fmt.Sprintf(`{"code":200,"data":{"taskId":%q,"state":"processing"}}`, b.task())
+	return errors.Join(
+		post(ctx, r, webhook(success, "success"), http.StatusOK, `"duplicate":false`),
+		post(ctx, r, webhook(success, "success"), http.StatusOK, `"duplicate":true`),
+		post(ctx, r, webhook(failed, "failed"), http.StatusOK, `"duplicate":false`),
+		post(ctx, r, rejected, http.StatusUnprocessableEntity, `"quarantined":{"stream":"APIXO_QUARANTINE"`),
+		post(ctx, r, webhook(success, "failed"), http.StatusOK, `"conflict":true`),
+	)
+}
+
+// says runs a command that must succeed and print a text.
+func (b *bench) says(ctx context.Context, user, text string, args ...string) error {
+	out, err := b.command(ctx, user, nil, args...)
+	if err == nil && !strings.Contains(out, text) {
+		err = fmt.Errorf("%s does not say %q:\n%s", args[0], text, out)
+	}
+	return err
+}
+
+// durable is a service's consumer, as README.md of the repository shows it.
+func durable(name string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{Durable: name, FilterSubject: "apixo.task.>", AckPolicy: jetstream.AckExplicitPolicy}
+}
+
+func readEvents(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "consumer")
+	return readAs(ctx, js, "my-service")
+}
+
+// readAs takes an event, has it come again, and acknowledges it.
+func readAs(ctx context.Context, js jetstream.JetStream, name string) error {
+	consumer, err := js.CreateOrUpdateConsumer(ctx, "APIXO", durable(name))
+	if err != nil {
+		return err
+	}
+	for _, answer := range []func(jetstream.Msg) error{
+		func(m jetstream.Msg) error { return errors.Join(m.InProgress(), m.Nak()) },
+		func(m jetstream.Msg) error { return m.DoubleAck(ctx) },
+	} {
+		msg, err := consumer.Next(jetstream.FetchContext(ctx))
+		if err != nil {
+			return err
+		}
+		if err := answer(msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bind uses a consumer that somebody has made.
+func bind(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "consumer")
+	if _, err := js.CreateOrUpdateConsumer(ctx, "APIXO", durable("made-before")); err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, "APIXO")
+	if err != nil {
+		return err
+	}
+	_, err = stream.Consumer(ctx, "made-before")
+	return err
+}
+
+func (b *bench) replayStream(name string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{Name: name, Subjects: []string{"replayed." + strings.ToLower(name)}, Replicas: b.replicas, AllowDirect: true}
+}
+
+func replayToSubject(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "operator")
+	cfg := b.replayStream("REPLAYED")
+	if _, err := js.CreateStream(ctx, cfg); err != nil {
+		return err
+	}
+	out, err := b.command(ctx, "operator", nil, "replay", "--from-seq", "1", "--to", "nats:"+cfg.Subjects[0])
+	if err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, cfg.Name)
+	if err != nil {
+		return err
+	}
+	if stream.CachedInfo().State.Msgs == 0 {
+		return fmt.Errorf("nothing was replayed:\n%s", out)
+	}
+	return js.DeleteStream(ctx, cfg.Name)
+}
+
+func (b *bench) replayToHTTP(ctx context.Context, more ...string) error {
+	came := make(chan struct{}, 1000)
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { came <- struct{}{} }))
+	defer target.Close()
+	_, err := b.command(ctx, "operator", nil, append([]string{"replay", "--from-seq", "1", "--to", target.URL}, more...)...)
+	if err == nil && len(more) == 0 && len(came) == 0 {
+		err = errors.New("nothing was replayed")
+	}
+	return err
+}
+
+func backfill(_ *testing.T, ctx context.Context, b *bench) error {
+	api := fakeapi.New("key-of-the-tests")
+	server := httptest.NewServer(api)
+	defer server.Close()
+	success, failed := b.task(), b.task()
+	api.Set(failed, fakeapi.Failure)
+	out, err := b.command(ctx, "operator", []string{"APIXO_API_KEY=key-of-the-tests", "APIXO_BASE_URL=" + server.URL, "RELAY_PUBLISH_TIMEOUT=3s"},
+		"backfill", "--model", "nano-banana", success, failed)
+	if err == nil && !strings.Contains(out, "2 stored") {
+		err = fmt.Errorf("backfill says\n%s", out)
+	}
+	return err
+}
+
+func lookAfterStreams(t *testing.T, ctx context.Context, b *bench) error {
+	conn, js := b.connect(t, "operator")
+	cfg := b.replayStream("OTHER")
+	stream, err := js.CreateStream(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	names := js.StreamNames(ctx)
+	for range names.Name() {
+	}
+	infos := js.ListStreams(ctx)
+	for range infos.Info() {
+	}
+	cfg.MaxBytes = 1 << 20
+	_, updated := js.UpdateStream(ctx, cfg)
+	ack, err := js.Publish(ctx, cfg.Subjects[0], nil)
+	if err := errors.Join(names.Err(), infos.Err(), updated, err); err != nil {
+		return err
+	}
+	// A replica may not have the message yet, which is an answer, too.
+	if _, err := stream.GetMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return err
+	}
+	// As 'nats stream get' does.
+	_, got := conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+cfg.Name, []byte(`{"seq":1}`))
+	// A single server answers that it is no cluster.
+	_, stepped := conn.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.APIXO_QUARANTINE", nil)
+	return errors.Join(got, stream.DeleteMsg(ctx, ack.Sequence), stream.Purge(ctx), stepped, js.DeleteStream(ctx, cfg.Name))
+}
+
+func lookAfterConsumers(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "operator")
+	if _, err := js.CreateOrUpdateConsumer(ctx, "APIXO", durable("to-be-deleted")); err != nil {
+		return err
+	}
+	if _, err := js.Consumer(ctx, "APIXO", "to-be-deleted"); err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, "APIXO")
+	if err != nil {
+		return err
+	}
+	names := stream.ConsumerNames(ctx)
+	for range names.Name() {
+	}
+	infos := stream.ListConsumers(ctx)
+	for range infos.Info() {
+	}
+	return errors.Join(names.Err(), infos.Err(), js.DeleteConsumer(ctx, "APIXO", "to-be-deleted"))
+}

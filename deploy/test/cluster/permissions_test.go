@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"context"
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What these tests do is to wait for answers that do not come, so that many at once
+// take no longer than one.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	// patience is how long something may take that has to succeed.
+	patience = time.Minute
+	// denied is how long something may take that is to fail: what it does otherwise
+	// takes a tenth of it.
+	denied = 4 * time.Second
+)
+
+// one starts a single server with these accounts.
+func one(t *testing.T, p *programs, accounts, host string) *bench {
+	t.Helper()
+	s := newServer(t, p, "nats-1", host, alone(t, shipped(t, "nats-server.conf")), forOne(t, accounts))
+	s.start(t)
+	return &bench{programs: p, servers: []*server{s}, replicas: 1}
+}
+
+// prepare makes the streams, and stores something of each kind.
+func (b *bench) prepare(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.serveAll(t, ctx, maker); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each subject that is allowed is needed by something, and what needs it cannot be done
+// without it.
+func TestNothingMoreIsAllowed(t *testing.T) {
+	t.Parallel()
+	accounts := shipped(t, "accounts.conf")
+	rules := rulesOf(t, accounts)
+	missing := make(map[rule]deed) // a deed that needs it
+	var needed []rule
+	for _, d := range deeds {
+		for _, subject := range d.needs {
+			r := rule{d.user, subject}
+			if _, ok := missing[r]; !ok {
+				needed = append(needed, r)
+				missing[r] = d
+			}
+			if !slices.Contains(rules, r) {
+				t.Errorf("%s: %s needs %s, which is not allowed", d.user, d.name, subject)
+			}
+		}
+	}
+	for _, r := range rules {
+		if _, ok := missing[r]; !ok {
+			t.Errorf("%s may use %s, and nothing needs it", r.user, r.subject)
+		}
+	}
+	p := newPrograms(t, len(needed))
+	for _, r := range needed {
+		host := p.host()
+		t.Run(r.user+" "+r.subject, func(t *testing.T) {
+			t.Parallel()
+			b, d := one(t, p, without(t, accounts, r), host), missing[r]
+			if !d.new {
+				b.prepare(t)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), denied)
+			defer cancel()
+			if err := d.do(t, ctx, b); err == nil {
+				t.Errorf("it is not needed: %q goes without it", d.name)
+			}
+			literal := strings.TrimRight(r.subject, ".>*")
+			lines := b.violations(t)
+			if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, literal) }) {
+				t.Errorf("%q failed for another cause: the server logged no violation about %s, but\n%s", d.name, r.subject, strings.Join(lines, ""))
+			}
+		})
+	}
+}
+
+// Each deed is done with what is allowed, and without a try at anything else.
+func TestEverythingIsAllowed(t *testing.T) {
+	t.Parallel()
+	p := newPrograms(t, len(deeds))
+	for _, d := range deeds {
+		host := p.host()
+		t.Run(d.user+" "+d.name, func(t *testing.T) {
+			t.Parallel()
+			b := one(t, p, shipped(t, "accounts.conf"), host)
+			if !d.new {
+				b.prepare(t)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := d.do(t, ctx, b); err != nil {
+				t.Error(err)
+			}
+			for _, line := range b.violations(t) {
+				t.Error(line)
+			}
+		})
+	}
+}

@@ -1,0 +1,226 @@
+// Package cluster tries the NATS servers of deploy/nats/cluster: the shipped files, in
+// which only addresses and folders are the test's, real servers, and all that relay,
+// consumer and operator do.
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+)
+
+// programs are built once for all tests, and so are the certificates.
+type programs struct {
+	relay, server string
+	tls           string   // folder of certificates
+	hosts         []string // what they are for, each for one server
+}
+
+// newPrograms makes certificates for so many servers, by the shipped script.
+func newPrograms(t *testing.T, servers int) *programs {
+	t.Helper()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		if os.Getenv("CI_TOOLS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("openssl is missing: apt-get install openssl")
+	}
+	p := &programs{
+		relay: rig.Build(t, "./cmd/apixo-relay"), server: rig.Build(t, "github.com/nats-io/nats-server/v2"), tls: t.TempDir(),
+	}
+	// Every address of 127.0.0.0/8 is this machine's, so each server has its ports.
+	for range servers {
+		p.hosts = append(p.hosts, fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
+	}
+	cmd := exec.CommandContext(t.Context(), rig.Deploy("nats", "cluster", "certificates.sh"), append([]string{p.tls}, p.hosts...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("certificates.sh: %v\n%s", err, out)
+	}
+	return p
+}
+
+func (p *programs) ca() string { return filepath.Join(p.tls, "ca.pem") }
+
+// host takes the next address.
+func (p *programs) host() string {
+	host := p.hosts[0]
+	p.hosts = p.hosts[1:]
+	return host
+}
+
+func shipped(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(rig.Deploy("nats", "cluster", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// replaced replaces what must be there.
+func replaced(t *testing.T, text string, oldNew ...string) string {
+	t.Helper()
+	for i := 0; i < len(oldNew); i += 2 {
+		if !strings.Contains(text, oldNew[i]) {
+			t.Fatalf("%q is not in the configuration any more", oldNew[i])
+		}
+	}
+	return strings.NewReplacer(oldNew...).Replace(text)
+}
+
+// server is a nats-server in a process of its own, which can be stopped and started.
+type server struct {
+	name, host, dir string
+	program         string
+	process         *os.Process
+	exited          chan struct{}
+	log             *log
+}
+
+// newServer writes the configuration of a server, which start starts.
+func newServer(t *testing.T, p *programs, name, host, config, accounts string) *server {
+	t.Helper()
+	s := &server{name: name, host: host, dir: t.TempDir(), program: p.server, log: &log{}}
+	config = replaced(t, config,
+		`"0.0.0.0:4222"`, `"`+host+`:4222"`, `"127.0.0.1:8222"`, `"`+host+`:8222"`,
+		`"/data"`, `"`+filepath.Join(s.dir, "data")+`"`, "/etc/nats/tls", p.tls)
+	s.write(t, "nats-server.conf", config)
+	s.write(t, "accounts.conf", accounts)
+	t.Cleanup(func() {
+		s.stop(t)
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", name, s.log)
+		}
+	})
+	return s
+}
+
+func (s *server) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// password is what a user of the tests has.
+func password(user string) string { return "of-" + user }
+
+func (s *server) start(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(s.program, "-c", filepath.Join(s.dir, "nats-server.conf"))
+	cmd.Env = rig.Environ("SERVER_NAME="+s.name, "RELAY_PASSWORD="+password("relay"), "CONSUMER_PASSWORD="+password("consumer"),
+		"OPERATOR_PASSWORD="+password("operator"), "SYS_PASSWORD="+password("sys"))
+	cmd.Stderr, cmd.Stdout = s.log, s.log
+	from := s.log.len()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	s.process, s.exited = cmd.Process, exited
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // stop looks whether it ended when it should
+	}()
+	s.log.await(t, from, "Server is ready", exited)
+}
+
+// stop ends the server in order, if it is running.
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+	case <-time.After(time.Minute):
+		_ = s.process.Kill()
+		<-s.exited
+		t.Errorf("%s had to be killed", s.name)
+	}
+	s.process = nil
+}
+
+// reload has the server read its configuration again.
+func (s *server) reload(t *testing.T) {
+	t.Helper()
+	from := s.log.len()
+	if err := s.process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.log.await(t, from, "Reloaded server configuration", s.exited)
+}
+
+// violations are the lines of its log that tell of somebody who did what he may not.
+func (s *server) violations() (lines []string) {
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, "Violation") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// log is written by one goroutine and read by others.
+type log struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written chan struct{} // closed with the next line, where somebody waits for it
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.written != nil {
+		close(l.written)
+		l.written = nil
+	}
+	return l.text.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *log) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Len()
+}
+
+// await waits until a text has been written behind a place.
+func (l *log) await(t *testing.T, from int, text string, exited <-chan struct{}) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for {
+		l.mu.Lock()
+		found := bytes.Contains(l.text.Bytes()[from:], []byte(text))
+		if l.written == nil {
+			l.written = make(chan struct{})
+		}
+		written := l.written
+		l.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-written:
+		case <-exited:
+			t.Fatalf("the server ended:\n%s", l)
+		case <-late:
+			t.Fatalf("the server never says %q:\n%s", text, l)
+		}
+	}
+}
