@@ -39,33 +39,45 @@ type manifests struct {
 const (
 	token            = "the-token-of-this-test"
 	relayPassword    = "the-password-of-the-relay"
-	consumerPassword = "the-password-of-the-consumer"
+	consumerPassword = "the-password-of-consumers"
 	operatorPassword = "the-password-of-the-operator"
 )
 
-// fill copies deploy/kubernetes, and puts secrets in the place of the placeholders and
-// the kustomization of the README, with its files, into the folder "yours".
+// broker is a NATS server's name where these tests run, in the place of service, the
+// name in the manifests: Kubernetes' DNS is not here.
+const (
+	broker  = "nats-2"
+	service = "nats.nats.svc.cluster.local"
+)
+
+// fill copies deploy/kubernetes, puts secrets in the place of the placeholders, and makes
+// the kustomization of the README, with its files, in the folder "yours".
 func fill(t *testing.T, ca []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(rig.Deploy("kubernetes"))); err != nil {
 		t.Fatal(err)
 	}
-	put := func(path, content string) {
-		if err := os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600); err != nil {
+	files := map[string]string{
+		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
+		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
+		"yours/tokens": token + "\n", "yours/password": relayPassword + "\n", "yours/ca.crt": string(ca),
+		"yours/operator-password": operatorPassword, "yours/kustomization.yaml": readme(t),
+	}
+	for _, name := range []string{"common/settings.env", "nack/account.yaml"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
 			t.Fatal(err)
 		}
+		files[name] = string(text)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "yours"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, content := range map[string]string{
-		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
-		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
-		"yours/tokens": token + "\n", "yours/password": relayPassword + "\n", "yours/ca.crt": string(ca),
-		"yours/operator-password": operatorPassword + "\n", "yours/kustomization.yaml": readme(t),
-	} {
-		put(path, content)
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(content, service, broker)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

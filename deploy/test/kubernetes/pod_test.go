@@ -126,10 +126,11 @@ func (p *pod) project(t *testing.T, volume string, files map[string][]byte) {
 	}
 }
 
-// container is one of the pod's containers, of the relay's image, as the Dockerfile makes
-// it, which the test of the image sees to.
-func (p *pod) container(t *testing.T, program string, c corev1.Container) engine.Container {
+// container is the relay's, of its image as the Dockerfile makes it, which the test of the
+// image sees to.
+func (p *pod) container(t *testing.T, program string) engine.Container {
 	t.Helper()
+	c, _ := relayOf(t, p.spec)
 	root := t.TempDir()
 	if out, err := exec.Command("cp", program, filepath.Join(root, "apixo-relay")).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
