@@ -155,11 +155,12 @@ func TestRelayHasWhatItNeeds(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			// The application's containers get half a minute besides.
+			// The application's containers get half a minute before it, and both a little more.
 			need := cfg.Webhooks.ShutdownTimeout + time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second
 			if sidecar {
 				need = cfg.Webhooks.ShutdownTimeout + 30*time.Second
 			}
+			need += 5 * time.Second
 			if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace < need {
 				t.Errorf("it is killed after %v, and may need %v", grace, need)
 			}
