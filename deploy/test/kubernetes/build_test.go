@@ -1,0 +1,215 @@
+// Package kubernetes_test builds deploy/kubernetes, reads what comes as the API server
+// would, and runs the pods that it describes: their containers with their environment,
+// mounts, user and probes, beside real NATS servers. There is no kubelet and no
+// controller, so that scheduling, scaling, policies and NACK itself are not tried.
+package kubernetes_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+)
+
+// manifests are the resources of a kustomization.
+type manifests struct {
+	objects  []runtime.Object // of Kubernetes and the Prometheus Operator
+	streams  []stream         // NACK's
+	accounts []account
+}
+
+// The secrets that the tests put in the place of the placeholders.
+const (
+	token            = "the-token-of-this-test"
+	relayPassword    = "the-password-of-the-relay"
+	consumerPassword = "the-password-of-consumers"
+	operatorPassword = "the-password-of-the-operator"
+)
+
+// broker is a NATS server's name where these tests run, in the place of service, the
+// name in the manifests: Kubernetes' DNS is not here.
+const (
+	broker  = "nats-2"
+	service = "nats.nats.svc.cluster.local"
+)
+
+// fill copies deploy/kubernetes, puts secrets in the place of the placeholders, and makes
+// the kustomization of the README, with its files, in the folder "yours".
+func fill(t *testing.T, ca []byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(rig.Deploy("kubernetes"))); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
+		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
+		"yours/tokens": token + "\n", "yours/password": relayPassword + "\n", "yours/ca.crt": string(ca),
+		"yours/operator-password": operatorPassword, "yours/kustomization.yaml": readme(t),
+	}
+	for _, name := range []string{"common/settings.env", "nack/account.yaml"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "yours"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(content, service, broker)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// readme is the kustomization that the README shows, with this clone in the place of
+// the repository.
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(rig.Deploy("kubernetes", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatal("the README shows no kustomization")
+	}
+	remote := regexp.MustCompile(`https://github\.com/apixo-relay/apixo-relay//deploy/kubernetes/(\w+)\?ref=v[0-9.]+`)
+	local := remote.ReplaceAll(block[1], []byte("../$1"))
+	if bytes.Equal(local, block[1]) {
+		t.Fatal("the README's kustomization takes nothing from here")
+	}
+	return string(local)
+}
+
+// build builds a kustomization and decodes what comes: a field that does not exist, or
+// is there twice, is an error.
+func build(t *testing.T, dir string) (m manifests) {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, monitoringv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	for _, r := range built.Resources() {
+		text, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case r.GetGvk().Group == nackGroup && r.GetKind() == "Stream":
+			m.streams = append(m.streams, strict[stream](t, text))
+		case r.GetGvk().Group == nackGroup:
+			m.accounts = append(m.accounts, strict[account](t, text))
+		default:
+			object, _, err := decoder.Decode(text, nil, nil)
+			if err != nil {
+				t.Errorf("%s %s: %v", r.GetKind(), r.GetName(), err)
+				continue
+			}
+			m.objects = append(m.objects, object)
+		}
+	}
+	return m
+}
+
+// strict reads a document as one of these types.
+func strict[T any](t *testing.T, text []byte) (v T) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict(text, &v); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+	return v
+}
+
+// all are the resources of a type.
+func all[T runtime.Object](m manifests) (found []T) {
+	for _, o := range m.objects {
+		if v, ok := o.(T); ok {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+// kustomizations are the folders that can be built by themselves.
+func kustomizations(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*", "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nkind: Kustomization\n") {
+			names = append(names, filepath.Base(filepath.Dir(file)))
+		}
+	}
+	return names
+}
+
+// Kustomize takes the last of two values for one name, and leaves out files that
+// nothing names: neither is what somebody meant.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	var texts, names []string
+	err := filepath.WalkDir(rig.Deploy("kubernetes"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Base(path) == "README.md" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if filepath.Ext(path) == ".yaml" {
+			for _, document := range strings.Split(string(text), "\n---\n") {
+				strict[any](t, []byte(document))
+			}
+		}
+		if filepath.Base(path) == "kustomization.yaml" {
+			texts = append(texts, string(text))
+		} else {
+			names = append(names, filepath.Base(path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) < 10 {
+		t.Errorf("%d files were found", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(strings.Join(texts, ""), name) {
+			t.Errorf("%s is part of nothing", name)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package kubernetes_test
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+const nackGroup = "jetstream.nats.io"
+
+// stream and account are NACK's resources of v1beta2 (NACK 0.20.1 to 0.22), as far as
+// they are used here: NACK's own module cannot be had from every proxy. What is added
+// to the manifests is added here by its name in NACK's deploy/crds.yml.
+type stream struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec struct {
+		Account            string   `json:"account"`
+		Name               string   `json:"name"`
+		Description        string   `json:"description"`
+		Subjects           []string `json:"subjects"`
+		Retention          string   `json:"retention"`
+		MaxBytes           int64    `json:"maxBytes"`
+		MaxAge             string   `json:"maxAge"`
+		Storage            string   `json:"storage"`
+		Discard            string   `json:"discard"`
+		Replicas           int      `json:"replicas"`
+		DuplicateWindow    string   `json:"duplicateWindow"`
+		AllowDirect        bool     `json:"allowDirect"`
+		AllowAtomicPublish bool     `json:"allowAtomicPublish"`
+		PreventDelete      bool     `json:"preventDelete"`
+	} `json:"spec"`
+}
+
+type account struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec struct {
+		Name    string   `json:"name"`
+		Servers []string `json:"servers"`
+		User    struct {
+			Secret   secretRef `json:"secret"`
+			User     string    `json:"user"` // keys of the secret, here and below
+			Password string    `json:"password"`
+		} `json:"user"`
+		TLS struct {
+			Secret secretRef `json:"secret"`
+			CA     string    `json:"ca"`
+		} `json:"tls"`
+	} `json:"spec"`
+}
+
+type secretRef struct {
+	Name string `json:"name"`
+}

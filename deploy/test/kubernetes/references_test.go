@@ -1,0 +1,132 @@
+package kubernetes_test
+
+import (
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// What resources say of each other is so: all that selects finds the pods, and all that
+// is named is there.
+func TestReferences(t *testing.T) {
+	each(t, func(t *testing.T, m manifests) {
+		deployments := all[*appsv1.Deployment](m)
+		if len(deployments) != 1 {
+			t.Fatalf("%d Deployments", len(deployments))
+		}
+		d := deployments[0]
+		pod := d.Spec.Template
+		finds := func(what string, s *metav1.LabelSelector) {
+			t.Helper()
+			selector, err := metav1.LabelSelectorAsSelector(s)
+			if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
+				t.Errorf("%s finds no pods: %v %v", what, s, err)
+			}
+		}
+		port := func(what string, p intstr.IntOrString) {
+			t.Helper()
+			if number(pod.Spec, p) == 0 {
+				t.Errorf("%s: no container has the port %s", what, p.String())
+			}
+		}
+
+		finds("the Deployment", d.Spec.Selector)
+		for _, c := range pod.Spec.TopologySpreadConstraints {
+			finds("the spread over "+c.TopologyKey, c.LabelSelector)
+		}
+		services := make(map[string]bool)
+		for _, s := range all[*corev1.Service](m) {
+			finds("the Service", &metav1.LabelSelector{MatchLabels: s.Spec.Selector})
+			for _, p := range s.Spec.Ports {
+				port("the Service", p.TargetPort)
+				services[s.Name+":"+p.Name] = true
+				if number(pod.Spec, p.TargetPort) == 8721 {
+					t.Error("the admin endpoint is in a Service")
+				}
+			}
+		}
+		for _, i := range all[*networkingv1.Ingress](m) {
+			if len(i.Spec.TLS) != 1 || i.Spec.TLS[0].Hosts[0] != i.Spec.Rules[0].Host {
+				t.Error("APIXO asks for HTTPS")
+			}
+			for _, p := range i.Spec.Rules[0].HTTP.Paths {
+				if to := p.Backend.Service; !services[to.Name+":"+to.Port.Name] {
+					t.Errorf("the Ingress leads to %s:%s, which is not there", to.Name, to.Port.Name)
+				}
+			}
+		}
+		for _, h := range all[*autoscalingv2.HorizontalPodAutoscaler](m) {
+			if to := h.Spec.ScaleTargetRef; to.Kind != "Deployment" || to.Name != d.Name || to.APIVersion != "apps/v1" || d.Spec.Replicas != nil {
+				t.Error("the autoscaler is that of another Deployment, or each 'apply' undoes what it does")
+			}
+		}
+		for _, b := range all[*policyv1.PodDisruptionBudget](m) {
+			finds("the disruption budget", b.Spec.Selector)
+		}
+		policies := all[*networkingv1.NetworkPolicy](m)
+		if len(policies) != 1 {
+			t.Fatalf("%d network policies", len(policies))
+		}
+		finds("the network policy", &policies[0].Spec.PodSelector)
+		for _, rule := range policies[0].Spec.Ingress {
+			if len(rule.From) == 0 || len(rule.Ports) == 0 {
+				t.Error("the network policy lets everybody in, or to everything")
+			}
+			for _, p := range rule.Ports {
+				port("the network policy", *p.Port)
+			}
+		}
+		for _, p := range all[*monitoringv1.PodMonitor](m) {
+			finds("the PodMonitor", &p.Spec.Selector)
+			port("the PodMonitor", intstr.FromString(*p.Spec.PodMetricsEndpoints[0].Port))
+		}
+		if pod.Labels["apixo-relay/metrics"] != "true" {
+			t.Error("a PodMonitor finds no pods")
+		}
+		for _, a := range m.accounts {
+			m.secretHas(t, a.Spec.User.Secret.Name, a.Spec.User.User, a.Spec.User.Password)
+			m.secretHas(t, a.Spec.TLS.Secret.Name, a.Spec.TLS.CA)
+		}
+		for _, s := range m.streams {
+			if len(m.accounts) != 1 || s.Spec.Account != m.accounts[0].Name || s.Namespace != m.accounts[0].Namespace {
+				t.Errorf("the stream %s is of no account", s.Name)
+			}
+		}
+	})
+}
+
+// number is a port's number, 0 if no container has it.
+func number(spec corev1.PodSpec, p intstr.IntOrString) int32 {
+	for _, c := range containers(spec) {
+		for _, have := range c.Ports {
+			if p.StrVal == have.Name || p.IntVal == have.ContainerPort {
+				return have.ContainerPort
+			}
+		}
+	}
+	return 0
+}
+
+func (m manifests) secretHas(t *testing.T, name string, keys ...string) {
+	t.Helper()
+	for _, s := range all[*corev1.Secret](m) {
+		if s.Name != name {
+			continue
+		}
+		for _, key := range keys {
+			if len(s.Data[key]) == 0 {
+				t.Errorf("the secret %s has no %q", name, key)
+			}
+		}
+		return
+	}
+	t.Errorf("there is no secret %s", name)
+}
