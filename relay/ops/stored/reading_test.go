@@ -1,8 +1,15 @@
 package stored_test
 
 import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +68,96 @@ func TestReadingGoesOn(t *testing.T) {
 				t.Errorf("%d of %d were read: %v", read, n, err)
 			}
 		})
+	}
+}
+
+// losing is a way to the broker on which the message of one sequence is lost, once.
+type losing struct {
+	reply []byte // as the subject of its acknowledgement ends
+	lost  atomic.Bool
+}
+
+func (l *losing) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return &losingConn{Conn: conn, by: l, from: bufio.NewReader(conn)}, err
+}
+
+type losingConn struct {
+	net.Conn
+	by   *losing
+	from *bufio.Reader
+	left []byte
+}
+
+// Read is part of net.Conn: it reads the server's protocol line by line.
+func (c *losingConn) Read(p []byte) (int, error) {
+	for len(c.left) == 0 {
+		line, err := c.from.ReadBytes('\n')
+		if err != nil {
+			return 0, err
+		}
+		fields := bytes.Fields(line)
+		if len(fields) < 4 || !bytes.Equal(fields[0], []byte("MSG")) && !bytes.Equal(fields[0], []byte("HMSG")) {
+			c.left = line
+			continue
+		}
+		size, err := strconv.Atoi(string(fields[len(fields)-1]))
+		if err != nil {
+			return 0, err
+		}
+		payload := make([]byte, size+2)
+		if _, err := io.ReadFull(c.from, payload); err != nil {
+			return 0, err
+		}
+		if bytes.Contains(line, c.by.reply) && c.by.lost.CompareAndSwap(false, true) {
+			continue
+		}
+		c.left = append(line, payload...)
+	}
+	n := copy(p, c.left)
+	c.left = c.left[n:]
+	return n, nil
+}
+
+// A message that gets lost on its way to the client is read all the same, the last
+// one too, after which nothing comes that would tell.
+func TestLostMessagesAreRead(t *testing.T) {
+	t.Parallel()
+	for _, follow := range []bool{false, true} {
+		for _, sequence := range []uint64{5, 10} {
+			t.Run(fmt.Sprint(sequence, " of 10, following: ", follow), func(t *testing.T) {
+				t.Parallel()
+				server := natstest.Start(t, natstest.Options(t))
+				way := &losing{reply: []byte("nothing yet")}
+				js := natstest.JetStream(t, server.ClientURL(), nats.SetCustomDialer(way))
+				if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+					t.Fatal(err)
+				}
+				for range 10 {
+					if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// As the reply to no. N has it: …deliveries.stream sequence.consumer sequence.…
+				way.reply = fmt.Appendf(nil, ".1.%d.%d.", sequence, sequence)
+				ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+				defer cancel()
+				read := uint64(0)
+				done := errors.New("all were read")
+				err := stored.Read(ctx, js.Conn(), stored.Selection{Stream: "S", FromSeq: 1, Follow: follow}, nil, func(m stored.Message) error {
+					if read++; m.Sequence != read {
+						t.Errorf("no. %d has the sequence %d", read, m.Sequence)
+					}
+					if follow && read == 10 {
+						return done
+					}
+					return nil
+				})
+				if read != 10 || !way.lost.Load() || follow && err != done || !follow && err != nil {
+					t.Errorf("%d of 10 were read (one was lost: %v): %v", read, way.lost.Load(), err)
+				}
+			})
+		}
 	}
 }
 

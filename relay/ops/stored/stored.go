@@ -120,10 +120,14 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, nats.ErrTimeout):
-			if r.nothingLeft(ctx) {
-				if !s.Follow {
-					return nil
-				}
+			switch nothingLeft, lost := r.look(ctx); {
+			case lost:
+				messages.Stop()
+				r.s.FromSeq, r.s.Since = r.read+1, time.Time{}
+				return Read(ctx, conn, r.s, nil, each)
+			case nothingLeft && !s.Follow:
+				return nil
+			case nothingLeft:
 				r.caughtUp()
 			}
 			continue
@@ -138,6 +142,7 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		if err != nil {
 			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}
+		r.read = m.Sequence
 		if r.last != 0 && m.Sequence > r.last || !s.Until.IsZero() && m.Stored.After(s.Until) {
 			return nil
 		}
@@ -159,6 +164,9 @@ type reader struct {
 	consumer jetstream.Consumer
 	start    Start
 	last     uint64 // sequence; 0 if it has no end
+	// read is the sequence of the last message that was read, and looked what that was
+	// when the broker was last asked what is left.
+	read, looked uint64
 }
 
 func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
@@ -208,14 +216,21 @@ func (r *reader) caughtUp() {
 	}
 }
 
-// nothingLeft asks the broker whether nothing is left to read, unless it is known
-// that all has been read that was there, and more is waited for.
-func (r *reader) nothingLeft(ctx context.Context) bool {
-	if r.s.Follow && r.s.CaughtUp == nil {
-		return false
+// look asks the broker whether nothing is left to read, or whether what it has sent
+// last was lost on its way: the client drops what its buffer has no room for, and
+// notices by the next message, which may never come. Where more is waited for, it
+// asks once after each message.
+func (r *reader) look(ctx context.Context) (nothingLeft, lost bool) {
+	if r.s.Follow && r.s.CaughtUp == nil && r.looked == r.read {
+		return false, false
 	}
 	info, err := r.consumer.Info(ctx)
-	return err == nil && info.NumPending == 0
+	if err != nil {
+		return false, false
+	}
+	r.looked = r.read
+	lost = info.Delivered.Consumer > 0 && info.Delivered.Stream > r.read
+	return info.NumPending == 0 && !lost, lost
 }
 
 func (r *reader) message(msg jetstream.Msg) (Message, error) {
