@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -121,11 +122,19 @@ func Connect(cfg config.Config, name string) (*nats.Conn, error) {
 		return nil, err
 	}
 	url := clientURL(cfg)
-	conn, err := nats.Connect(url, append(options, nats.Name(name))...)
+	conn, err := nats.Connect(url, append(options, nats.Name(name), nats.ErrorHandler(tell))...)
 	if err != nil {
 		return nil, notThere(cfg, url, err)
 	}
 	return conn, nil
+}
+
+// tell is the client's own way of telling what nobody waits for, but for messages that
+// it has dropped: whoever reads a stream notices, and reads them again.
+func tell(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if !errors.Is(err, nats.ErrSlowConsumer) {
+		fmt.Fprintln(os.Stderr, "nats:", err)
+	}
 }
 
 // Attach is [Connect] for commands that publish: the connection comes with what

@@ -104,7 +104,7 @@ func options(t *testing.T, network *engine.Network, dir, user, password string) 
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	return []nats.Option{
-		nats.SetCustomDialer(dialer{network}), nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
+		nats.SetCustomDialer(dialer{network}), nats.SkipHostLookup(), nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
 		nats.UserInfo(user, password),
 	}
 }
