@@ -54,6 +54,11 @@ var deeds = []deed{
 	{"consumer", "read by a consumer that is there", false, []string{
 		"$JS.API.STREAM.INFO.APIXO", "$JS.API.CONSUMER.INFO.APIXO.*", "$JS.API.CONSUMER.CREATE.APIXO.>", inbox,
 	}, bind},
+	{"consumer", "connect as the JavaScript client does", false, []string{"$JS.API.INFO", inbox}, func(t *testing.T, ctx context.Context, b *bench) error {
+		_, js := b.connect(t, "consumer")
+		_, err := js.AccountInfo(ctx)
+		return err
+	}},
 
 	{"operator", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
