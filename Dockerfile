@@ -24,14 +24,15 @@ ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 # Go compiles for any platform on any: nothing here runs under emulation.
 FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH TARGETVARIANT
 ARG VERSION=devel
 ARG SOURCE_DATE_EPOCH=0
 # The version comes by argument, since the repository's history is not in here. All
 # that goes into the image gets the same time, so that the same files are the same bytes.
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    set -e; \
+RUN set -e; \
     export CGO_ENABLED=0 GOOS="$TARGETOS" GOARCH="$TARGETARCH"; \
     if [ "$TARGETARCH" = arm ]; then export GOARM="${TARGETVARIANT#v}"; fi; \
     mkdir -p /out/owned/data; \

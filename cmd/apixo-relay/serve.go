@@ -76,7 +76,9 @@ func settings() string {
 		}
 		b.WriteString("\n" + wrap(v.Doc, 74, "      ") + "\n")
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	b.WriteString("  OTEL_EXPORTER_OTLP_ENDPOINT\n")
+	b.WriteString(wrap("a collector that takes traces by OTLP, such as http://collector:4318; without it there is no tracing. OpenTelemetry's other variables mean what they mean everywhere", 74, "      "))
+	return b.String()
 }
 
 // wrap breaks a text into lines of at most width characters after the indent.

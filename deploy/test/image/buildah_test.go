@@ -108,7 +108,7 @@ func (b *builder) build(t *testing.T, context, platform, base string, args ...st
 		"--build-arg", "BUILDPLATFORM=linux/" + runtime.GOARCH, // newer ones know it by themselves
 		"--build-arg", "BUILD_IMAGE=" + buildImage, "--build-arg", "BASE_IMAGE=" + base,
 		"--volume", goEnv(t, "GOROOT") + ":/usr/local/go:ro",
-		"--volume", goEnv(t, "GOMODCACHE") + ":/modules:ro",
+		"--volume", goEnv(t, "GOMODCACHE") + ":/modules",
 		"--volume", goEnv(t, "GOCACHE") + ":/cache",
 	}
 	for _, arg := range args {
