@@ -191,6 +191,9 @@ func TestRelayHasWhatItNeeds(t *testing.T) {
 			if store := slices.ContainsFunc(c.VolumeMounts, func(v corev1.VolumeMount) bool { return v.MountPath == cfg.Embedded.DataDir }); store != (cfg.UsesEmbedded() || cfg.Outbox.Enabled) {
 				t.Error("a store needs a volume, and nothing else does")
 			}
+			if u := d.Spec.Strategy.RollingUpdate; !sidecar && (u == nil || u.MaxUnavailable.IntValue() != 0) {
+				t.Error("a relay ends before its successor is ready")
+			}
 			if cfg.UsesEmbedded() && (*d.Spec.Replicas != 1 || d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType || *spec.SecurityContext.FSGroup != *c.SecurityContext.RunAsGroup) {
 				t.Error("a store has one owner, who can write into it")
 			}

@@ -1,6 +1,9 @@
 package kubernetes_test
 
 import (
+	"fmt"
+	"net/url"
+	"slices"
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -33,6 +36,9 @@ func TestReferences(t *testing.T) {
 		}
 		port := func(what string, p intstr.IntOrString) {
 			t.Helper()
+			if p.Type == intstr.String {
+				t.Errorf("%s: %s is not found in a sidecar before Kubernetes 1.32, or by some network plug-ins", what, p.StrVal)
+			}
 			if number(pod.Spec, p) == 0 {
 				t.Errorf("%s: no container has the port %s", what, p.String())
 			}
@@ -76,6 +82,9 @@ func TestReferences(t *testing.T) {
 			t.Fatalf("%d network policies", len(policies))
 		}
 		finds("the network policy", &policies[0].Spec.PodSelector)
+		if types := policies[0].Spec.PolicyTypes; !slices.Contains(types, networkingv1.PolicyTypeIngress) || !slices.Contains(types, networkingv1.PolicyTypeEgress) {
+			t.Errorf("the network policy says nothing of a direction that it does not name: %v", types)
+		}
 		for _, rule := range policies[0].Spec.Ingress {
 			if len(rule.From) == 0 || len(rule.Ports) == 0 {
 				t.Error("the network policy lets everybody in, or to everything")
@@ -84,9 +93,18 @@ func TestReferences(t *testing.T) {
 				port("the network policy", *p.Port)
 			}
 		}
+		m.mayGoOut(t, policies[0].Spec.Egress, pod.Spec)
 		for _, p := range all[*monitoringv1.PodMonitor](m) {
 			finds("the PodMonitor", &p.Spec.Selector)
-			port("the PodMonitor", intstr.FromString(*p.Spec.PodMetricsEndpoints[0].Port))
+			if port := *p.Spec.PodMetricsEndpoints[0].Port; number(pod.Spec, intstr.FromString(port)) == 0 {
+				t.Errorf("the PodMonitor: no container has the port %s", port)
+			}
+		}
+		m.secretHas(t, "apixo-relay-tokens", "tokens") // by this name: new tokens are no rollout
+		for _, claim := range all[*corev1.PersistentVolumeClaim](m) {
+			if !slices.Equal(claim.Spec.AccessModes, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}) {
+				t.Errorf("several pods can write into %s, which has one owner", claim.Name)
+			}
 		}
 		if pod.Labels["apixo-relay/metrics"] != "true" {
 			t.Error("a PodMonitor finds no pods")
@@ -103,11 +121,50 @@ func TestReferences(t *testing.T) {
 	})
 }
 
+// mayGoOut expects a network policy that lets a pod ask for names, and reach its broker.
+func (m manifests) mayGoOut(t *testing.T, rules []networkingv1.NetworkPolicyEgressRule, spec corev1.PodSpec) {
+	t.Helper()
+	open := make(map[string]bool)
+	for _, rule := range rules {
+		if len(rule.To) != 1 || rule.To[0].NamespaceSelector == nil {
+			t.Error("the network policy lets out to everybody, or to nobody")
+			continue
+		}
+		to := metav1.FormatLabelSelector(rule.To[0].NamespaceSelector)
+		if pods := rule.To[0].PodSelector; pods != nil {
+			to += " " + metav1.FormatLabelSelector(pods)
+		}
+		for _, p := range rule.Ports {
+			protocol := corev1.ProtocolTCP
+			if p.Protocol != nil {
+				protocol = *p.Protocol
+			}
+			open[fmt.Sprint(to, " ", protocol, " ", p.Port)] = true
+		}
+	}
+	// The labels of these pods are Kubernetes' own: 'includeSelectors' of kustomize adds to them.
+	const dns = "kubernetes.io/metadata.name=kube-system k8s-app=kube-dns "
+	need := []string{dns + "UDP 53", dns + "TCP 53"}
+	c, _ := relayOf(t, spec)
+	if broker := m.environment(t, c)["NATS_URL"]; broker != "" {
+		u, err := url.Parse(broker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		need = append(need, "kubernetes.io/metadata.name=nats TCP "+u.Port())
+	}
+	for _, n := range need {
+		if !open[n] {
+			t.Errorf("the network policy does not let out to %s, but to %v", n, open)
+		}
+	}
+}
+
 // number is a port's number, 0 if no container has it.
 func number(spec corev1.PodSpec, p intstr.IntOrString) int32 {
 	for _, c := range containers(spec) {
 		for _, have := range c.Ports {
-			if p.StrVal == have.Name || p.IntVal == have.ContainerPort {
+			if p == intstr.FromString(have.Name) || p == intstr.FromInt32(have.ContainerPort) {
 				return have.ContainerPort
 			}
 		}

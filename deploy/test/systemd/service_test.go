@@ -6,8 +6,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
 // exposure is the most that 'systemd-analyze security' may find, times ten: 20 is "OK",
@@ -43,6 +45,16 @@ func TestService(t *testing.T) {
 	t.Run("analysis", func(t *testing.T) {
 		m.verify(t)
 		m.sh(t, "systemd-analyze security --no-pager --threshold="+exposure+" apixo-relay.service")
+	})
+	t.Run("time to end", func(t *testing.T) {
+		settings, err := config.Load(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := m.service(t, "TimeoutStopUSec")
+		if limit, err := time.ParseDuration(told); err != nil || limit < settings.Webhooks.ShutdownTimeout+5*time.Second {
+			t.Errorf("it is killed after %s, and may need %v", told, settings.Webhooks.ShutdownTimeout)
+		}
 	})
 	t.Run("sandbox", func(t *testing.T) { m.expectSandbox(t, "0000000000000000") })
 	t.Run("load", func(t *testing.T) {
