@@ -286,3 +286,19 @@ func TestCommandsNeedNoToken(t *testing.T) {
 		}
 	}
 }
+
+// What the relay prints can be pasted, wherever 'go run' keeps what it builds.
+func TestProgramsOfGoRun(t *testing.T) {
+	t.Parallel()
+	for executable, want := range map[string]bool{
+		"/tmp/go-build123/b001/exe/apixo-relay":                                    true,
+		"/home/u/.cache/go-build/3d/" + strings.Repeat("3", 64) + "-d/apixo-relay": true,
+		"/cache/3d/" + strings.Repeat("3", 64) + "-d/apixo-relay":                  true,
+		"/usr/local/bin/apixo-relay":                                               false,
+		"./apixo-relay":                                                            false,
+	} {
+		if got := isOfGoRun(executable); got != want {
+			t.Errorf("%s: %v", executable, got)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -171,8 +172,16 @@ func invocation() string {
 	if _, err := exec.LookPath("apixo-relay"); err == nil {
 		return "apixo-relay"
 	}
-	if executable, err := os.Executable(); err == nil && strings.Contains(executable, "go-build") {
+	if executable, err := os.Executable(); err == nil && isOfGoRun(executable) {
 		return "go run ./cmd/apixo-relay"
 	}
 	return os.Args[0]
+}
+
+// isOfGoRun reports whether a program is where 'go run' puts it: in a temporary folder,
+// or, from Go 1.24 on, in its cache, which can be anywhere, in a folder with a hash of
+// 64 digits and -d for a name (cmd/go/internal/cache).
+func isOfGoRun(executable string) bool {
+	folder := filepath.Base(filepath.Dir(executable))
+	return strings.Contains(executable, "go-build") || len(folder) == 66 && strings.HasSuffix(folder, "-d")
 }
