@@ -35,6 +35,10 @@ const (
 	// asideFor is how long an entry is set aside that the broker refuses for what
 	// it is, so that it does not hold up the others.
 	asideFor = 30 * time.Second
+	// idleWait is how long the next entry is waited for before the outbox is asked again
+	// what there is: the server does not always wake who waits when an entry comes at
+	// the very moment in which the waiting begins.
+	idleWait = 2 * time.Second
 	// reportInterval is how often the log tells that webhooks are waiting.
 	reportInterval = time.Minute
 )
@@ -118,7 +122,7 @@ func (o *Outbox) next(most int) (batch []entry, err error) {
 // awaitNext waits for an entry. Only the server knows when it can hand out what
 // has just been stored: a little later than whoever stored it.
 func (o *Outbox) awaitNext(ctx context.Context) (batch []entry, err error) {
-	waiting, cancel := context.WithTimeout(ctx, asideFor)
+	waiting, cancel := context.WithTimeout(ctx, idleWait)
 	defer cancel()
 	in, err := o.entries.Next(jetstream.FetchContext(waiting))
 	switch {
