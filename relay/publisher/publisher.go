@@ -132,7 +132,7 @@ func (p *Publisher) takesBatches() bool {
 // observe counts and traces what was stored by one acknowledgement.
 func (p *Publisher) observe(s groupcommit.Stored) any {
 	p.metrics.Batch(s.Len())
-	if s.Len() == 1 {
+	if s.Len() == 1 || p.tracing == nil {
 		return nil
 	}
 	return p.tracing.Batch(schema.TaskSubjects(p.cfg.Prefix), s.Len(), s.Sent, func(yield func(traceParent, traceState string) bool) {
