@@ -26,7 +26,7 @@ func (b *bench) cluster() *cluster {
 	b.Helper()
 	c := &cluster{}
 	var err error
-	c.Cluster, err = b.NewCluster(b.ctx, 3, rig.JetStream)
+	c.Cluster, err = b.NewCluster(3, rig.JetStream)
 	b.must(err)
 	b.must(c.Start(b.ctx, c.Servers...))
 	c.js = b.js(c.URL())
@@ -50,7 +50,7 @@ func (b *bench) on(s *rig.Server, environ ...string) *rig.Relay {
 func TestTwoRelaysOnACluster(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c, err := b.NewCluster(b.ctx, 3, rig.JetStream)
+	c, err := b.NewCluster(3, rig.JetStream)
 	b.must(err)
 	b.must(c.Start(b.ctx, c.Servers...))
 	relays := []*rig.Relay{b.on(c.Servers[0]), b.on(c.Servers[1])}
@@ -125,7 +125,7 @@ func (b *bench) together(relays []*rig.Relay, id string) {
 func TestTooFewServers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c, err := b.NewCluster(b.ctx, 3, rig.JetStream)
+	c, err := b.NewCluster(3, rig.JetStream)
 	b.must(err)
 	b.must(c.Start(b.ctx, c.Servers...))
 	r := b.relay(c.URL(), "RELAY_STREAM_REPLICAS=5", "RELAY_PUBLISH_TIMEOUT=3s")
@@ -144,7 +144,7 @@ func TestTooFewServers(t *testing.T) {
 func TestClusterStartsWithTheRelay(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c, err := b.NewCluster(b.ctx, 3, rig.JetStream)
+	c, err := b.NewCluster(3, rig.JetStream)
 	b.must(err)
 	started := make(chan error, 1)
 	go func() { started <- c.Start(b.ctx, c.Servers...) }()

@@ -107,7 +107,7 @@ func (b *bench) server() *rig.Server {
 
 func (b *bench) serverWith(config string) *rig.Server {
 	b.Helper()
-	s, err := b.NewServer(b.ctx, config)
+	s, err := b.NewServer(config)
 	b.must(err)
 	b.must(s.Start(b.ctx))
 	return s

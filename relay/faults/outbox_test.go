@@ -18,7 +18,7 @@ const withOutbox = "RELAY_OUTBOX=true"
 // away is a server that has not been started yet.
 func (b *bench) away() *rig.Server {
 	b.Helper()
-	s, err := b.NewServer(b.ctx, rig.JetStream)
+	s, err := b.NewServer(rig.JetStream)
 	b.must(err)
 	return s
 }

@@ -10,7 +10,7 @@ import (
 func TestBrokerNeverThereAtStart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s, err := b.NewServer(b.ctx, rig.JetStream)
+	s, err := b.NewServer(rig.JetStream)
 	b.must(err)
 	r := b.relay(s.URL())
 	b.refused(r.Sender, "task_1", "broker-unavailable", time.Second)

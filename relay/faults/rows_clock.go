@@ -66,7 +66,7 @@ func (c *clocked) open(window string) {
 		c.r = c.trial.embedded(environ...)
 		return
 	}
-	c.s, err = c.NewServer(c.ctx, rig.JetStream)
+	c.s, err = c.NewServer(rig.JetStream)
 	c.must(err)
 	if c.broker {
 		c.s.Environ = []string{c.clock.Environ()}

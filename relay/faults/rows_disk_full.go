@@ -47,7 +47,7 @@ func diskFullOutbox(t *trial) {
 	if err != nil {
 		t.notRun("a file system of one's own needs a privileged user: %s", err)
 	}
-	s, err := t.NewServer(t.ctx, rig.JetStream) // which has not been started
+	s, err := t.NewServer(rig.JetStream) // which has not been started
 	t.must(err)
 	r := t.relay(s.URL(), "RELAY_OUTBOX=true", "RELAY_DATA_DIR="+disk, "RELAY_PUBLISH_TIMEOUT="+fullDiskBudget.String())
 	t.fillAgainAndAgain(r, disk, "outbox-full")

@@ -261,7 +261,7 @@ func (t *trial) embedded(environ ...string) *rig.Relay {
 
 // server starts a broker.
 func (t *trial) server(config string) *rig.Server {
-	s, err := t.NewServer(t.ctx, config)
+	s, err := t.NewServer(config)
 	t.must(err)
 	t.must(s.Start(t.ctx))
 	return s
@@ -269,7 +269,7 @@ func (t *trial) server(config string) *rig.Server {
 
 // cluster starts a cluster of three brokers.
 func (t *trial) cluster() *rig.Cluster {
-	c, err := t.NewCluster(t.ctx, 3, rig.JetStream)
+	c, err := t.NewCluster(3, rig.JetStream)
 	t.must(err)
 	t.must(c.Start(t.ctx, c.Servers...))
 	return c

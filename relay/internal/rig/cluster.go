@@ -21,8 +21,8 @@ type Cluster struct {
 
 // NewCluster makes n servers, which [Cluster.Start] starts. The configuration is
 // each server's, and includes [JetStream].
-func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, error) {
-	c, listen, err := r.newCluster(ctx, n)
+func (r *Rig) NewCluster(n int, config string) (*Cluster, error) {
+	c, listen, err := r.newCluster(n)
 	if err != nil {
 		return nil, err
 	}
@@ -36,14 +36,14 @@ func (r *Rig) NewCluster(ctx context.Context, n int, config string) (*Cluster, e
 
 // newCluster makes servers that do not know of each other yet, and the addresses
 // where they listen for each other.
-func (r *Rig) newCluster(ctx context.Context, n int) (c *Cluster, listen []string, err error) {
+func (r *Rig) newCluster(n int) (c *Cluster, listen []string, err error) {
 	c = &Cluster{}
 	for i := range n {
-		s, err := r.newServer(ctx, fmt.Sprintf("nats-%d", i+1))
+		s, err := r.newServer(fmt.Sprintf("nats-%d", i+1))
 		if err != nil {
 			return nil, nil, err
 		}
-		port, err := freePort(ctx)
+		port, err := r.freePort()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -8,13 +8,13 @@ import (
 // NewDivisibleCluster is [Rig.NewCluster] for a cluster whose servers can be cut
 // off from each other by [Cluster.Isolate], while clients still reach them all.
 func (r *Rig) NewDivisibleCluster(ctx context.Context, n int, config string) (*Cluster, error) {
-	c, listen, err := r.newCluster(ctx, n)
+	c, listen, err := r.newCluster(n)
 	if err != nil {
 		return nil, err
 	}
 	// Servers tell each other where a third one is to be found. That must not lead
 	// past the proxies, so they tell an address where nobody listens.
-	nowhere, err := freePort(ctx)
+	nowhere, err := r.freePort()
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,13 @@ func (p *Process) Log() string {
 	return strings.Join(p.lines, "\n")
 }
 
+// lastLines are as much of the log as an error can carry.
+func (p *Process) lastLines() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines[max(0, len(p.lines)-20):], "\n")
+}
+
 // Await waits for a line that match takes, and returns it. The next call looks
 // at what comes after that line.
 func (p *Process) Await(ctx context.Context, what string, match func(line string) bool) (string, error) {
@@ -102,13 +109,13 @@ func (p *Process) Await(ctx context.Context, what string, match func(line string
 			return line, nil
 		}
 		if ended {
-			return "", fmt.Errorf("%s ended (%v) and had not logged %s; its log:\n%s", p.name, p.cmd.ProcessState, what, p.Log())
+			return "", fmt.Errorf("%s ended (%v) and had not logged %s; its last lines:\n%s", p.name, p.cmd.ProcessState, what, p.lastLines())
 		}
 		select {
 		case <-change:
 		case <-p.done:
 		case <-ctx.Done():
-			return "", fmt.Errorf("%s does not log %s: %w; its log:\n%s", p.name, what, context.Cause(ctx), p.Log())
+			return "", fmt.Errorf("%s does not log %s: %w; its last lines:\n%s", p.name, what, context.Cause(ctx), p.lastLines())
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error)
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort(ctx)
+	port, err := r.freePort()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@
 package rig
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -90,38 +89,5 @@ func (r *Rig) folder(name string) (string, error) {
 
 // NewFolder makes a folder of the rig for whatever a process is to be given.
 func (r *Rig) NewFolder(name string) (string, error) { return r.folder(name) }
-
-// Ports that a server may keep over its restarts. They are below those that
-// Linux gives to outgoing connections (from 32768 on), one of which could
-// otherwise have the port when the server comes back.
-const (
-	firstPort = 20000
-	lastPort  = 32000
-)
-
-// takenPorts are those that this process has given out: a server that is down
-// at the moment still needs its own.
-var takenPorts = struct {
-	sync.Mutex
-	next int
-}{next: firstPort + os.Getpid()%(lastPort-firstPort)}
-
-// freePort is a port of the loopback address that nobody listens on.
-func freePort(ctx context.Context) (int, error) {
-	takenPorts.Lock()
-	defer takenPorts.Unlock()
-	for range lastPort - firstPort {
-		port := takenPorts.next
-		if takenPorts.next++; takenPorts.next > lastPort {
-			takenPorts.next = firstPort
-		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(port))
-		if err != nil {
-			continue // somebody else's
-		}
-		return port, l.Close()
-	}
-	return 0, fmt.Errorf("no port from %d to %d is free on this machine", firstPort, lastPort)
-}
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

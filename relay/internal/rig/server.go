@@ -32,16 +32,16 @@ type Server struct {
 // NewServer makes a server with an address and a folder of its own, which
 // [Server.Start] starts. Its configuration is text in NATS's format, in which
 // DIR stands for that folder; for instance [JetStream].
-func (r *Rig) NewServer(ctx context.Context, config string) (*Server, error) {
-	s, err := r.newServer(ctx, "nats")
+func (r *Rig) NewServer(config string) (*Server, error) {
+	s, err := r.newServer("nats")
 	if err != nil {
 		return nil, err
 	}
 	return s, s.write(config)
 }
 
-func (r *Rig) newServer(ctx context.Context, name string) (*Server, error) {
-	port, err := freePort(ctx)
+func (r *Rig) newServer(name string) (*Server, error) {
+	port, err := r.freePort()
 	if err != nil {
 		return nil, err
 	}
