@@ -202,7 +202,7 @@ func TestABadRelayFails(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
 	code := run(t.Context(), []string{"--row", "store-removed", "--relay", "/bin/false", "--out", dir}, &out, &out)
-	if code != exitFailed || !strings.Contains(out.String(), "FAILED") {
+	if code != exitFailed || !strings.Contains(out.String(), "FAILED") || !strings.Contains(out.String(), "\nFAILED: store-removed: ") {
 		t.Errorf("it ended with %d:\n%s", code, out.String())
 	}
 	if _, err := os.Stat(filepath.Join(dir, "store-removed.log")); err != nil {

@@ -116,8 +116,17 @@ func (r *report) readme() string {
 		r.Command, r.Commit, r.Machine, r.Broker, r.Go, r.Date, r.markdown()) + r.totals() + "\n"
 }
 
-// summary is the end of what is printed.
-func (r *report) summary() string { return "\n" + r.totals() }
+// summary is the end of what is printed: what failed once more, since a row's own
+// line may be far above.
+func (r *report) summary() string {
+	var b strings.Builder
+	for _, row := range r.Rows {
+		for _, text := range row.Failures {
+			fmt.Fprintf(&b, "FAILED: %s: %s\n", row.Row, text)
+		}
+	}
+	return "\n" + b.String() + r.totals()
+}
 
 func (r *report) totals() string {
 	var b strings.Builder
