@@ -131,12 +131,17 @@ func (c *Client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
 	defer cancel()
+	var before error
 	for pause := firstPause; ; pause *= 2 {
 		err := c.upload(ctx, body)
+		if before != nil && errors.Is(err, context.DeadlineExceeded) {
+			return before // which says more than that the time was over
+		}
 		later, ok := errors.AsType[*laterError](err)
 		if !ok || !sleep(ctx, max(pause, later.after)) {
 			return err
 		}
+		before = err
 	}
 }
 
@@ -192,6 +197,9 @@ func (c *Client) upload(ctx context.Context, body []byte) error {
 		h.Set(name, value)
 	}
 	resp, err := c.http.Do(req)
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return err
+	}
 	if err != nil {
 		return &laterError{err: err} // which names the URL without a password
 	}

@@ -181,7 +181,7 @@ func TestAnswers(t *testing.T) {
 			})
 			settings := Settings{Endpoint: s.URL, GRPC: c.grpc}
 			if c.again {
-				settings.Timeout = 100 * time.Millisecond // too little for a retry
+				settings.Timeout = firstPause - time.Millisecond // too little for a retry
 			}
 			err := client(t, settings).UploadTraces(t.Context(), spans)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -234,6 +234,29 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+// silent does not answer any more, after it has once.
+type silent struct{ asked bool }
+
+func (s *silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !s.asked {
+		s.asked = true
+		return &http.Response{Status: "503 Service Unavailable", StatusCode: 503, Body: http.NoBody}, nil
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// Of a collector that said what is wrong, and then nothing, the error says that.
+func TestTheErrorIsTheLastWord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{settings: Settings{Timeout: 10 * time.Second}, url: "http://collector", http: &http.Client{Transport: &silent{}}}
+		if err := c.UploadTraces(t.Context(), spans); err == nil || !strings.Contains(err.Error(), "503") {
+			t.Error(err)
+		}
+	})
+}
+
 // Certificates are checked, with the authorities that are named, and nobody else's.
 func TestTLS(t *testing.T) {
 	t.Parallel()
@@ -253,7 +276,8 @@ func TestTLS(t *testing.T) {
 		if err := client(t, Settings{Endpoint: s.URL, GRPC: grpc, CA: ca}).UploadTraces(t.Context(), spans); err != nil {
 			t.Errorf("gRPC %v: %v", grpc, err)
 		}
-		err := client(t, Settings{Endpoint: s.URL, GRPC: grpc, Timeout: 100 * time.Millisecond}).UploadTraces(t.Context(), spans)
+		// At once: trying again within the time, which here is for ever, would not mend it.
+		err := client(t, Settings{Endpoint: s.URL, GRPC: grpc, Timeout: time.Hour}).UploadTraces(t.Context(), spans)
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 			t.Errorf("gRPC %v, an unknown authority: %v", grpc, err)
 		}
