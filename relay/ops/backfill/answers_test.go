@@ -59,7 +59,7 @@ func TestAnswers(t *testing.T) {
 		b.api.Set(name, test.answers...)
 		ids = append(ids, name)
 	}
-	out := b.run(t.Context(), t, func(o *backfill.Options) { o.Timeout = 250 * time.Millisecond }, ids...)
+	out := b.run(t.Context(), t, func(o *backfill.Options) { o.Timeout = time.Second }, ids...)
 	if out.err != nil {
 		t.Fatal(out.err)
 	}
