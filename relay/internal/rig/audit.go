@@ -92,6 +92,9 @@ func each(ctx context.Context, url, stream string, options []nats.Option, start 
 // has just lost a server may leave the reading to that one.
 const auditTimeout = 10 * time.Second
 
+// readAhead is how many bytes are asked for at once; events can have half a MiB.
+const readAhead = 8 << 20
+
 func audit(ctx context.Context, js jetstream.JetStream, stream string, visit func(jetstream.Msg, uint64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -109,7 +112,7 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string, visit fun
 	if err != nil {
 		return fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
-	messages, err := consumer.Messages()
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(readAhead))
 	if err != nil {
 		return fmt.Errorf("the audit cannot read the stream %s: %w", stream, errors.Join(context.Cause(ctx), err))
 	}
@@ -141,22 +144,20 @@ func audit(ctx context.Context, js jetstream.JetStream, stream string, visit fun
 func eventID(msg jetstream.Msg) (string, error) {
 	var event struct {
 		ID   string
-		Data json.RawMessage
+		Data struct{ TaskID, Nonce string }
 	}
+	var err error
 	if event.ID = msg.Headers().Get("ce-id"); event.ID != "" {
-		event.Data = msg.Data()
-	} else if err := json.Unmarshal(msg.Data(), &event); err != nil {
+		err = json.Unmarshal(msg.Data(), &event.Data)
+	} else {
+		err = json.Unmarshal(msg.Data(), &event)
+	}
+	made := bytes.Contains(msg.Data(), []byte(`"nonce":`)) // by this package
+	if _, other := errors.AsType[*json.UnmarshalTypeError](err); err != nil && (made || !other) {
 		return "", err
 	}
-	if !bytes.Contains(event.Data, []byte(`"nonce":`)) {
-		return event.ID, nil // not made by this package
-	}
-	var d struct{ TaskID, Nonce string }
-	if err := json.Unmarshal(event.Data, &d); err != nil {
-		return "", err
-	}
-	if d.TaskID != event.ID || d.Nonce != nonce(event.ID) {
-		return "", fmt.Errorf("the event %s has another webhook's data: %+v", event.ID, d)
+	if made && (event.Data.TaskID != event.ID || event.Data.Nonce != nonce(event.ID)) {
+		return "", fmt.Errorf("the event %s has another webhook's data: %+v", event.ID, event.Data)
 	}
 	return event.ID, nil
 }

@@ -88,6 +88,7 @@ type Conn struct {
 	addr  string
 	conn  net.Conn
 	from  *bufio.Reader
+	to    *bufio.Writer
 	start time.Time // of what was sent last
 }
 
@@ -112,20 +113,24 @@ func (c *Conn) Exchange(ctx context.Context, text, method string) (Answer, error
 	return c.Answer(method)
 }
 
-// Send writes a text as it is.
-func (c *Conn) Send(ctx context.Context, text string) error {
+// Send writes texts as they are, one behind the other. They are not copied as a whole:
+// many may be large, and the same.
+func (c *Conn) Send(ctx context.Context, texts ...string) error {
 	if c.conn == nil {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.addr)
 		if err != nil {
 			return fmt.Errorf("no connection: %w", err)
 		}
-		c.conn, c.from = conn, bufio.NewReader(conn)
+		c.conn, c.from, c.to = conn, bufio.NewReader(conn), bufio.NewWriter(conn)
 	}
 	c.start = time.Now()
 	if err := c.conn.SetDeadline(c.start.Add(senderTimeout)); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(c.conn, text); err != nil {
+	for _, text := range texts {
+		_, _ = c.to.WriteString(text) // an error of which Flush tells again
+	}
+	if err := c.to.Flush(); err != nil {
 		return fmt.Errorf("cut off: %w", err)
 	}
 	return nil

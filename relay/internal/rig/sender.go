@@ -160,9 +160,11 @@ func Webhook(taskID, state string, padding int) string {
 }
 
 // LargeWebhook is a webhook of so many bytes of which the event is as large as it
-// can be, since its result stands in that twice.
-func LargeWebhook(taskID string, size int) string {
+// can be, since its result stands in that twice. It comes in parts, of which the large
+// one is cut from a filler of that size at least: one serves any number of webhooks.
+func LargeWebhook(taskID string, size int, filler string) (parts [3]string) {
 	const mark = "output/a"
 	small := Webhook(taskID, "success", 0)
-	return strings.Replace(small, mark, mark+strings.Repeat("a", size-len(small)), 1)
+	before, after, _ := strings.Cut(small, mark)
+	return [3]string{before + mark, filler[:size-len(small)], after}
 }
