@@ -2,8 +2,10 @@ package faults
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +33,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Three times as many at once as there are processors: they mostly wait.
+	parallel := flag.Lookup("test.parallel").Value.(flag.Getter).Get().(int)
+	if err := flag.Set("test.parallel", strconv.Itoa(3*parallel)); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if p, err := programs(); err == nil {
 			if err := p.Remove(); err != nil {

@@ -109,7 +109,7 @@ func (t *trial) replicas(c *rig.Cluster, environ ...string) (relays [2]*rig.Rela
 
 func leaderKilled(t *trial) {
 	c := t.cluster()
-	n := t.times(3, 20)
+	n := t.times(2, 20)
 	for i := range n {
 		t.round(i, n)
 		relays, leader, _ := t.replicas(c)

@@ -89,7 +89,7 @@ var large = rig.Pace{Workers: 64, Padding: 32 << 10}
 
 func powerLoss(t *trial, sync string) {
 	const perStore = 6 // rounds, so that the beginning of a store is tried often, too
-	n := t.times(18, 180)
+	n := t.times(12, 180)
 	for i := 0; i < n; {
 		d, folder := t.forgetfulDisk()
 		r := t.embedded("RELAY_DATA_DIR="+folder, "RELAY_EMBEDDED_SYNC="+sync)
@@ -124,7 +124,7 @@ func powerLoss(t *trial, sync string) {
 
 func powerLossWithOutbox(t *trial) {
 	s := t.server(rig.JetStream)
-	n := t.times(8, 48)
+	n := t.times(6, 48)
 	for i := 0; i < n; {
 		d, folder := t.forgetfulDisk()
 		r := t.relay(s.URL(), "RELAY_OUTBOX=true", "RELAY_DATA_DIR="+folder, impatient)

@@ -35,7 +35,7 @@ var busy = rig.Pace{Workers: 128}
 
 func relayKilled(t *trial) {
 	const perStore = 50 // rounds: after a kill the broker reads all that is stored
-	n := t.times(30, 500)
+	n := t.times(20, 500)
 	var r *rig.Relay
 	for i := range n {
 		if i%perStore == 0 {
@@ -79,7 +79,7 @@ func (t *trial) tellBatches() {
 func relayWithOutboxKilled(t *trial) {
 	s := t.server(rig.JetStream)
 	r := t.relay(s.URL(), "RELAY_OUTBOX=true", impatient)
-	n := t.times(12, 100)
+	n := t.times(8, 100)
 	for i := range n {
 		t.round(i, n)
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)

@@ -183,7 +183,7 @@ func storedAfterRefusal(t *trial) {
 	p := t.proxy(s)
 	r := t.relay(p.URL(), "RELAY_PUBLISH_TIMEOUT="+budget.String())
 	beside := t.relay(s.URL())
-	n := t.times(3, 18)
+	n := t.times(2, 18)
 	late, inBatches := 0, 0
 	for i := range n {
 		t.round(i, n)

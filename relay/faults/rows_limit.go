@@ -66,7 +66,7 @@ func (t *trial) withoutDescriptors(r *rig.Relay, url func() string) {
 	limit := open + spareDescriptors
 	t.must(r.LimitDescriptors(limit))
 	t.must(rig.OwnDescriptors(4 * limit))
-	n := t.times(3, 6)
+	n := t.times(2, 6)
 	for i := range n {
 		t.round(i, n)
 		t.crowdedOut(r, load, fmt.Sprintf("new_%d", i), 2*limit)
