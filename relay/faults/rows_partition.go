@@ -10,7 +10,7 @@ import (
 // partitionRows are faults of the network between brokers.
 var partitionRows = []Row{
 	{
-		Name: "leader-isolated", Fault: "the leader is cut off from the other brokers, with a relay on its side", aside: true,
+		Name: "leader-isolated", Fault: "the leader is cut off from the other brokers, with a relay on its side", idle: true,
 		Injected: "everything between the stream's leader (R3) and the two others is swallowed, until they have another leader and up to 6 s more, then delivered late or cut; one relay stays connected to the old leader, the other to a server of the majority; with a budget of 6 s; in the end the one that was cut off last has to lead again",
 		run:      leaderIsolated,
 	},

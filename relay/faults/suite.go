@@ -22,7 +22,7 @@ type Row struct {
 	Fault, Injected string
 
 	aside  bool // it waits for more than it works, and runs beside the others
-	idle   bool // it does hardly anything but wait
+	idle   bool // it mostly waits, and for long: it runs beside all others
 	clocks bool // it needs programs whose clocks can be stepped
 	run    func(*trial)
 }
