@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/apixo-relay/apixo-relay v0.0.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/nats-io/nats.go v1.55.0
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.1
 	golang.org/x/sys v0.49.0
