@@ -1,7 +1,6 @@
 package kubernetes_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -66,7 +65,7 @@ func startBroker(t *testing.T, network *engine.Network) (ca []byte) {
 // connect connects as a program in a pod does; without an authority, without TLS.
 func connect(t *testing.T, ctx context.Context, network *engine.Network, pod, url, user, password string, ca []byte) jetstream.JetStream {
 	t.Helper()
-	options := []nats.Option{nats.SetCustomDialer(inside{network, pod}), nats.SkipHostLookup(), nats.UserInfo(user, string(bytes.TrimSpace([]byte(password))))}
+	options := []nats.Option{nats.SetCustomDialer(inside{network, pod}), nats.SkipHostLookup(), nats.UserInfo(user, password)}
 	if ca != nil {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(ca)

@@ -5,9 +5,9 @@
 package kubernetes_test
 
 import (
-	"bytes"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -51,7 +51,8 @@ const (
 )
 
 // fill copies deploy/kubernetes, puts secrets in the place of the placeholders, and makes
-// the kustomization of the README, with its files, in the folder "yours".
+// the kustomization of the README in the folder "yours", with the files that its commands
+// make.
 func fill(t *testing.T, ca []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -61,8 +62,9 @@ func fill(t *testing.T, ca []byte) (dir string) {
 	files := map[string]string{
 		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
 		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
-		"yours/tokens": token + "\n", "yours/password": relayPassword + "\n", "yours/ca.crt": string(ca),
-		"yours/operator-password": operatorPassword, "yours/kustomization.yaml": readme(t),
+		"yours/kustomization.yaml": readmeBlock(t, "yaml"),
+		// As deploy/nats/cluster makes them.
+		"cluster/relay-password": relayPassword + "\n", "cluster/operator-password": operatorPassword + "\n", "cluster/ca.pem": string(ca),
 	}
 	for _, name := range []string{"common/settings.env", "nack/account.yaml"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -71,35 +73,45 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		}
 		files[name] = string(text)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "yours"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"yours", "cluster"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(content, service, broker)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	makeFiles, _, found := strings.Cut(readmeBlock(t, "sh"), "kubectl")
+	if !found {
+		t.Fatal("the README does not apply anything")
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euc", strings.ReplaceAll(makeFiles, "…", "../cluster"))
+	cmd.Dir = filepath.Join(dir, "yours")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the README's files: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "yours", "tokens"), []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
-// readme is the kustomization that the README shows, with this clone in the place of
-// the repository.
-func readme(t *testing.T) string {
+// readmeBlock is the first block of a language in the README, with this clone in the
+// place of the repository.
+func readmeBlock(t *testing.T, language string) string {
 	t.Helper()
 	text, err := os.ReadFile(rig.Deploy("kubernetes", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	block := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(text)
 	if block == nil {
-		t.Fatal("the README shows no kustomization")
+		t.Fatalf("the README shows no %s", language)
 	}
 	remote := regexp.MustCompile(`https://github\.com/apixo-relay/apixo-relay//deploy/kubernetes/(\w+)\?ref=v[0-9.]+`)
-	local := remote.ReplaceAll(block[1], []byte("../$1"))
-	if bytes.Equal(local, block[1]) {
-		t.Fatal("the README's kustomization takes nothing from here")
-	}
-	return string(local)
+	return string(remote.ReplaceAll(block[1], []byte("../$1")))
 }
 
 // build builds a kustomization and decodes what comes: a field that does not exist, or

@@ -185,7 +185,7 @@ func (p *pod) consume(t *testing.T, ctx context.Context, want []string) {
 	for _, v := range p.spec.Volumes {
 		if v.Secret != nil && strings.HasPrefix(told["NATS_PASSWORD_FILE"], mountPath(p.spec.Containers[0], v.Name)) {
 			files := p.of.secret(t, v.Secret.SecretName)
-			password, ca = string(files[path.Base(told["NATS_PASSWORD_FILE"])]), files[path.Base(told["NATS_CA"])]
+			password, ca = strings.TrimSpace(string(files[path.Base(told["NATS_PASSWORD_FILE"])])), files[path.Base(told["NATS_CA"])]
 		}
 	}
 	js := connect(t, ctx, p.network, p.name, told["NATS_URL"], told["NATS_USER"], password, ca)
@@ -223,7 +223,7 @@ func mountPath(c corev1.Container, volume string) string {
 	return "\x00"
 }
 
-// asNACK connects as NACK does: by the Account and its secret.
+// asNACK connects as NACK does: by the Account and its secret, byte for byte.
 func (m manifests) asNACK(t *testing.T, ctx context.Context, network *engine.Network) jetstream.JetStream {
 	t.Helper()
 	spec := m.accounts[0].Spec
