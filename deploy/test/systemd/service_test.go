@@ -80,6 +80,12 @@ func TestService(t *testing.T) {
 			t.Errorf("a task is there %s times", out)
 		}
 	})
+	t.Run("crashed", func(t *testing.T) {
+		m.sh(t, "systemctl kill --signal QUIT apixo-relay") // goes the way of a panic
+		until(t, "it is started again", func() bool { return m.service(t, "NRestarts") == "2" })
+		m.ready(t)
+		m.sh(t, "journalctl --no-pager -u apixo-relay | grep -F 'SIGQUIT: quit'; journalctl --no-pager -u apixo-relay | grep -F status=6/ABRT")
+	})
 	t.Run("a wrong setting", func(t *testing.T) {
 		m.sh(t, "echo RELAY_MAX_IN_FLIGHT=0 >>/etc/apixo-relay/apixo-relay.env; systemctl restart apixo-relay || true")
 		until(t, "it stays stopped", func() bool { return m.service(t, "SubState") == "failed" })
