@@ -2,7 +2,9 @@ package telemetry
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,8 +14,40 @@ import (
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry/otlp"
 )
+
+// Without a collector nothing is made of what the relay asks for with each webhook.
+func TestWithoutACollectorNothingIsMade(t *testing.T) {
+	tracing, err := StartTracing(config.Tracing{}, "v0.0.0", slog.New(slog.DiscardHandler))
+	if tracing != nil || err != nil {
+		t.Fatalf("%v, %v", tracing, err)
+	}
+	away := errors.New("the broker is away")
+	messages := []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+	made := testing.AllocsPerRun(100, func() {
+		ctx, webhook := tracing.Webhook(t.Context(), Request{Route: "/webhook/apixo", TraceParent: messages[0]})
+		ctx, message, traceParent, traceState := tracing.Publish(ctx)
+		Tried(ctx, away)
+		Batched(ctx, tracing.Batch("apixo.task.>", len(messages), time.Time{}, func(yield func(traceParent, traceState string) bool) {
+			for _, traceParent := range messages {
+				if !yield(traceParent, "") {
+					return
+				}
+			}
+		}))
+		message.End("publish", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
+		tracing.Forward(messages[0], "").End("forward", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
+		webhook.End(http.StatusOK, Published, "", "task_1", "success", 1)
+		if id, _, _ := webhook.IDs(); id+traceParent+traceState != "" {
+			t.Error("there is a trace")
+		}
+	})
+	if made != 0 {
+		t.Errorf("%v allocations for a webhook", made)
+	}
+}
 
 // The log tells when spans are lost and when they are not lost any more, and not for
 // each of them.
