@@ -138,7 +138,7 @@ func (b *bench) stranger(t *testing.T) {
 func (b *bench) leader(t *testing.T, ctx context.Context, js jetstream.JetStream) *server {
 	t.Helper()
 	var leader *server
-	b.look(t, ctx, js, "has no leader", func(c *jetstream.ClusterInfo) bool {
+	b.look(t, ctx, js, "APIXO", "has no leader", func(c *jetstream.ClusterInfo) bool {
 		i := slices.IndexFunc(b.servers, func(s *server) bool { return s.name == c.Leader })
 		if i >= 0 {
 			leader = b.servers[i]
@@ -148,30 +148,31 @@ func (b *bench) leader(t *testing.T, ctx context.Context, js jetstream.JetStream
 	return leader
 }
 
-// current waits until every server has all events.
+// current waits until every server has all that is stored.
 func (b *bench) current(t *testing.T, ctx context.Context, js jetstream.JetStream) {
 	t.Helper()
-	b.look(t, ctx, js, "does not become current", func(c *jetstream.ClusterInfo) bool {
-		return c.Leader != "" && len(c.Replicas) == 2 && !slices.ContainsFunc(c.Replicas, func(p *jetstream.PeerInfo) bool {
-			return !p.Current || p.Offline || p.Lag > 0
+	for _, stream := range []string{"APIXO", "APIXO_QUARANTINE"} {
+		b.look(t, ctx, js, stream, "does not become current", func(c *jetstream.ClusterInfo) bool {
+			return c.Leader != "" && len(c.Replicas) == 2 && !slices.ContainsFunc(c.Replicas, func(p *jetstream.PeerInfo) bool {
+				return !p.Current || p.Offline || p.Lag > 0
+			})
 		})
-	})
+	}
 }
 
-// look asks about the stream of events until it is as wanted: nobody tells when that
-// changes.
-func (b *bench) look(t *testing.T, ctx context.Context, js jetstream.JetStream, problem string, wanted func(*jetstream.ClusterInfo) bool) {
+// look asks about a stream until it is as wanted: nobody tells when that changes.
+func (b *bench) look(t *testing.T, ctx context.Context, js jetstream.JetStream, name, problem string, wanted func(*jetstream.ClusterInfo) bool) {
 	t.Helper()
 	for {
 		asked, cancel := context.WithTimeout(ctx, 2*time.Second)
-		stream, err := js.Stream(asked, "APIXO")
+		stream, err := js.Stream(asked, name)
 		cancel()
 		if err == nil && stream.CachedInfo().Cluster != nil && wanted(stream.CachedInfo().Cluster) {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the stream %s: %v", problem, err)
+			t.Fatalf("the stream %s %s: %v", name, problem, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
