@@ -2,13 +2,17 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
@@ -95,6 +99,10 @@ var deeds = []deed{
 		"$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*", "$JS.API.STREAM.DELETE.*",
 		"$JS.API.STREAM.LEADER.STEPDOWN.*", inbox,
 	}, lookAfterStreams},
+	{"operator", "back a stream up and restore it", false, []string{
+		info, "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.DELETE.*", "replayed.>", "$JS.API.STREAM.SNAPSHOT.*", "$JS.SNAPSHOT.ACK.>",
+		"$JS.API.STREAM.RESTORE.*", "$JS.SNAPSHOT.RESTORE.>", inbox,
+	}, backUpAndRestore},
 	{"operator", "look after consumers", false, []string{
 		create, "$JS.API.CONSUMER.NAMES.*", "$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.CONSUMER.DELETE.*.*", inbox,
 	}, lookAfterConsumers},
@@ -248,6 +256,123 @@ func lookAfterStreams(t *testing.T, ctx context.Context, b *bench) error {
 	// A single server answers that it is no cluster.
 	_, stepped := conn.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.APIXO_QUARANTINE", nil)
 	return errors.Join(got, stream.DeleteMsg(ctx, ack.Sequence), stream.Purge(ctx), stepped, js.DeleteStream(ctx, cfg.Name))
+}
+
+// backUpAndRestore does what 'nats stream backup' and 'nats stream restore' do.
+func backUpAndRestore(t *testing.T, ctx context.Context, b *bench) error {
+	conn, js := b.connect(t, "operator")
+	cfg := b.replayStream("KEPT")
+	if _, err := js.CreateStream(ctx, cfg); err != nil {
+		return err
+	}
+	const messages = 100
+	for range messages {
+		if _, err := js.Publish(ctx, cfg.Subjects[0], []byte(rand.Text())); err != nil {
+			return err
+		}
+	}
+	k, archive, err := backUp(ctx, conn, cfg.Name)
+	if err != nil {
+		return err
+	}
+	if err := js.DeleteStream(ctx, cfg.Name); err != nil {
+		return err
+	}
+	if err := restore(ctx, conn, cfg.Name, k, archive); err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, cfg.Name)
+	if err != nil {
+		return err
+	}
+	if n := stream.CachedInfo().State.Msgs; n != messages {
+		return fmt.Errorf("%d of %d messages were restored", n, messages)
+	}
+	return js.DeleteStream(ctx, cfg.Name)
+}
+
+// kept is what the server tells of a stream that is backed up, and wants to be told when
+// it is restored.
+type kept struct {
+	Config json.RawMessage `json:"config"`
+	State  json.RawMessage `json:"state"`
+}
+
+// backUp returns an archive of a stream's messages, too.
+func backUp(ctx context.Context, conn *nats.Conn, stream string) (k kept, archive []byte, err error) {
+	chunks, err := conn.SubscribeSync(conn.NewInbox())
+	if err != nil {
+		return kept{}, nil, err
+	}
+	// The smallest window that there is, so that the server waits for acknowledgements.
+	answer, err := ask(ctx, conn, "$JS.API.STREAM.SNAPSHOT."+stream, fmt.Appendf(nil, `{"deliver_subject":%q,"chunk_size":1024,"window_size":1024}`, chunks.Subject))
+	if err != nil {
+		return kept{}, nil, err
+	}
+	if err := json.Unmarshal(answer, &k); err != nil {
+		return kept{}, nil, err
+	}
+	for {
+		chunk, err := chunks.NextMsgWithContext(ctx)
+		if err != nil {
+			return kept{}, nil, err
+		}
+		if len(chunk.Data) == 0 { // the end, or a reason for it
+			if status := chunk.Header.Get("Status"); status != "" && status != "204" {
+				err = fmt.Errorf("the backup ended with %s %s", status, chunk.Header.Get("Description"))
+			}
+			return k, archive, errors.Join(err, chunks.Unsubscribe())
+		}
+		archive = append(archive, chunk.Data...)
+		if chunk.Reply != "" {
+			if err := chunk.Respond(nil); err != nil {
+				return kept{}, nil, err
+			}
+		}
+	}
+}
+
+// restore makes a stream of what backUp has returned.
+func restore(ctx context.Context, conn *nats.Conn, stream string, k kept, archive []byte) error {
+	request, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	answer, err := ask(ctx, conn, "$JS.API.STREAM.RESTORE."+stream, request)
+	if err != nil {
+		return err
+	}
+	var to struct {
+		Subject string `json:"deliver_subject"`
+	}
+	if err := json.Unmarshal(answer, &to); err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(archive, 1024) {
+		if _, err := conn.RequestWithContext(ctx, to.Subject, chunk); err != nil {
+			return err
+		}
+	}
+	_, err = ask(ctx, conn, to.Subject, nil) // that was all
+	return err
+}
+
+// ask returns an answer of JetStream's API that is no error.
+func ask(ctx context.Context, conn *nats.Conn, subject string, request []byte) (json.RawMessage, error) {
+	msg, err := conn.RequestWithContext(ctx, subject, request)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", subject, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Error != nil {
+		return nil, answer.Error
+	}
+	return msg.Data, nil
 }
 
 func lookAfterConsumers(t *testing.T, ctx context.Context, b *bench) error {
