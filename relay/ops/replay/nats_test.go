@@ -261,7 +261,9 @@ func TestNATSBrokerTakesNothing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "has not taken an event to target for 200ms") {
 		t.Errorf("error %v", err)
 	}
-	if summary.Failed != 0 || summary.Unfinished == 0 || summary.ResumeSequence != uint64(summary.Delivered)+1 {
+	// Where an acknowledgement took longer than AckTimeout, the second try found the event
+	// in the stream.
+	if summary.Failed != 0 || summary.Unfinished == 0 || summary.ResumeSequence != uint64(summary.Delivered+summary.Skipped)+1 {
 		t.Errorf("%+v", summary)
 	}
 }
