@@ -58,7 +58,7 @@ func startPrometheus(t *testing.T, targets ...*node) *prometheus {
 		defer close(ended)
 		lines := bufio.NewScanner(io.TeeReader(stderr, &log))
 		for lines.Scan() {
-			if found := matches(lines.Text(), `Listening on" address=(\S+)`); found != nil {
+			if found := matches(lines.Text(), `Listening on".* address=(\S+)`); found != nil {
 				addr <- found[0]
 			}
 		}
