@@ -61,11 +61,18 @@ func (m *Mounted) Close() error {
 	if m.server == nil {
 		return nil
 	}
-	if err := m.server.Unmount(); err != nil {
-		return fmt.Errorf("the file system in %s is still in use: %w", m.folder, err)
+	// The kernel may let go of a process's files some time after its end, which nobody
+	// tells. The server itself tries for a third of a second.
+	for end := time.Now().Add(10 * time.Second); ; {
+		err := m.server.Unmount()
+		if err == nil {
+			m.server = nil
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the file system in %s is still in use: %w", m.folder, err)
+		}
 	}
-	m.server = nil
-	return nil
 }
 
 // node is a file or folder as the kernel sees it.
