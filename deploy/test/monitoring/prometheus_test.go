@@ -71,23 +71,23 @@ func startPrometheus(t *testing.T, targets ...*node) *prometheus {
 			t.Logf("the log of Prometheus:\n%s", log.String())
 		}
 	})
+	p := new(prometheus)
 	select {
 	case a := <-addr:
-		p := &prometheus{"http://" + a}
-		await(t, "Prometheus is ready", func() bool {
-			resp, err := http.Get(p.url + "/-/ready")
-			if err == nil {
-				_ = resp.Body.Close()
-			}
-			return err == nil && resp.StatusCode == http.StatusOK
-		})
-		return p
+		p.url = "http://" + a
 	case <-ended:
 		t.Fatalf("Prometheus ended:\n%s", log.String())
 	case <-time.After(limit):
 		t.Fatal("Prometheus did not start in time")
 	}
-	panic("not reached")
+	await(t, "Prometheus is ready", func() bool {
+		resp, err := http.Get(p.url + "/-/ready")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return err == nil && resp.StatusCode == http.StatusOK
+	})
+	return p
 }
 
 // quick are the rules with minutes made seconds, and an outbox that is soon old. The

@@ -81,6 +81,7 @@ func TestService(t *testing.T) {
 		}
 	})
 	t.Run("crashed", func(t *testing.T) {
+		m.sh(t, "grep -E '^Max core file size +0 +0 ' /proc/"+m.service(t, "MainPID")+"/limits")
 		m.sh(t, "systemctl kill --signal QUIT apixo-relay") // goes the way of a panic
 		until(t, "it is started again", func() bool { return m.service(t, "NRestarts") == "2" })
 		m.ready(t)
