@@ -17,7 +17,7 @@ import (
 
 // A server that shuts down while a batch is open can leave a goroutine of its own.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"))
+	natstest.Main(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"))
 }
 
 // bench is a committer on a server that fsyncs, with a stream S on s.>, and what

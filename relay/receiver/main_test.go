@@ -3,7 +3,7 @@ package receiver_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.Main(m) }

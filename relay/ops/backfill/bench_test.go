@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
@@ -20,7 +19,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // key is in answers of the API here and there, and must be in nothing that is shown.
 const key = "sk-t0p/s3cret"

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -20,7 +19,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // look checks with an environment in which nothing but what a test names is set.
 func look(t *testing.T, environ ...string) check.Report {
