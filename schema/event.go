@@ -136,29 +136,30 @@ func unquote(value string) string {
 }
 
 func decodeStructured(payload []byte) (Event, error) {
-	if err := checkSyntax(payload); err != nil {
+	text, _, err := validate(payload)
+	if err != nil {
 		return Event{}, fmt.Errorf("the CloudEvent is %w", err)
 	}
-	object := jsontext.Value(payload)
+	object := jsontext.Value(text)
 	if object.Kind() != jsontext.KindBeginObject {
 		return Event{}, fmt.Errorf("the CloudEvent is %s, an object was expected", kindName(object))
 	}
 	attributes := make(map[string]string)
 	var data []byte
-	for name, v := range members(object) {
+	for m := range members(object) {
+		name, v := string(m.name), m.value
 		var err error
 		switch {
-		case string(name) == "data":
+		case name == "data":
 			data = v
-		case string(name) == "data_base64":
-			var encoded string
-			if err = text("data_base64", v, &encoded); err == nil {
-				data, err = base64.StdEncoding.DecodeString(encoded)
-			}
+		case name == "data_base64" && v.Kind() == jsontext.KindString:
+			data, err = base64.StdEncoding.DecodeString(string(unquoteText(v)))
+		case name == "data_base64" && v.Kind() != jsontext.KindNull:
+			err = fmt.Errorf("data_base64 is %s, a string was expected", kindName(v))
 		case v.Kind() == jsontext.KindString:
-			attributes[string(name)] = string(unquoteText(v))
+			attributes[name] = string(unquoteText(v))
 		case v.Kind() != jsontext.KindNull:
-			attributes[string(name)] = string(v)
+			attributes[name] = string(v)
 		}
 		if err != nil {
 			return Event{}, fmt.Errorf("the CloudEvent cannot be read: %w", err)

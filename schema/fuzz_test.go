@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -14,7 +15,8 @@ import (
 
 // FuzzParseWebhook holds the parser against another reader of JSON: it never
 // panics, refuses what is not JSON as such, and what it accepts comes out again
-// member for member, numbers to the last digit.
+// member for member, numbers to the last digit, but for the members that it names;
+// those are of the types that are documented.
 func FuzzParseWebhook(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(seeds) == 0 {
@@ -31,6 +33,8 @@ func FuzzParseWebhook(f *testing.F) {
 	f.Add([]byte(`{"data":{"taskId":"t","state":"success","resultUrls":["u"],"n":1e400,"m":-0.0,"o":12345678901234567890.12345}}`))
 	f.Add([]byte(`{"data":{"task\u0049d":"t","state":"failed","a":{"b":[{}]},"completeTime":1e3,"resultJson":"{"}}`))
 	f.Add([]byte("{\"data\":{\"taskId\":\"t\xff\"}}"))
+	f.Add([]byte(`{"code":"200","message":7,"data":{"taskId":"t","state":"failed","failCode":1001,"failMsg":[],"costTime":"12.5","createTime":"2024-01-01t00:00:12.5+01:00","resultUrls":["u",null],"resultJson":7}}`))
+	f.Add([]byte(`{"data":{"taskId":"t","state":"success","\ud800":"\udfff","resultUrls":null,"resultJson":"{\"a\":\"\\ud800\",\"resultUrls\":[\"\ud83d\",null]}","costTime":-0.5,"completeTime":{}}}`))
 
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w, err := schema.ParseWebhook(body)
@@ -49,7 +53,23 @@ func FuzzParseWebhook(f *testing.F) {
 		}
 		came, published := decodeExactly(t, body), decodeExactly(t, w.EventData)
 		data, _ := came["data"].(map[string]any)
-		if _, own := data["resultUrls"]; !own && w.Task.State == schema.StateSuccess {
+		wantTypes(t, published)
+		normalized := slices.DeleteFunc(slices.Clone(w.Normalized), func(name string) bool { return name == "code" || name == "message" || name == "other" })
+		if !bytes.Contains(bytes.ToLower(body), []byte(`\ud`)) && slices.Contains(w.Normalized, "other") {
+			t.Fatal("what is not known is normalized without a surrogate")
+		}
+		_, own := data["resultUrls"]
+		for _, name := range normalized {
+			if name == "resultUrls" && !own {
+				continue // those that are added, without null
+			}
+			if _, ok := data[name]; !ok {
+				t.Fatalf("%s is normalized, and not there", name)
+			}
+			delete(data, name)
+			delete(published, name)
+		}
+		if !own && w.Task.State == schema.StateSuccess {
 			urls, ok := published["resultUrls"].([]any)
 			if !ok || len(urls) != len(w.Task.ResultURLs) {
 				t.Fatalf("resultUrls are %v, the task has %q", published["resultUrls"], w.Task.ResultURLs)
@@ -63,10 +83,46 @@ func FuzzParseWebhook(f *testing.F) {
 		if err != nil {
 			t.Fatalf("published what cannot be read back: %v", err)
 		}
-		if !reflect.DeepEqual(task.ResultURLs, w.Task.ResultURLs) || task.ID != w.Task.ID || task.State != w.Task.State || !task.CompleteTime.Equal(w.Task.CompleteTime) {
+		if !reflect.DeepEqual(task, w.Task) {
 			t.Fatalf("parsed %+v, read back %+v", w.Task, task)
 		}
+		again, err := schema.ParseWebhook(slices.Concat([]byte(`{"data":`), w.EventData, []byte(`}`)))
+		if err != nil || again.Normalized != nil || !bytes.Equal(again.EventData, w.EventData) {
+			t.Fatalf("what was published is published otherwise: %s, then %s with %q normalized (%v)", w.EventData, again.EventData, again.Normalized, err)
+		}
+		one, err := schema.OutcomeOf(w.EventData)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := schema.OutcomeOf(again.EventData)
+		if err != nil || one != other {
+			t.Fatalf("two outcomes of %s differ in %q (%v)", w.EventData, one.Differences(other), err)
+		}
 	})
+}
+
+// wantTypes fails the test unless all known members that are told are of the type
+// that is documented.
+func wantTypes(t *testing.T, data map[string]any) {
+	t.Helper()
+	for name, want := range map[string]any{
+		"failCode": "", "failMsg": "", "costTime": json.Number(""), "createTime": json.Number(""), "completeTime": json.Number(""), "resultUrls": []any{},
+	} {
+		if v := data[name]; v != nil && reflect.TypeOf(v) != reflect.TypeOf(want) {
+			t.Fatalf("%s is published as %#v", name, v)
+		}
+	}
+	switch v := data["resultJson"].(type) {
+	case nil, string, map[string]any:
+	default:
+		t.Fatalf("resultJson is published as %#v", v)
+	}
+	urls, _ := data["resultUrls"].([]any)
+	for _, url := range urls {
+		if _, ok := url.(string); !ok {
+			t.Fatalf("resultUrls are published as %#v", urls)
+		}
+	}
 }
 
 // decodeExactly keeps numbers as they are spelt.

@@ -13,14 +13,23 @@ import (
 // levels; the bound keeps consumers safe whose readers recurse.
 const MaxDepth = 64
 
-// checkSyntax makes sure that text is one JSON text that every reader
-// understands in the same way. It returns an [Error] of kind ErrNotJSON.
-func checkSyntax(text []byte) error {
-	if !tooDeep(text) && jsontext.Value(text).IsValid() {
-		return nil
+// validate returns text if it is one JSON text that every reader understands in
+// the same way, and a repaired copy if nothing but lone surrogates keeps it from
+// being one. Otherwise its error is an [Error] of kind ErrNotJSON.
+func validate(text []byte) (valid []byte, repaired bool, err error) {
+	if isValid(text) {
+		return text, false, nil
 	}
-	return explainSyntax(text)
+	if copied := replaceSurrogates(text); copied != nil {
+		if isValid(copied) {
+			return copied, true, nil
+		}
+		text = copied
+	}
+	return nil, false, explainSyntax(text)
 }
+
+func isValid(text []byte) bool { return !tooDeep(text) && jsontext.Value(text).IsValid() }
 
 // explainSyntax says what is wrong with a text that is not valid.
 func explainSyntax(text []byte) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -23,16 +24,17 @@ type digest [16]byte
 // OutcomeOf reads the outcome out of the data of a task's event, or out of a
 // webhook's data object. It returns an [Error] if that is no task.
 func OutcomeOf(data []byte) (Outcome, error) {
-	if err := checkSyntax(data); err != nil {
+	data, _, err := validate(data)
+	if err != nil {
 		return Outcome{}, err
 	}
 	r, err := readTask(data)
 	if err != nil {
 		return Outcome{}, err
 	}
-	result := canonical(r.resultJSON)
+	result := canonical(r.resultJSON.value)
 	if len(result) == 0 && len(r.task.ResultURLs) > 0 {
-		result = canonical(r.ownURLs) // without resultJson, from which they are decoded, they are the result
+		result = canonical(r.urls) // without resultJson, from which they are decoded, they are the result
 	}
 	return Outcome{
 		state:    r.task.State,
@@ -70,9 +72,11 @@ func digestOf(b []byte) (d digest) {
 // canonical is a result in the one way of writing it that all equal ones share,
 // nil if there is none.
 func canonical(v jsontext.Value) []byte {
-	inner, err := unwrap(v)
+	inner, _, err := unwrap(v)
 	if err != nil {
-		inner = v // of a failed task, where anything may stand
+		inner = v // of a failed task, where any text may stand, or the addresses alone
+	} else if inner != nil {
+		inner = withoutNullURLs(inner)
 	}
 	c := jsontext.Value(bytes.Clone(inner))
 	// RFC 8785 would make numbers doubles, of which many differ in text only.
@@ -80,6 +84,17 @@ func canonical(v jsontext.Value) []byte {
 		return inner
 	}
 	return canonicalNumbers(c)
+}
+
+// withoutNullURLs is a result without what is null among its resultUrls: it counts
+// for nothing.
+func withoutNullURLs(result jsontext.Value) jsontext.Value {
+	for m := range members(result) {
+		if string(m.name) == "resultUrls" && m.value.Kind() == jsontext.KindBeginArray {
+			return slices.Concat(result[:m.at], withoutNulls(m.value), result[m.at+len(m.value):])
+		}
+	}
+	return result
 }
 
 // canonicalNumbers rewrites the numbers in a JSON text.

@@ -31,6 +31,13 @@ func TestEqualOutcomes(t *testing.T) {
 		{`{"taskId":"a","state":"success","resultJson":{"o":{"x":1,"y":[1,2]}}}`, `{"taskId":"a","state":"success","resultJson":{"o":{"y":[1, 2],"x":1}}}`},
 		{`{"taskId":"a","state":"success","resultJson":{"resultUrls":["u"]}}`, `{"taskId":"a","state":"success","resultJson":{"resultUrls":["u"]},"resultUrls":["u"]}`},
 		{`{"taskId":"a","state":"failed","failCode":"X","failMsg":"é"}`, `{"taskId":"a","state":"failed","failMsg":"\u00e9","failCode":"X","resultJson":""}`},
+		{`{"taskId":"a","state":"failed","failCode":1001,"failMsg":2.50}`, `{"taskId":"a","state":"failed","failCode":"1001","failMsg":"2.50"}`},
+		{`{"taskId":"a","state":"failed","failCode":{},"failMsg":true,"resultJson":7}`, `{"taskId":"a","state":"failed"}`},
+		{`{"taskId":"a","state":"failed","failMsg":"x\ud83d"}`, `{"taskId":"a","state":"failed","failMsg":"x\ufffd"}`},
+		{`{"taskId":"a","state":"success","costTime":12.5,"completeTime":"2024-01-01T00:00:12Z","resultUrls":null}`, `{"taskId":"a","state":"success"}`},
+		{`{"taskId":"a","state":"success","resultUrls":["u",null]}`, `{"taskId":"a","state":"success","resultUrls":["u"]}`},
+		{`{"taskId":"a","state":"success","resultJson":"{\"b\":[null],\"resultUrls\":[null,\"u\"]}"}`, `{"taskId":"a","state":"success","resultJson":{"resultUrls":["u"],"b":[null]}}`},
+		{`{"taskId":"a","state":"success","resultJson":"{\"a\":\"\\ud800\"}"}`, `{"taskId":"a","state":"success","resultJson":"{\"a\":\"\\ufffd\"}"}`},
 		{`{"taskId":"a","state":"failed","resultJson":"no JSON"}`, `{"taskId":"a","state":"failed","resultJson":"no\u0020JSON"}`},
 	} {
 		one, other := outcome(t, tt[0]), outcome(t, tt[1])
@@ -56,12 +63,34 @@ func TestDifferentOutcomes(t *testing.T) {
 		{`{"taskId":"a","state":"success","resultJson":{"a":"1"}}`, `{"taskId":"a","state":"success","resultJson":{"a":1}}`, []string{"resultJson"}},
 		{`{"taskId":"a","state":"success","resultJson":{}}`, `{"taskId":"a","state":"success"}`, []string{"resultJson"}},
 		{`{"taskId":"a","state":"failed","failCode":"X","failMsg":"m"}`, `{"taskId":"a","state":"failed","failCode":"Y","failMsg":"M"}`, []string{"failCode", "failMsg"}},
+		{`{"taskId":"a","state":"failed","failCode":1}`, `{"taskId":"a","state":"failed","failCode":"1.0"}`, []string{"failCode"}},
+		{`{"taskId":"a","state":"failed","failCode":1}`, `{"taskId":"a","state":"failed","failCode":true}`, []string{"failCode"}},
+		{`{"taskId":"a","state":"success","resultJson":{"a":[null]}}`, `{"taskId":"a","state":"success","resultJson":{"a":[]}}`, []string{"resultJson"}},
 		{`{"taskId":"a","state":"failed","failCode":"XY"}`, `{"taskId":"a","state":"failed","failCode":"X","failMsg":"Y"}`, []string{"failCode", "failMsg"}},
 		{`{"taskId":"a","state":"failed","resultJson":"one"}`, `{"taskId":"a","state":"failed","resultJson":"other"}`, []string{"resultJson"}},
 	} {
 		one, other := outcome(t, tt.one), outcome(t, tt.other)
 		if got := one.Differences(other); !slices.Equal(got, tt.members) || one == other {
 			t.Errorf("%s\nand\n%s\ndiffer in %q, want %q", tt.one, tt.other, got, tt.members)
+		}
+	}
+}
+
+// What is stored may come from a version that did not know drift, and what is
+// compared with it may be a data object as APIXO sent it.
+func TestOutcomeOfDataAsItCame(t *testing.T) {
+	t.Parallel()
+	for came, published := range map[string]string{
+		`{"taskId":"a","state":"failed","failCode":1001,"failMsg":"\ud83d","resultJson":7}`: `{"taskId":"a","state":"failed","failCode":"1001","failMsg":"\ufffd"}`,
+		`{"taskId":"a","state":"success","resultUrls":["u",null],"costTime":"1"}`:           `{"taskId":"a","state":"success","resultUrls":["u"],"costTime":1}`,
+		`{"taskId":"a","state":"success","resultJson":{"resultUrls":["u",null]}}`:           `{"taskId":"a","state":"success","resultJson":{"resultUrls":["u"]},"resultUrls":["u"]}`,
+	} {
+		one, err := schema.OutcomeOf([]byte(came))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := schema.OutcomeOf([]byte(published)); err != nil || one != other {
+			t.Errorf("%s\nand\n%s\ndiffer in %q (%v)", came, published, one.Differences(other), err)
 		}
 	}
 }

@@ -11,42 +11,81 @@ import (
 // as some of APIXO's models send it, an object; and resultUrls where the data
 // has them of its own, as an event's data does.
 func (r *taskReader) readResult() error {
-	if r.task.State != StateSuccess {
-		// What a failed task left in resultJson is passed on and not looked into.
-		return resultType(r.resultJSON)
-	}
-	inner, err := unwrap(r.resultJSON)
+	inner, repaired, err := unwrap(r.resultJSON.value)
 	if err != nil {
 		return err
 	}
+	if repaired != nil {
+		r.normalize(memberResultJSON, r.resultJSON, repaired)
+	}
+	var within jsontext.Value
 	if inner != nil {
 		r.task.ResultJSON = json.RawMessage(inner)
-		for name, v := range members(inner) {
-			if string(name) == "resultUrls" && v.Kind() != jsontext.KindNull {
-				r.decodedURLs = v
+		for m := range members(inner) {
+			if string(m.name) == "resultUrls" && m.value.Kind() != jsontext.KindNull {
+				within = m.value
 			}
 		}
 	}
 	code := CodeMemberType
-	if r.resultJSON != nil && r.resultJSON.Kind() == jsontext.KindString {
+	if v := r.resultJSON.value; v != nil && v.Kind() == jsontext.KindString {
 		code = CodeResultJSON
 	}
-	decoded, err := readURLs(code, "resultUrls in resultJson", r.decodedURLs)
+	decoded, clean, err := readURLs(code, "resultUrls in resultJson", within)
 	if err != nil {
 		return err
 	}
-	own, err := readURLs(CodeMemberType, "resultUrls", r.ownURLs)
+	if r.urls = within; clean != nil {
+		r.urls = clean
+	}
+	r.task.ResultURLs = decoded
+	switch v := r.ownURLs.value; {
+	case v == nil && clean != nil:
+		r.normalized |= memberResultURLs
+		return nil
+	case v == nil:
+		return nil
+	case v.Kind() == jsontext.KindNull:
+		r.normalize(memberResultURLs, r.ownURLs, r.urlsOrNone())
+		return nil
+	}
+	own, clean, err := readURLs(CodeMemberType, "resultUrls", r.ownURLs.value)
 	switch {
 	case err != nil:
 		return err
-	case r.ownURLs == nil:
-		r.task.ResultURLs = decoded
-	case r.decodedURLs == nil || slices.Equal(own, decoded):
-		r.task.ResultURLs = own
-	default:
+	case within != nil && !slices.Equal(own, decoded):
 		return notResult(CodeResultJSON, "resultUrls beside resultJson differ from those in it, so it is not clear which are meant")
 	}
+	if r.urls = r.ownURLs.value; clean != nil {
+		r.urls = clean
+		r.normalize(memberResultURLs, r.ownURLs, clean)
+	}
+	r.task.ResultURLs = own
 	return nil
+}
+
+// readLeftovers looks at what a failed task has of a result: it is passed on where
+// it is of the right type, and nobody reads it.
+func (r *taskReader) readLeftovers() {
+	if v := r.resultJSON.value; v != nil && resultType(v) != nil {
+		r.normalize(memberResultJSON, r.resultJSON, nil)
+		r.resultJSON = member{}
+	}
+	v := r.ownURLs.value
+	if v == nil || v.Kind() == jsontext.KindNull {
+		return
+	}
+	if _, clean, err := readURLs(CodeMemberType, "resultUrls", v); err != nil || clean != nil {
+		r.normalize(memberResultURLs, r.ownURLs, clean)
+	}
+}
+
+// urlsOrNone are the addresses as a JSON array, which is empty if there are none.
+func (r *taskReader) urlsOrNone() jsontext.Value {
+	if r.urls == nil {
+		return jsontext.Value("[]")
+	}
+	return r.urls
 }
 
 // resultType holds resultJson against the types that it may have.
@@ -63,45 +102,75 @@ func resultType(v jsontext.Value) error {
 }
 
 // unwrap is the JSON object that resultJson holds, or nil if it holds nothing:
-// when it is missing, null, an empty string or the string "null".
-func unwrap(v jsontext.Value) (jsontext.Value, error) {
+// when it is missing, null, an empty string or the string "null". If it is a string
+// in whose text there are lone surrogates, repaired is the string without them, and
+// nil otherwise.
+func unwrap(v jsontext.Value) (inner, repaired jsontext.Value, err error) {
 	if err := resultType(v); err != nil || v == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch v.Kind() {
 	case jsontext.KindNull:
-		return nil, nil
+		return nil, nil, nil
 	case jsontext.KindBeginObject:
-		return v, nil
+		return v, nil, nil
 	}
-	inner := trimSpace(unquoteText(v))
-	if len(inner) == 0 || string(inner) == "null" {
-		return nil, nil
+	text := unquoteText(v)
+	if inner = trimSpace(text); len(inner) == 0 || string(inner) == "null" {
+		return nil, nil, nil
 	}
-	if err := checkSyntax(inner); err != nil {
-		return nil, notResult(CodeResultJSON, "the text in resultJson is %v", err)
+	valid, changed, err := validate(text)
+	if err != nil {
+		return nil, nil, notResult(CodeResultJSON, "the text in resultJson is %v", err)
 	}
-	if k := jsontext.Value(inner).Kind(); k != jsontext.KindBeginObject {
-		return nil, notResult(CodeResultJSON, "the text in resultJson is %s, an object was expected", kindName(inner))
+	if changed {
+		repaired, _ = jsontext.AppendQuote(nil, valid) // no error: it is UTF-8
 	}
-	return inner, nil
+	if inner = trimSpace(valid); inner.Kind() != jsontext.KindBeginObject {
+		return nil, nil, notResult(CodeResultJSON, "the text in resultJson is %s, an object was expected", kindName(inner))
+	}
+	return inner, repaired, nil
 }
 
-// readURLs reads an array of strings; nothing is an empty one. The code is that
-// of the error if it is no such array.
-func readURLs(code, member string, v jsontext.Value) ([]string, error) {
+// readURLs reads an array of strings; nothing is an empty one. Where some of its
+// elements are null, the second result is the array without them, and nil otherwise.
+// The code is that of the error if it is no such array.
+func readURLs(code, name string, v jsontext.Value) ([]string, jsontext.Value, error) {
 	if v == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if v.Kind() != jsontext.KindBeginArray {
-		return nil, notResult(code, "%s is %s, an array of strings was expected", member, kindName(v))
+		return nil, nil, notResult(code, "%s is %s, an array of strings was expected", name, kindName(v))
 	}
 	var urls []string
+	nulls := false
 	for item := range elements(v) {
-		if item.Kind() != jsontext.KindString {
-			return nil, notResult(code, "%s holds %s, an array of strings was expected", member, kindName(item))
+		switch item.Kind() {
+		case jsontext.KindString:
+			urls = append(urls, string(unquoteText(item)))
+		case jsontext.KindNull:
+			nulls = true
+		default:
+			return nil, nil, notResult(code, "%s holds %s, an array of strings was expected", name, kindName(item))
 		}
-		urls = append(urls, string(unquoteText(item)))
 	}
-	return urls, nil
+	if !nulls {
+		return urls, nil, nil
+	}
+	return urls, withoutNulls(v), nil
+}
+
+// withoutNulls is an array without those of its elements that are null.
+func withoutNulls(array jsontext.Value) jsontext.Value {
+	dst := append(make([]byte, 0, len(array)), '[')
+	for item := range elements(array) {
+		if item.Kind() == jsontext.KindNull {
+			continue
+		}
+		if len(dst) > 1 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, item...)
+	}
+	return append(dst, ']')
 }

@@ -55,57 +55,60 @@ func isTaskID(s string) bool {
 
 // taskReader gathers a task from the members of the webhook's data object.
 type taskReader struct {
-	task                   Task
-	costMs                 int64
-	createMs, completeMs   int64
-	hasCreate, hasComplete bool
-	resultJSON             jsontext.Value // the member, nil if there is none
-	ownURLs                jsontext.Value // resultUrls beside it, nil if there are none
-	decodedURLs            jsontext.Value // resultUrls in it, nil if there are none
+	task       Task
+	resultJSON member         // its value is nil if there is none
+	ownURLs    member         // resultUrls beside it, likewise
+	urls       jsontext.Value // those of either, without what is null; nil if there are none
+
+	normalized memberSet      // what is published otherwise than it came
+	values     map[int][]byte // in the data object, by the offsets of those that they replace
 }
 
 // DecodeTask reads the data of a task's event: a JSON object as it stands in
-// APIXO's webhook, with resultUrls added. It returns an [Error] if it is none.
+// APIXO's webhook, with resultUrls added. It takes whatever [ParseWebhook] takes
+// there. It returns an [Error] if it is none.
 func DecodeTask(data []byte) (Task, error) {
-	if err := checkSyntax(data); err != nil {
+	data, _, err := validate(data)
+	if err != nil {
 		return Task{}, err
 	}
 	r, err := readTask(data)
 	return r.task, err
 }
 
-// readTask reads a data object out of a text that passed checkSyntax.
+// readTask reads a data object out of a text that validate accepted.
 func readTask(data jsontext.Value) (taskReader, error) {
 	var r taskReader
 	if data.Kind() != jsontext.KindBeginObject {
 		return r, notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
 	}
 	var hasID, hasState bool
-	for name, v := range members(data) {
+	for m := range members(data) {
 		var err error
-		switch string(name) {
+		switch string(m.name) {
 		case "taskId":
 			hasID = true
-			err = required("taskId", v, &r.task.ID)
+			r.task.ID, err = required("taskId", m.value)
 		case "state":
 			hasState = true
-			err = required("state", v, (*string)(&r.task.State))
+			var state string
+			state, err = required("state", m.value)
+			r.task.State = State(state)
 		case "resultJson":
-			r.resultJSON = v
+			r.resultJSON = m
 		case "resultUrls":
-			r.ownURLs = v
+			r.ownURLs = m
 		case "failCode":
-			err = text("failCode", v, &r.task.FailCode)
+			r.task.FailCode = r.text(memberFailCode, m)
 		case "failMsg":
-			err = text("failMsg", v, &r.task.FailMsg)
+			r.task.FailMsg = r.text(memberFailMsg, m)
 		case "costTime":
-			err = integer("costTime", v, &r.costMs)
+			ms, _ := r.number(memberCostTime, m, readNumber)
+			r.task.CostTime = time.Duration(min(max(ms, minMillis), maxMillis)) * time.Millisecond
 		case "createTime":
-			r.hasCreate = v.Kind() != jsontext.KindNull
-			err = integer("createTime", v, &r.createMs)
+			r.task.CreateTime = instant(r.number(memberCreateTime, m, readTime))
 		case "completeTime":
-			r.hasComplete = v.Kind() != jsontext.KindNull
-			err = integer("completeTime", v, &r.completeMs)
+			r.task.CompleteTime = instant(r.number(memberCompleteTime, m, readTime))
 		}
 		if err != nil {
 			return r, err
@@ -120,10 +123,10 @@ func readTask(data jsontext.Value) (taskReader, error) {
 		return r, notResult(CodeMemberMissing, "data.state is missing")
 	case r.task.State != StateSuccess && r.task.State != StateFailed:
 		return r, notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(r.task.State)))
+	case r.task.State == StateFailed:
+		r.readLeftovers()
+		return r, nil
 	}
-	r.task.CostTime = time.Duration(min(max(r.costMs, minMillis), maxMillis)) * time.Millisecond
-	r.task.CreateTime = instant(r.createMs, r.hasCreate)
-	r.task.CompleteTime = instant(r.completeMs, r.hasComplete)
 	return r, r.readResult()
 }
 
@@ -134,18 +137,18 @@ const (
 )
 
 // instant is the time of so many milliseconds since 1970, if RFC 3339 can write it.
-func instant(ms int64, given bool) time.Time {
+func instant(ms int64, told bool) time.Time {
 	t := time.UnixMilli(ms).UTC()
-	if !given || t.Year() < 1 || t.Year() > 9999 {
+	if !told || t.Year() < 1 || t.Year() > 9999 {
 		return time.Time{}
 	}
 	return t
 }
 
-// required reads a string that must not be null either.
-func required(member string, v jsontext.Value, dst *string) error {
-	if v.Kind() == jsontext.KindNull {
-		return notResult(CodeMemberType, "%s is null, a string was expected", member)
+// required reads a string that must be one.
+func required(name string, v jsontext.Value) (string, error) {
+	if v.Kind() != jsontext.KindString {
+		return "", notResult(CodeMemberType, "%s is %s, a string was expected", name, kindName(v))
 	}
-	return text(member, v, dst)
+	return string(unquoteText(v)), nil
 }

@@ -11,40 +11,49 @@ type Webhook struct {
 	// Task is what it tells.
 	Task Task
 	// EventData is the data of its event: the webhook's data object byte for
-	// byte, unknown members and the spelling of numbers included, plus
-	// resultUrls on success. It does not alias the body.
+	// byte, unknown members and the spelling of numbers included, but for what
+	// Normalized names, plus resultUrls on success. It does not alias the body.
 	EventData []byte
+	// Normalized are the members that the event does not have as they came, by
+	// their names, each of which is one of [NormalizedMembers]; nil if there are
+	// none. Such a member was of another type than APIXO documents, and is of that
+	// type in EventData, or null where it could not be told what is meant; or there
+	// was a lone surrogate in it, which is U+FFFD now. The name other stands for
+	// all members that are not known, and code and message are in no event.
+	Normalized []string
 }
 
 // ParseWebhook reads a request body. It is strict about JSON (RFC 8259, with
-// the member names of each object unique and nesting of at most [MaxDepth])
-// and about the members that it knows, by their exact names; it lets pass
-// whatever members APIXO may add.
+// the member names of each object unique and nesting of at most [MaxDepth]), and
+// about taskId, state and the result, by their exact names. The escape of a lone
+// surrogate is read as U+FFFD, and any other member that it knows is brought to its
+// type, as [Webhook] says; it lets pass whatever members APIXO may add.
 //
 // The error is an [Error] of kind ErrNotJSON or ErrNotResult.
 func ParseWebhook(body []byte) (Webhook, error) {
-	if err := checkSyntax(body); err != nil {
+	text, repaired, err := validate(body)
+	if err != nil {
 		return Webhook{}, err
 	}
-	envelope := jsontext.Value(trimSpace(body))
+	envelope := jsontext.Value(trimSpace(text))
 	if envelope.Kind() != jsontext.KindBeginObject {
 		return Webhook{}, notResult(CodeMemberType, "it is %s, an object was expected", kindName(envelope))
 	}
 	var data jsontext.Value
-	for name, v := range members(envelope) {
-		var err error
-		switch string(name) {
+	var normalized memberSet
+	for m := range members(envelope) {
+		switch string(m.name) {
 		case "data":
-			data = v
+			data = m.value
 		case "code":
 			// The code is no judge of the task: a failed one comes with 200 too.
-			var code int64
-			err = integer("code", v, &code)
+			if _, _, exact := readNumber(m.value); !exact {
+				normalized |= memberCode
+			}
 		case "message":
-			err = textOrNull("message", v)
-		}
-		if err != nil {
-			return Webhook{}, err
+			if k := m.value.Kind(); k != jsontext.KindString && k != jsontext.KindNull {
+				normalized |= memberMessage
+			}
 		}
 	}
 	if data == nil {
@@ -54,19 +63,48 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	if err != nil {
 		return Webhook{}, err
 	}
-	return Webhook{Task: r.task, EventData: r.eventData(data)}, nil
+	normalized |= r.normalized
+	if repaired {
+		normalized |= repairedMembers(trimSpace(body))
+	}
+	return Webhook{Task: r.task, EventData: r.eventData(data), Normalized: normalized.names()}, nil
 }
 
-// eventData is the data object with resultUrls put in before its last brace,
-// unless it has them already.
+// repairedMembers are those of a webhook in which there are lone surrogates.
+func repairedMembers(envelope jsontext.Value) (found memberSet) {
+	others := countSurrogates(envelope)
+	look := func(m member, which memberSet) {
+		if n := countSurrogates(m.value); n > 0 {
+			found |= which
+			others -= n
+		}
+	}
+	for m := range members(envelope) {
+		switch string(m.name) {
+		case "code":
+			look(m, memberCode)
+		case "message":
+			look(m, memberMessage)
+		case "data":
+			for m := range members(m.value) {
+				look(m, memberNamed(string(m.name)))
+			}
+		}
+	}
+	if others > 0 { // in names, and in members of the envelope that are not known
+		found |= memberOther
+	}
+	return found
+}
+
+// eventData is the data object as it is published, with resultUrls put in before
+// its last brace unless it has them already.
 func (r *taskReader) eventData(data jsontext.Value) []byte {
-	if r.task.State != StateSuccess || r.ownURLs != nil {
+	data = r.normalizedData(data)
+	if r.task.State != StateSuccess || r.ownURLs.value != nil {
 		return bytes.Clone(data)
 	}
-	urls := r.decodedURLs
-	if urls == nil {
-		urls = jsontext.Value("[]")
-	}
+	urls := r.urlsOrNone()
 	const member = `,"resultUrls":`
 	dst := make([]byte, 0, len(data)+len(member)+len(urls))
 	dst = append(dst, data[:len(data)-1]...)
