@@ -37,7 +37,8 @@ type Event struct {
 	// DataSchema is [TaskSchemaID] for a task, and empty otherwise.
 	DataSchema string
 	// Extensions are the other attributes: those of the callback URL, such as
-	// model, and reason and detail on what is quarantined. Nil if there are none.
+	// model, normalized on a task, and reason and detail on what is quarantined. Nil
+	// if there are none.
 	Extensions map[string]string
 	// Data is the payload: for a task JSON, which [Event.Task] reads, and for what
 	// is quarantined the body byte for byte. It may alias the message.
@@ -52,6 +53,15 @@ func (e Event) IsTask() bool { return e.Type == TypeTaskSuccess || e.Type == Typ
 // Model is the model that was asked, if the callback URL tells (?model=...);
 // empty if it does not.
 func (e Event) Model() string { return e.Extensions["model"] }
+
+// Normalized are the members of the webhook that the data does not have as they
+// came, as [Webhook] says; nil if there are none.
+func (e Event) Normalized() []string {
+	if e.Extensions["normalized"] == "" {
+		return nil
+	}
+	return strings.Split(e.Extensions["normalized"], ",")
+}
 
 // Reason says for programs why a webhook was quarantined: one of the Code
 // constants, [ReasonConflict], or a word that a later version adds. Empty for a

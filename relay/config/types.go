@@ -93,7 +93,7 @@ var attributeName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 var reservedAttributes = map[string]bool{
 	"id": true, "source": true, "specversion": true, "type": true, "subject": true, "time": true,
 	"datacontenttype": true, "dataschema": true, "data": true, "reason": true, "detail": true,
-	"traceparent": true, "tracestate": true,
+	"traceparent": true, "tracestate": true, "normalized": true, "verified": true,
 }
 
 // maxAttributes bounds, with the bound on a value, what attributes add to the

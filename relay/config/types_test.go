@@ -58,7 +58,7 @@ func TestReservedAttributes(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"id", "source", "specversion", "type", "subject", "time", "datacontenttype", "dataschema", "data",
-		"reason", "detail", "traceparent", "tracestate",
+		"reason", "detail", "traceparent", "tracestate", "normalized", "verified",
 	} {
 		var attributes config.Attributes
 		if err := attributes.UnmarshalText([]byte("model," + name)); err == nil {

@@ -134,9 +134,35 @@ func TestStructuredModeIsTheSDKsFormat(t *testing.T) {
 	}
 }
 
+// What was normalized is an attribute in both modes, and none where nothing was.
+func TestNormalizedIsAnAttribute(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"code":"200","data":{"taskId":"t","state":"failed","failCode":1001,"completeTime":"2024-01-01T00:00:12Z","x":"\udfff"}}`: "code,failCode,completeTime,other",
+		`{"code":200,"data":{"taskId":"t","state":"failed","failCode":"1001","completeTime":1704067212000,"x":"\ufffd"}}`:          "",
+	} {
+		for _, mode := range []event.Mode{event.Structured, event.Binary} {
+			msg := task(t, event.Encoder{Source: "urn:x", Prefix: "apixo", Mode: mode}, body, map[string]string{"model": "m", "zone": "z"})
+			got, err := schema.DecodeMessage(msg.Header, msg.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Extensions["normalized"] != want || strings.Join(got.Normalized(), ",") != want || strings.Join(msg.Normalized, ",") != want {
+				t.Errorf("%s: %q of %+v is normalized, want %q", body, got.Normalized(), got, want)
+			}
+			if want == "" && (len(got.Extensions) != 2 || got.Normalized() != nil) {
+				t.Errorf("%s: the extensions are %q", body, got.Extensions)
+			}
+			if when := time.Date(2024, 1, 1, 0, 0, 12, 0, time.UTC); !got.Time.Equal(when) {
+				t.Errorf("%s: the time is %v, want %v", body, got.Time, when)
+			}
+		}
+	}
+}
+
 func TestTimeOfReceiptStandsInForCompleteTime(t *testing.T) {
 	t.Parallel()
-	for _, completeTime := range []string{``, `,"completeTime":null`, `,"completeTime":9007199254740991`} {
+	for _, completeTime := range []string{``, `,"completeTime":null`, `,"completeTime":9007199254740991`, `,"completeTime":"soon"`} {
 		msg := task(t, event.Encoder{Source: "urn:x", Prefix: "apixo"}, `{"data":{"taskId":"t","state":"failed"`+completeTime+`}}`, nil)
 		got, err := schema.DecodeMessage(msg.Header, msg.Data)
 		if err != nil || !got.Time.Equal(received) {

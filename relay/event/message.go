@@ -18,4 +18,6 @@ type Message struct {
 	// the result itself; nil if it is no task's. Neither is sent.
 	Delivery Delivery
 	Task     *schema.Task
+	// Normalized is that of the schema.Webhook; nil if it is no task's.
+	Normalized []string
 }

@@ -45,6 +45,9 @@ func bySDK(t *testing.T, source string, w schema.Webhook, attributes map[string]
 	for name, value := range attributes {
 		ce.SetExtension(name, value)
 	}
+	if w.Normalized != nil {
+		ce.SetExtension("normalized", strings.Join(w.Normalized, ","))
+	}
 	ce.DataEncoded = w.EventData
 	if err := ce.Validate(); err != nil {
 		t.Fatal(err)
@@ -60,6 +63,7 @@ func TestTaskIsTheSDKsEvent(t *testing.T) {
 		payload(t, "success.json"), payload(t, "success-many-urls.json"), payload(t, "success-music-object.json"), payload(t, "failed.json"),
 		`{"data":{"taskId":"` + strings.Repeat("t", 128) + `","state":"failed","completeTime":1}}`,
 		`{"data": {"taskId":"Az09_.:-", "state":"success", "n":1.50, "n2":12345678901234567890, "s":"\u2028\u0000<>&"} }`,
+		`{"code":"200","message":1,"\ud800":1,"data":{"taskId":"t","state":"failed","failCode":1001,"failMsg":"x\ud83d","costTime":12.5,"createTime":{},"completeTime":"2024-01-01t00:00:12.5z","resultJson":7,"resultUrls":[null]}}`,
 	}
 	for _, source := range []string{"https://api.apixo.ai", "urn:x", "a/b?c='d'&e=%22#f", "//user:pass@[::1]:1/%E5%9B%BE", strings.Repeat("s", 1024)} {
 		for _, attributes := range hostile {

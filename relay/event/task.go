@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/types"
 
@@ -33,6 +34,9 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	for name, value := range d.Attributes {
 		list = append(list, attribute{name, value})
 	}
+	if len(w.Normalized) > 0 {
+		list = append(list, attribute{"normalized", strings.Join(w.Normalized, ",")})
+	}
 	extensions := list[known:]
 	sortByName(extensions)
 	if err := e.check(extensions); err != nil {
@@ -41,7 +45,7 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 
 	// While the message is being stored nothing holds the result besides it.
 	t.ResultURLs, t.ResultJSON, t.FailMsg = nil, nil, ""
-	msg := Message{Subject: schema.TaskSubject(e.Prefix, t.State), ID: t.ID, Delivery: d, Task: &t}
+	msg := Message{Subject: schema.TaskSubject(e.Prefix, t.State), ID: t.ID, Delivery: d, Task: &t, Normalized: w.Normalized}
 	if e.Mode == Binary {
 		msg.Header, msg.Data = headers(list), w.EventData
 		addTraceContext(msg.Header, d)

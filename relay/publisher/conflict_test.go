@@ -102,6 +102,26 @@ func TestRepeatThatContradictsIsKept(t *testing.T) {
 	}
 }
 
+// One outcome is the same however it is spelt: what is compared is what an event
+// tells, and not what the webhook's members were made of.
+func TestDriftIsNoContradiction(t *testing.T) {
+	t.Parallel()
+	b := start(t, natstest.Start(t, natstest.Options(t)))
+	failed := func(code string) string { return result("task_1", "failed", "", `"failCode":`+code, `"costTime":12.5`) }
+	b.mustStore(t, failed("1001"), first)
+	b.mustStore(t, failed(`"1001"`), duplicate(false))
+	b.mustStore(t, failed(`"1002"`), duplicate(true))
+	b.mustStore(t, failed("{}"), duplicate(true)) // which does not tell it
+
+	// What another relay, or an earlier version, has stored is read before it is compared.
+	stored := webhook(t, result("task_2", "success", `{"resultUrls":["u"]}`))
+	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: stored.Subject, Header: stored.Header, Data: stored.Data}, jetstream.WithMsgID("task_2")); err != nil {
+		t.Fatal(err)
+	}
+	b.mustStore(t, result("task_2", "success", `{"resultUrls":["u",null]}`), event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true})
+	b.mustStore(t, result("task_2", "success", `{"resultUrls":["v",null]}`), event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true, Conflict: true})
+}
+
 // The relay that is asked need not be the one that stored the event.
 func TestRepeatAtAnotherRelay(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func TestAnswers(t *testing.T) {
 		rejected("taskId is a number", task(`"taskId":7,"state":"success"`), 422, "not-a-result", schema.CodeMemberType),
 		rejected("no state", task(`"taskId":"a"`), 422, "not-a-result", schema.CodeMemberMissing),
 		rejected("not final", task(`"taskId":"a","state":"processing"`), 422, "not-a-result", schema.CodeState),
-		rejected("costTime is text", task(`"taskId":"a","state":"success","costTime":"12"`), 422, "not-a-result", schema.CodeMemberType),
+		rejected("resultJson is a number", task(`"taskId":"a","state":"success","resultJson":12`), 422, "not-a-result", schema.CodeMemberType),
 		rejected("broken resultJson", task(`"taskId":"a","state":"success","resultJson":"{"`), 422, "not-a-result", schema.CodeResultJSON),
 
 		{name: "no token", path: webhookPath, body: success("task_1"), status: 401, slug: "unauthorized", header: ask},

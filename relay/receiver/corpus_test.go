@@ -134,7 +134,7 @@ var (
 	digests = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	// headerNames are the names that a message may have, those among them that the
 	// broker adds to what is asked for, and headerValues what they may hold.
-	headerNames  = regexp.MustCompile(`^(Nats-(Msg-Id|Stream|Subject|Sequence|Time-Stamp)|Content-Type|ce-(specversion|id|source|type|subject|time|datacontenttype|dataschema|model|tenant|traceparent|tracestate|reason|detail)|traceparent|tracestate)$`)
+	headerNames  = regexp.MustCompile(`^(Nats-(Msg-Id|Stream|Subject|Sequence|Time-Stamp)|Content-Type|ce-(specversion|id|source|type|subject|time|datacontenttype|dataschema|model|tenant|traceparent|tracestate|normalized|reason|detail)|traceparent|tracestate)$`)
 	headerValues = regexp.MustCompile(`^[!-~]+$`)
 )
 

@@ -22,6 +22,7 @@ type logLine struct {
 	size          int
 	bodyRead      bool // whole; not told, but for whoever answers to know
 	taskID, state string
+	normalized    string // the members that the event does not have as they came
 	reason        string // why the body was rejected
 	dropped       []string
 	receipt       event.Receipt
@@ -65,7 +66,7 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	var room [18]slog.Attr // for all that a line can have
+	var room [19]slog.Attr // for all that a line can have
 	attrs := room[:0]
 	text := func(name, value string) {
 		if value != "" {
@@ -78,6 +79,7 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	text("reason", l.reason)
 	text("taskId", l.taskID)
 	text("state", l.state)
+	text("normalized", l.normalized)
 	text("stream", l.receipt.Stream)
 	if l.receipt.Sequence > 0 {
 		attrs = append(attrs, slog.Uint64("sequence", l.receipt.Sequence))

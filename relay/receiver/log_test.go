@@ -28,6 +28,10 @@ func TestLogLine(t *testing.T) {
 			"level": "INFO", "msg": "webhook", "outcome": "duplicate", "status": 200.0, "taskId": "task_1", "state": "success",
 			"stream": "APIXO", "sequence": 1.0, "size": float64(len(webhook)), "sender": "127.0.0.1",
 		}},
+		{goodPath, drifted, map[string]any{
+			"level": "INFO", "msg": "webhook", "outcome": "published", "status": 200.0, "taskId": "task_drifted", "state": "failed", "normalized": "failCode,other",
+			"stream": "APIXO", "sequence": 2.0, "size": float64(len(drifted)), "sender": "127.0.0.1",
+		}},
 		{goodPath, "no JSON", map[string]any{
 			"level": "WARN", "msg": "webhook", "outcome": "quarantined", "status": 400.0, "problem": "not-json", "reason": "invalid-json",
 			"stream": "APIXO_QUARANTINE", "sequence": 1.0, "size": 7.0, "sender": "127.0.0.1",

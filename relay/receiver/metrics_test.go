@@ -34,6 +34,9 @@ func (r *relay) wantMetric(t *testing.T, series string, want float64) {
 	}
 }
 
+// drifted is a webhook that no event can be of as it came.
+const drifted = `{"code":200,"data":{"taskId":"task_drifted","state":"failed","failCode":1001,"x":"\ud800"}}`
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	r := start(t, tokenEnv, "RELAY_MAX_BODY_BYTES=1024")
@@ -49,6 +52,9 @@ func TestMetrics(t *testing.T) {
 		{goodPath, failed("task_5", ""), nil},
 		{goodPath, failed("task_5", ""), nil}, // a duplicate
 		{goodPath, failed("task_5", ""), nil}, // another
+		{goodPath, drifted, nil},
+		{goodPath, drifted, nil},                                     // a duplicate
+		{goodPath, strings.Replace(drifted, "1001", "1002", 1), nil}, // a conflict
 		{goodPath, "no JSON", nil},
 		{goodPath, "{}", nil},
 		{webhookPath, success("task_6"), nil},
@@ -66,17 +72,21 @@ func TestMetrics(t *testing.T) {
 	r.log.webhook(t, len(requests)+1)
 
 	for outcome, want := range map[string]float64{
-		"published": 5, "duplicate": 3, "conflict": 0, "quarantined": 2, "unauthorized": 1,
+		"published": 6, "duplicate": 4, "conflict": 1, "quarantined": 2, "unauthorized": 1,
 		"rejected": 4, "overloaded": 0, "unavailable": 1,
 	} {
 		r.wantMetric(t, fmt.Sprintf("apixo_relay_webhooks_total{outcome=%q}", outcome), want)
 	}
 	r.wantMetric(t, `apixo_relay_events_total{state="success"}`, 2)
-	r.wantMetric(t, `apixo_relay_events_total{state="failed"}`, 3)
+	r.wantMetric(t, `apixo_relay_events_total{state="failed"}`, 4)
 	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="CONTENT_VIOLATION"}`, 1)
-	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="other"}`, 2)
+	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="other"}`, 3)
 	r.wantMetric(t, "apixo_relay_request_duration_seconds_count", float64(len(requests)+1))
-	r.wantMetric(t, "apixo_relay_publish_duration_seconds_count", 10)
+	r.wantMetric(t, "apixo_relay_publish_duration_seconds_count", 14)
+	// Once for the event, not for its repeats.
+	for member, want := range map[string]float64{"failCode": 1, "other": 1, "costTime": 0} {
+		r.wantMetric(t, fmt.Sprintf("apixo_relay_normalized_total{member=%q}", member), want)
+	}
 	// Only these two tell their costTime and completeTime.
 	r.wantMetric(t, "apixo_relay_task_cost_seconds_count", 2)
 	r.wantMetric(t, "apixo_relay_task_cost_seconds_sum", 25)

@@ -155,7 +155,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 	if rejection != nil {
 		line.reason = rejection.Code
 	} else {
-		line.taskID, line.state = msg.ID, string(msg.Task.State)
+		line.taskID, line.state, line.normalized = msg.ID, string(msg.Task.State), strings.Join(msg.Normalized, ",")
 	}
 	receipt, err := rc.store.Store(ctx, msg)
 	span.End("publish", msg.Subject, msg.ID, len(msg.Data), telemetry.Stored{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, reasonOf(err), err)
@@ -169,6 +169,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 	if !receipt.Duplicate {
 		t := msg.Task
 		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
+		rc.metrics.Normalized(msg.Normalized)
 	}
 	return stored(msg.ID, receipt)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // scrape is what Prometheus gets, without what the Go runtime tells of itself.
@@ -49,6 +51,29 @@ func TestFailCodesAreBounded(t *testing.T) {
 		"callback_lag_seconds_sum 0", "callback_lag_seconds_count 1", "task_cost_seconds_count 0",
 	} {
 		if !strings.Contains(got, "apixo_relay_"+want+"\n") {
+			t.Errorf("there is no %s in\n%s", want, got)
+		}
+	}
+}
+
+// Each name that a webhook can bring has its series from the start, and no other.
+func TestNormalizedMembersAreBounded(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics("test")
+	series := strings.Count(scrape(m), "\n")
+	m.Normalized(schema.NormalizedMembers())
+	m.Normalized([]string{"failCode"})
+	m.Normalized(nil)
+	got := scrape(m)
+	if n := strings.Count(got, "\n"); n != series {
+		t.Errorf("%d lines became %d", series, n)
+	}
+	for _, name := range schema.NormalizedMembers() {
+		want := fmt.Sprintf("apixo_relay_normalized_total{member=%q} 1\n", name)
+		if name == "failCode" {
+			want = strings.Replace(want, " 1", " 2", 1)
+		}
+		if !strings.Contains(got, want) {
 			t.Errorf("there is no %s in\n%s", want, got)
 		}
 	}

@@ -57,7 +57,7 @@ func (c *Corpus) addBodies() {
 		c.body("state, "+name, data(`"taskId":"a","state":`+in), odd)
 		c.body("bare, "+name, text, bad)
 		c.body("member twice, "+name, `{`+in+`:1,`+in+`:2}`, bad)
-		c.body("number, "+name, data(`"taskId":"a","state":"success","costTime":`+in), odd)
+		c.body("number, "+name, strings.Replace(c.Task(), "12500", in, 1), "200")
 		c.body("resultJson, "+name, data(`"taskId":"a","state":"success","resultJson":`+in), odd)
 		c.body("failCode, "+name, strings.Replace(c.withTask(`"failCode":`+in+`,"failMsg":`+in+`,`+in+`:`+in), `"success","result`, `"failed","result`, 1), "200")
 	}
@@ -69,11 +69,11 @@ func (c *Corpus) addBodies() {
 		"hexadecimal": data(`"costTime":0x10`), "leading zero": data(`"costTime":01`), "leading plus": data(`"costTime":+1`), "bare point": data(`"costTime":1.`),
 		"single quotes": `{'data':{}}`, "comment": "/**/" + c.Task(), "trailing comma": data(`"taskId":"a",`), "name without quotes": `{data:1}`,
 		"two texts": c.Task() + c.Task(), "closed twice": c.Task() + "}", "NUL behind": c.Task() + "\x00", "sequence": "\x1e" + c.Task() + "\n",
-		"lone surrogate": data(`"taskId":"a","state":"success","x":"\ud800"`), "low surrogate": data(`"x":"\udc00"`), "swapped surrogates": data(`"x":"\udc00\ud800"`),
 		"surrogate in UTF-8": data("\"x\":\"\xed\xa0\x80\""), "overlong": data("\"x\":\"\xc0\xaf\""), "beyond Unicode": data("\"x\":\"\xf4\x90\x80\x80\""), "cut in a character": data("\"x\":\"\xe2\x82\""),
 		"raw control": data("\"x\":\"\x1f\""), "bad escape": data(`"x":"\x41"`), "short escape": data(`"x":"\u12"`),
 		"taskId twice": data(`"taskId":"a","taskId":"b","state":"success"`), "taskId twice by escapes": data(`"taskId":"a","t\u0061skId":"b","state":"success"`),
-		"data twice": `{"data":{},"data":{"taskId":"a","state":"success"}}`, "twice far down": data(`"x":[[{"":1,"":2}]]`), "twice by surrogates": data(`"🍌":1,"\ud83c\udf4c":2`),
+		"data twice": `{"data":{},"data":{"taskId":"a","state":"success"}}`, "twice far down": data(`"x":[[{"":1,"":2}]]`), "twice by surrogates": data(`"🍌":1,"\ud83c\udf4c":2`), "twice by lone surrogates": data(`"\ud800":1,"\udfff":2`),
+		"half a surrogate's escape": data(`"x":"\ud80"`), "surrogate outside a string": data(`"x":\ud800`), "lone surrogate and invalid UTF-8": data("\"x\":\"\\ud800\xff\""),
 		"65 levels": data(`"x":` + nested(63)), "10,000 levels": nested(10_000), "open only": strings.Repeat("[", 30_000), "objects open only": strings.Repeat(`{"":`, 8000),
 		"closed before opened": strings.Repeat("]", 100) + nested(160), "brackets in a string": `"` + strings.Repeat("[", 100),
 		"form": "data=%7B%7D", "XML": "<a/>", "gzip": "\x1f\x8b\x08\x00", "cut off": c.Task()[:60], "quote only": `"`, "backslash at the end": `"\`,
@@ -86,12 +86,10 @@ func (c *Corpus) addBodies() {
 		"folded names": data(`"taſkId":"a","ſtate":"success"`), "taskId with a NUL": data(`"taskId":"a\u0000","state":"success"`), "taskId with a Kelvin sign": data(`"taskId":"\u212a","state":"success"`),
 		"taskId too long": success(strings.Repeat("a", 129)), "taskId empty": success(""), "taskId an array": data(`"taskId":["a"],"state":"success"`),
 		"State in capitals": data(`"taskId":"a","state":"SUCCESS"`), "state with a space": data(`"taskId":"a","state":"success "`), "state true": data(`"taskId":"a","state":true`),
-		"costTime half": data(`"taskId":"a","state":"success","costTime":0.5`), "costTime beyond 53 bits": data(`"taskId":"a","state":"success","costTime":9007199254740993`),
-		"costTime 1e400": data(`"taskId":"a","state":"success","costTime":1e400`), "costTime of many digits": data(`"taskId":"a","state":"success","costTime":1` + strings.Repeat("0", 9999)),
-		"completeTime as text": data(`"taskId":"a","state":"success","completeTime":"1"`), "code 2.5": `{"code":2.5,"data":{}}`,
+		"code 2.5": `{"code":2.5,"data":{}}`, "lone surrogate in taskId": data(`"taskId":"a\ud800","state":"success"`), "lone surrogate in state": data(`"taskId":"a","state":"success\udfff"`),
 		"resultJson number": data(`"taskId":"a","state":"success","resultJson":1`), "resultJson cut off": data(`"taskId":"a","state":"success","resultJson":"{"`),
 		"resultJson twice inside": data(`"taskId":"a","state":"success","resultJson":"{\"a\":1,\"a\":2}"`), "resultJson deep inside": data(`"taskId":"a","state":"success","resultJson":"` + nested(65) + `"`),
-		"surrogate inside": data(`"taskId":"a","state":"success","resultJson":"{\"a\":\"\\ud800\"}"`), "resultUrls differ": data(`"taskId":"a","state":"success","resultUrls":["b"],"resultJson":"{\"resultUrls\":[\"c\"]}"`),
+		"twice by lone surrogates inside": data(`"taskId":"a","state":"success","resultJson":"{\"\\ud800\":1,\"\\udfff\":2}"`), "resultUrls differ": data(`"taskId":"a","state":"success","resultUrls":["b"],"resultJson":"{\"resultUrls\":[\"c\"]}"`),
 		"resultUrls not texts": data(`"taskId":"a","state":"success","resultJson":{"resultUrls":[1]}`),
 	} {
 		c.body(name, body, odd)
@@ -102,6 +100,12 @@ func (c *Corpus) addBodies() {
 		"names of the prototype": c.withTask(`"__proto__":{},"constructor":1,"specversion":"9","data_base64":"x"`), "all escaped": strings.Replace(c.Task(), `"data"`, `"\u0064\u0061\u0074\u0061"`, 1),
 		"white space around": "\r\n\t " + c.Task() + "\n\n", "costTime null": strings.Replace(c.Task(), "12500", "null", 1), "time in the year 0": strings.Replace(c.Task(), "1704067212500", "-62198755200000", 1),
 		"time in the year 285616": strings.Replace(c.Task(), "1704067212500", "9007199254740991", 1), "least costTime": strings.Replace(c.Task(), "12500", "-9007199254740991", 1),
+		"costTime half": strings.Replace(c.Task(), "12500", "0.5", 1), "costTime beyond 53 bits": strings.Replace(c.Task(), "12500", "9007199254740993", 1), "costTime 1e400": strings.Replace(c.Task(), "12500", "1e400", 1),
+		"costTime of many digits": strings.Replace(c.Task(), "12500", "1"+strings.Repeat("0", 9999), 1), "costTime of many digits as text": strings.Replace(c.Task(), "12500", `"0.`+strings.Repeat("9", 9999)+`e-999999999"`, 1),
+		"completeTime as text": strings.Replace(c.Task(), "1704067212500", `"1"`, 1), "completeTime by RFC 3339": strings.Replace(c.Task(), "1704067212500", `"2024-01-01t00:00:12.5+00:00"`, 1), "completeTime of many digits": strings.Replace(c.Task(), "1704067212500", `"2024-01-01T00:00:12.`+strings.Repeat("5", 9999)+`Z"`, 1),
+		"all of another type": strings.Replace(c.withTask(`"failCode":1001,"failMsg":{},"createTime_":0`), `"code":200,"message":"success"`, `"code":[],"message":7`, 1), "null among resultUrls": c.withTask(`"resultUrls":[null,"https://cdn.apixo.ai/output/abc.jpg"]`), "resultUrls null": c.withTask(`"resultUrls":null`),
+		"lone surrogate": c.withTask(`"x":"\ud800"`), "low surrogate": c.withTask(`"x":"\udc00"`), "swapped surrogates": c.withTask(`"x":"\udc00\ud800"`), "lone surrogate in a name": c.withTask(`"zqx\ud800":1`), "lone surrogates only": c.withTask(`"x":"` + strings.Repeat(`\udfff`, 4000) + `"`),
+		"surrogate inside": strings.Replace(c.Task(), `abc.jpg`, `\\ud800.jpg`, 1), "surrogate around": strings.Replace(c.Task(), `abc.jpg`, `\ud800.jpg`, 1),
 		"taskId longest": success(strings.Repeat("-", 128)), "taskId of dots": success("..."), "taskId like a wildcard's neighbour": success("a:b_c.-"), "bananas": c.withTask(`"x":"🍌\u2028\u202e\u0000"`),
 	} {
 		c.body(name, body, "200")

@@ -79,6 +79,22 @@ func TestScreenAtAHundredASecond(t *testing.T) {
 	})
 }
 
+// What an event does not have as it came is shown where there is such a thing.
+func TestTextShowsWhatWasNormalized(t *testing.T) {
+	t.Parallel()
+	m := task(1, schema.StateFailed)
+	for want, attributes := range map[string]map[string]string{
+		"task_1 model=m normalized=costTime,other  NSFW\n": {"model": "m", "normalized": "costTime,other"},
+		"task_1 model=m  NSFW\n":                           {"model": "m"},
+	} {
+		m.Event.Extensions = attributes
+		var out bytes.Buffer
+		if err := Text(&out, m, false); err != nil || !strings.HasSuffix(out.String(), want) {
+			t.Errorf("shown as %q (%v), want %q", out.String(), err, want)
+		}
+	}
+}
+
 // What was there before, somebody asked for.
 func TestScreenShowsHistoryWhole(t *testing.T) {
 	t.Parallel()
