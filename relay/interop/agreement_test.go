@@ -132,17 +132,18 @@ func FuzzParserAndSchemas(f *testing.F) {
 var (
 	ids = []string{
 		`"task_abc123xyz"`, `"Az09_.:-"`, `"t"`, `"\u0074ask"`, `"..."`, `"` + strings.Repeat("x", 128) + `"`,
-		`"` + strings.Repeat("x", 129) + `"`, `""`, `"a b"`, `"t\n"`, `"ä"`, `"a/b"`, `"a>"`, `"\u0000"`, `null`, `7`, `["t"]`, `{}`,
+		`"` + strings.Repeat("x", 129) + `"`, `""`, `"a b"`, `"t\n"`, `"ä"`, `"a/b"`, `"a>"`, `"\u0000"`, `"t\ud800"`, `null`, `7`, `["t"]`, `{}`,
 	}
 	states  = []string{`"success"`, `"failed"`, `"succe\u0073s"`, `"Success"`, `"processing"`, `"pending"`, `"failed "`, `""`, `null`, `true`, `[]`, `{"const":"success"}`}
 	numbers = []string{
 		`12500`, `0`, `-0`, `-1`, `1e3`, `1.0`, `1.25E+4`, `10e-1`, `0.1e1`, `1704067212500`, `1704067212500.0`, `9007199254740991`, `-9007199254740991`, `90071992547409910e-1`, `0e-400`, `null`,
 		`1.5`, `1e-1`, `0.99999999999999999`, `9007199254740990.5`, `9007199254740991.4`, `1e-400`, `9007199254740992`, `-9007199254740992`, `9007199254740993`, `1e16`, `1e400`, `"12500"`, `true`, `[]`, `{}`,
+		`"12.5"`, `"-1"`, `"1e3"`, `"1e400"`, `"007"`, `" 1"`, `""`, `"soon"`, `"\ud800"`, `12.5`, `-0.5`, `"2024-01-01T00:00:12Z"`, `"2024-01-01t00:00:12.5+01:00"`, `"2024-01-01T00:00:12,5Z"`, `"9999-12-31T23:59:59.9999Z"`, `"0000-01-01T00:00:00Z"`,
 	}
-	texts   = []string{`"CONTENT_VIOLATION"`, `""`, `"é\u0000\ud83d\ude00"`, `null`, `400`, `false`, `[""]`, `{}`}
-	urls    = []string{`["https://cdn.apixo.ai/a.png"]`, `["https:\/\/cdn.apixo.ai/a.png"]`, `[]`, `["u","v"]`, `null`, `"u"`, `[1]`, `["u",null]`, `[[]]`, `{}`, `7`}
-	results = []string{`null`, `""`, `" "`, `"null"`, `" {} "`, `"{"`, `"[]"`, `"7"`, `"{\"a\":1,\"a\":2}"`, `"\u00a0{}"`, `{}`, `{"tracks":[{"id":"t1","duration":172.5}]}`, `{"resultURLs":7}`, `7`, `[]`, `true`}
-	others  = []string{`null`, `{}`, `[{"a":[-0.10e+05]}]`, `"x"`, `1e400`, `false`, `{"state":"success","resultUrls":7}`}
+	texts   = []string{`"CONTENT_VIOLATION"`, `""`, `"é\u0000\ud83d\ude00"`, `null`, `400`, `-1.50e+400`, `"x\ud83d"`, `"\udfff\ud83d\ude00"`, `false`, `[""]`, `{}`}
+	urls    = []string{`["https://cdn.apixo.ai/a.png"]`, `["https:\/\/cdn.apixo.ai/a.png"]`, `[]`, `["u","v"]`, `null`, `"u"`, `[1]`, `["u",null]`, `[null]`, `["u\ud83d"]`, `[[]]`, `{}`, `7`}
+	results = []string{`null`, `""`, `" "`, `"null"`, `" {} "`, `"{"`, `"[]"`, `"7"`, `"{\"a\":1,\"a\":2}"`, `"{\"a\":\"\\ud800\"}"`, `"{\"\\ud800\":1,\"\\udfff\":2}"`, `{"\ud800":"\udfff"}`, `"\u00a0{}"`, `{}`, `{"tracks":[{"id":"t1","duration":172.5}]}`, `{"resultURLs":7}`, `7`, `[]`, `true`}
+	others  = []string{`null`, `{}`, `[{"a":[-0.10e+05]}]`, `"x"`, `1e400`, `false`, `"\udfff"`, `[{"\ud800":1}]`, `{"\ud800":1,"\ufffd":2}`, `{"state":"success","resultUrls":7}`}
 )
 
 // generated is a body that is nearly a webhook, in most cases with at most a few
@@ -201,6 +202,9 @@ func generated(r *rand.Rand) []byte {
 	add(2, "failMsg", pick(texts))
 	add(1, "provider", pick(others))
 	add(1, "__proto__", pick(others))
+	for r.IntN(20) == 0 {
+		list = append(list, `"\ud800":`+pick(others)) // twice is once too often
+	}
 	data := object()
 	if r.IntN(50) == 0 {
 		data = others[r.IntN(len(others))]

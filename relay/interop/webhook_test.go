@@ -66,7 +66,7 @@ func tasks(t *testing.T) []webhook {
 			all = append(all, task(t, filepath.Base(file), m, body))
 		}
 	}
-	return append(all,
+	return append(append(all, drifted()...),
 		task(t, "numbers", models[0], []byte(`{"code":200,"data":{"taskId":"numbers","state":"success","completeTime":1704067212500,
 			"seed":9007199254740993,"large":123456789012345678901234567890,"exact":0.1000000000000000055511151231257827,"spelt":[1.50,1E2,-0,1e-7]}}`)),
 		task(t, "text", models[0], []byte(`{"code":200,"data":{ "taskId":"text", "state":"failed" ,"completeTime":1704067205001,
@@ -111,6 +111,43 @@ func task(t *testing.T, name string, m model, body []byte) webhook {
 			"dataschema":      schema.TaskSchemaID,
 			"model":           m.text,
 		}},
+	}
+}
+
+// drifted are webhooks that have members of other types than APIXO documents, and
+// lone surrogates, with the event that each has to become.
+func drifted() []webhook {
+	drift := func(id, state, completed, normalized, envelope, came, data string) webhook {
+		members := `"taskId":"` + id + `","state":"` + state + `",`
+		return webhook{
+			name: id, model: models[1], body: []byte(`{` + envelope + `,"data":{` + members + came + `}}`), status: http.StatusOK,
+			want: event{data: []byte(`{` + members + data + `}`), attributes: map[string]string{
+				"specversion":     "1.0",
+				"id":              id,
+				"source":          "https://api.apixo.ai",
+				"type":            "ai.apixo.task." + state,
+				"subject":         id,
+				"time":            completed,
+				"datacontenttype": "application/json",
+				"dataschema":      schema.TaskSchemaID,
+				"model":           models[1].text,
+				"normalized":      normalized,
+			}},
+		}
+	}
+	return []webhook{
+		drift("drift.success", "success", "2024-01-01T00:00:12.5Z", "code,resultUrls,costTime,createTime,completeTime", `"code":"200"`,
+			`"resultJson":"{\"resultUrls\":[null,\"https://cdn.apixo.ai/a.png\"]}","costTime":"12500","createTime":1704067200000.25,"completeTime":"2024-01-01T08:00:12.5+08:00","seed":9007199254740993`,
+			`"resultJson":"{\"resultUrls\":[null,\"https://cdn.apixo.ai/a.png\"]}","costTime":12500,"createTime":1704067200000,"completeTime":1704067212500,"seed":9007199254740993,"resultUrls":["https://cdn.apixo.ai/a.png"]`),
+		drift("drift.failed", "failed", something, "message,failCode,failMsg,completeTime", `"message":["a"]`,
+			`"failCode":1001,"failMsg":{"en":"no"},"completeTime":"soon"`,
+			`"failCode":"1001","failMsg":null,"completeTime":null`),
+		drift("surrogate.failed", "failed", "2024-01-01T00:00:12.5Z", "failMsg,other", `"code":200`,
+			`"failMsg":"x\ud83d","a\udfff":"\ud83d\ude00\ud83d","completeTime":1704067212500`,
+			`"failMsg":"x\ufffd","a\ufffd":"\ud83d\ude00\ufffd","completeTime":1704067212500`),
+		drift("surrogate.success", "success", "2024-01-01T00:00:12.5Z", "message,resultJson", `"message":"\ud800"`,
+			`"resultJson":"{\"title\":\"\\ud83d\",\"resultUrls\":[\"https://cdn.apixo.ai/a.png\"]}","completeTime":1704067212500`,
+			`"resultJson":"{\"title\":\"\\ufffd\",\"resultUrls\":[\"https://cdn.apixo.ai/a.png\"]}","completeTime":1704067212500,"resultUrls":["https://cdn.apixo.ai/a.png"]`),
 	}
 }
 
