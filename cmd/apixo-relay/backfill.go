@@ -90,7 +90,7 @@ Exit codes:
 	flags.BoolVar(&f.dryRun, "dry-run", false, "ask, and tell what would be stored; store nothing")
 	flags.IntVar(&f.concurrency, "concurrency", 8, "how many tasks are worked on at once, at most 100")
 	flags.StringVar(&f.rate, "rate", "100/s", "how many requests are begun in a second at most; APIXO allows 10,000 a minute")
-	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long an answer of the API may take")
+	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer of the API may take")
 	flags.IntVar(&f.attempts, "attempts", 5, "how often a task is asked for at most, when the API is in trouble")
 	f.output.add(flags, "the results")
 	return c

@@ -108,7 +108,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready")
 	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too")
 	tls.add(flags)
-	flags.DurationVar(&timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
+	durationVar(flags, &timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
 	output.add(flags, "the report")
 	return c
 }

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -85,31 +84,45 @@ type moment struct {
 	time time.Time
 }
 
-// String is part of pflag.Value.
+// String implements pflag.Value.
 func (m *moment) String() string { return m.text }
 
-// Type is part of pflag.Value.
+// Type implements pflag.Value.
 func (m *moment) Type() string { return "time" }
 
-// Set is part of pflag.Value.
+// Set implements pflag.Value.
 func (m *moment) Set(text string) error {
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		*m = moment{text, time.Now().Add(-ago)}
-		return nil
+	at, err := timeparse.Moment(text, time.Now())
+	if err != nil {
+		return fmt.Errorf("%q %w", text, err)
 	}
-	if number, ok := strings.CutSuffix(text, "d"); ok {
-		if days, err := strconv.ParseUint(number, 10, 16); err == nil {
-			*m = moment{text, time.Now().Add(-time.Duration(days) * 24 * time.Hour)}
-			return nil
-		}
+	*m = moment{text, at}
+	return nil
+}
+
+// duration is a flag that takes one as the environment's variables do.
+type duration time.Duration
+
+// durationVar adds a duration flag.
+func durationVar(flags *pflag.FlagSet, d *time.Duration, name string, value time.Duration, usage string) {
+	*d = value
+	flags.Var((*duration)(d), name, usage)
+}
+
+// String implements pflag.Value.
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+// Type implements pflag.Value.
+func (d *duration) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (d *duration) Set(text string) error {
+	parsed, err := timeparse.Duration(text)
+	if err != nil {
+		return fmt.Errorf("%q %w", text, err)
 	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			*m = moment{text, at}
-			return nil
-		}
-	}
-	return fmt.Errorf("%q is neither how long ago, such as 90m, 24h or 7d, nor a time such as 2026-01-31T15:04:05Z or 2026-01-31", text)
+	*d = duration(parsed)
+	return nil
 }
 
 // chosen says which stored messages a command is about.
@@ -122,7 +135,7 @@ type chosen struct {
 }
 
 func (f *chosen) add(flags *pflag.FlagSet) {
-	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m, 24h or 7d, a date, or a `time` in RFC 3339")
+	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m, 24h or 7d, or a `time` as this program prints it, in RFC 3339, or a date")
 	flags.Var(&f.until, "until", "up to when, in the same form")
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
 	flags.Uint64Var(&f.toSeq, "to-seq", 0, "up to the sequence `N`")

@@ -106,7 +106,7 @@ Exit codes:
 	flags.StringVar(&f.mode, "mode", "", "`form` of what is posted to a URL: structured, binary or webhook (default RELAY_CE_MODE)")
 	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file, one in a line; repeat it for several")
 	f.tls.add(flags)
-	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long an answer may take")
+	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer may take")
 	flags.IntVar(&f.attempts, "attempts", 5, "how often each event is posted at most, until it is delivered")
 	flags.StringVar(&f.rate, "rate", "0", "how many deliveries are begun in a second at most, such as `50/s`; 0 for no limit")
 	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, %d to a subject)", replayHTTPConcurrency, replayNATSConcurrency))
