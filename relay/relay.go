@@ -97,10 +97,8 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 	metrics.Limits(cfg.Webhooks.MaxInFlight, cfg.Webhooks.PublishTimeout, outboxLimit)
 
-	tracing, err := telemetry.StartTracing(cfg.Tracing, version, log)
-	if err != nil {
-		return nil, err
-	}
+	r.warnOfSettings()
+	tracing := telemetry.StartTracing(cfg.Tracing, version, log)
 	r.onStop("tracing", tracing.Stop)
 	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
 	if err != nil {
@@ -153,9 +151,6 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		r.receiver.Close()
 	})
 	r.started.Store(true)
-	for _, name := range cfg.Unknown {
-		log.Warn("this variable means nothing to the relay: is it mistyped, or of another version?", "variable", name)
-	}
 	return r, nil
 }
 

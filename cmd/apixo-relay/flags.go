@@ -135,7 +135,7 @@ type chosen struct {
 }
 
 func (f *chosen) add(flags *pflag.FlagSet) {
-	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m, 24h or 7d, or a `time` as this program prints it, in RFC 3339, or a date")
+	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m or 7d, a `time` as it is printed here, or a date")
 	flags.Var(&f.until, "until", "up to when, in the same form")
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
 	flags.Uint64Var(&f.toSeq, "to-seq", 0, "up to the sequence `N`")

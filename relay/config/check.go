@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -12,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
 const (
@@ -60,7 +64,7 @@ type checker struct {
 func newChecker(vars map[string]string, reported Errors) *checker {
 	k := &checker{vars: vars, unread: make(map[string]bool)}
 	for _, err := range reported {
-		k.unread[strings.TrimSuffix(err.Variable, "_FILE")] = true
+		k.unread[err.Variable], k.unread[strings.TrimSuffix(err.Variable, "_FILE")] = true, true
 	}
 	return k
 }
@@ -119,7 +123,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	k.expect(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
 	c.checkAPI(k)
-	c.checkTracing(k)
+	c.Tracing = readTracing(k.vars)
 
 	source, err := url.Parse(c.Event.Source)
 	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
@@ -160,10 +164,13 @@ func (c *Config) checkTLS(k *checker) {
 	k.expect(w.TLSKeyFile == "" || w.TLSCertFile != "", "RELAY_TLS_CERT_FILE", "is missing beside RELAY_TLS_KEY_FILE", "set both or neither")
 	k.expect(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
 		"client certificates need HTTPS", "set RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE too")
-	k.file("RELAY_TLS_CERT_FILE", w.TLSCertFile)
-	k.file("RELAY_TLS_KEY_FILE", w.TLSKeyFile)
-	k.file("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
+	k.pem("RELAY_TLS_CERT_FILE", w.TLSCertFile)
+	k.pem("RELAY_TLS_KEY_FILE", w.TLSKeyFile)
+	k.pem("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
 }
+
+// forExternal is what is wrong with a setting that an embedded broker has no use for.
+const forExternal = "is for an external broker, and NATS_URL does not name one"
 
 func (c *Config) checkEmbedded(k *checker) {
 	hasCredentials := c.NATS.Token != "" || c.NATS.User != ""
@@ -177,9 +184,11 @@ func (c *Config) checkEmbedded(k *checker) {
 	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set both or neither")
 	for _, v := range []struct{ name, value string }{
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CA", c.NATS.CA}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
+		{"NATS_JS_DOMAIN", c.NATS.JSDomain},
 	} {
-		k.expect(v.value == "", v.name, "is for an external broker, and NATS_URL does not name one", "set NATS_URL, or unset it")
+		k.expect(v.value == "", v.name, forExternal, "set NATS_URL, or unset it")
 	}
+	k.expect(!c.NATS.TLSFirst, "NATS_TLS_FIRST", forExternal, "set NATS_URL, or unset it")
 	k.expect(c.Stream.Replicas == 1, "RELAY_STREAM_REPLICAS", "the embedded broker is a single server", "set NATS_URL to a cluster, or leave it at 1")
 }
 
@@ -209,11 +218,17 @@ func (c *Config) checkNATS(k *checker) {
 	k.expect(c.NATS.Cert == "" || c.NATS.Key != "", "NATS_KEY", "is missing beside NATS_CERT", "set both or neither")
 	k.expect(c.NATS.Key == "" || c.NATS.Cert != "", "NATS_CERT", "is missing beside NATS_KEY", "set both or neither")
 	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
+	k.expect(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
+	k.expect(!strings.ContainsAny(c.NATS.JSDomain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
 	k.file("NATS_CREDS", c.NATS.Creds)
-	k.file("NATS_NKEY", c.NATS.NKey)
-	k.file("NATS_CA", c.NATS.CA)
-	k.file("NATS_CERT", c.NATS.Cert)
-	k.file("NATS_KEY", c.NATS.Key)
+	k.pem("NATS_NKEY", c.NATS.NKey)
+	k.pem("NATS_CA", c.NATS.CA)
+	k.pem("NATS_CERT", c.NATS.Cert)
+	k.pem("NATS_KEY", c.NATS.Key)
+}
+
+func isWebSocket(s string) bool {
+	return strings.HasPrefix(s, "ws://") || strings.HasPrefix(s, "wss://")
 }
 
 func (c *Config) checkStream(k *checker) {
@@ -236,6 +251,8 @@ func (c *Config) checkAPI(k *checker) {
 	k.expect(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
 	c.API.BaseURL = strings.TrimRight(c.API.BaseURL, "/")
 	// Behind a line break, a header would begin that nobody asked for.
+	k.expect(!isQuoted(c.API.Key), "APIXO_API_KEY", "has quotes around it", quotesHint)
+	k.expect(!shellVariable.MatchString(c.API.Key), "APIXO_API_KEY", "is a name in whose place only a shell puts a value", unexpandedHint)
 	k.expect(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
 }
 
@@ -249,16 +266,49 @@ func (k *checker) addr(variable, addr string) bool {
 	return err == nil
 }
 
-// file expects a file that can be read, if one is named.
+// file expects a file that can be read, if one is named, and is not in UTF-16.
 func (k *checker) file(variable, name string) {
 	if name == "" {
 		return
 	}
-	f, err := os.Open(name)
-	if err == nil {
-		err = f.Close()
-	}
+	start, err := startOf(name)
 	k.expect(err == nil, variable, fmt.Sprintf("cannot be opened: %v", err), "name a file that this user may read")
+	_, err = utf8text.Trim(start)
+	k.expect(err == nil, variable, fmt.Sprint(err), "")
+}
+
+// pem expects a file as file does, in which nothing stands before the first line: with
+// a byte order mark there, that is not found.
+func (k *checker) pem(variable, name string) {
+	k.file(variable, name)
+	if name == "" {
+		return
+	}
+	start, _ := startOf(name) // of whose error there is a word already
+	k.expect(!utf8text.HasMark(start), variable, "begins with a byte order mark, before which its first line is not found", "save it as UTF-8 without one")
+}
+
+// startOf reads the first bytes of a file.
+func startOf(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a folder", name)
+	case !info.Mode().IsRegular():
+		return nil, nil // what is read of a pipe is gone
+	}
+	start := make([]byte, 8)
+	n, err := io.ReadFull(f, start)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return start[:n], err
 }
 
 // isLoopback reports whether only this machine can reach the address. A host

@@ -40,8 +40,11 @@ type Config struct {
 
 	// Unknown are the names of variables that start with RELAY_ and mean
 	// nothing here: mistyped, or of another version. They are worth a warning
-	// and no more, since Kubernetes makes such names from those of services.
+	// and no more. Names that Kubernetes makes from those of services are not in it.
 	Unknown []string `env:"-"`
+	// Warnings are about values that can be right, and seldom are. Those of tracing
+	// are in Tracing.
+	Warnings []Warning `env:"-"`
 }
 
 // Webhooks is where webhooks arrive and who may send them.
@@ -101,6 +104,10 @@ type NATS struct {
 	CA       string `env:"NATS_CA" doc:"PEM file with the authorities that the broker's certificate is checked against, instead of the system's"`
 	Cert     string `env:"NATS_CERT" doc:"PEM file with the client certificate"`
 	Key      string `env:"NATS_KEY" doc:"PEM file with the client certificate's key"`
+	// TLSFirst: TLS begins before the broker has said anything.
+	TLSFirst bool `env:"NATS_TLS_FIRST" envDefault:"false" doc:"begin with TLS before the broker has said anything, for one that is configured with handshake_first (the nats tool's --tlsfirst)"`
+	// JSDomain is a JetStream domain; empty means that of the server that is connected to.
+	JSDomain string `env:"NATS_JS_DOMAIN" doc:"the JetStream domain that has the streams, where it is another one than that of the server in NATS_URL: its hub, seen from a leaf node (the nats tool's --js-domain)"`
 }
 
 // Embedded is the broker inside the relay.

@@ -39,6 +39,8 @@ var settings = map[string]string{
 	"NATS_CA":                     "",
 	"NATS_CERT":                   "",
 	"NATS_KEY":                    "",
+	"NATS_TLS_FIRST":              "false",
+	"NATS_JS_DOMAIN":              "",
 	"RELAY_DATA_DIR":              "apixo-relay-data",
 	"RELAY_EMBEDDED_ADDR":         "127.0.0.1:4222",
 	"RELAY_EMBEDDED_SYNC":         "always",
@@ -208,14 +210,31 @@ func TestValuesAreRead(t *testing.T) {
 	}
 }
 
-// Kubernetes makes variables of a service named relay, so these are no errors.
 func TestUnknownVariablesAreListed(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load([]string{
-		"RELAY_SERVICE_PORT=80", "RELAY_LISTEN_ADR=:1", "RELAY_STREAM_FILE=/f", "RELAY_WEBHOOK_TOKEN=0123456789abcdef",
+		"RELAY_LISTEN_PORT=8720", "RELAY_LISTEN_ADR=:1", "RELAY_STREAM_FILE=/f", "RELAY_WEBHOOK_TOKEN=0123456789abcdef", "RELAY_SERVICE_HOST=relay.example", "RELAY_PORT=8720",
 		"RELAY_STREAM=S", "NATS_CONTEXT=c", "OTHER_RELAY_STREAM=x", "relay_stream=y", "RELAYED=z",
 	})
-	if want := []string{"RELAY_LISTEN_ADR", "RELAY_SERVICE_PORT", "RELAY_STREAM_FILE", "RELAY_WEBHOOK_TOKEN"}; err != nil || !slices.Equal(c.Unknown, want) {
+	if want := []string{"RELAY_LISTEN_ADR", "RELAY_LISTEN_PORT", "RELAY_PORT", "RELAY_SERVICE_HOST", "RELAY_STREAM_FILE", "RELAY_WEBHOOK_TOKEN"}; err != nil || !slices.Equal(c.Unknown, want) {
 		t.Errorf("the unknown variables are %q, %v; want %q", c.Unknown, err, want)
+	}
+}
+
+// Kubernetes tells each container of the services beside it.
+func TestVariablesOfServicesAreNotListed(t *testing.T) {
+	t.Parallel()
+	var environ []string
+	for _, service := range []string{"RELAY", "RELAY_ADMIN", "RELAY_8720"} {
+		for _, v := range []string{
+			"_SERVICE_HOST=10.96.0.7", "_SERVICE_PORT=8720", "_SERVICE_PORT_HTTP=8720", "_SERVICE_PORT_HTTP_ADMIN=8721", "_PORT=tcp://10.96.0.7:8720",
+			"_PORT_8720_TCP=tcp://10.96.0.7:8720", "_PORT_8720_TCP_PROTO=tcp", "_PORT_8720_TCP_PORT=8720", "_PORT_8720_TCP_ADDR=10.96.0.7",
+			"_PORT_53_UDP=udp://[fd00::7]:53", "_PORT_53_UDP_PROTO=udp", "_PORT_53_UDP_PORT=53", "_PORT_53_UDP_ADDR=fd00::7",
+		} {
+			environ = append(environ, service+v)
+		}
+	}
+	if c, err := config.Load(environ); err != nil || len(c.Unknown) != 0 {
+		t.Errorf("the unknown variables are %q, %v", c.Unknown, err)
 	}
 }

@@ -16,7 +16,7 @@ type mistake struct{ variable, value, problem, hint string }
 const (
 	addrHint     = "write it like 127.0.0.1:8720, :8720 or [::1]:8720"
 	numberHint   = "write digits only, without a unit"
-	durationHint = "write it like 20s, 1h30m or 500ms"
+	durationHint = "write it like 20s, 1h30m, 500ms, 7d or 1d12h"
 	networkHint  = "write it like 10.0.0.0/8 or 2001:db8::/32"
 	nameHint     = "1 to 255 letters, digits, - and _"
 	pathHint     = "write it like /webhook/apixo"
@@ -79,7 +79,7 @@ var mistakes = []mistake{
 	{"RELAY_STREAM_POLICY", "replace", "must be one of", "create, update, require"},
 	{"RELAY_STREAM_REPLICAS", "one", "is not a whole number", numberHint},
 	{"RELAY_STREAM_REPLICAS", "3", "the embedded broker is a single server", "set NATS_URL to a cluster"},
-	{"RELAY_STREAM_MAX_AGE", "7d", "is not a duration", durationHint},
+	{"RELAY_STREAM_MAX_AGE", "7 days", "is not a duration", durationHint},
 	{"RELAY_STREAM_MAX_AGE", "-1s", "is too short", "0s to keep events for ever"},
 	{"RELAY_STREAM_MAX_BYTES", "0", "is out of range", "-1 for no bound"},
 	{"RELAY_STREAM_MAX_BYTES", "-2", "is out of range", "-1 for no bound"},
@@ -108,6 +108,9 @@ var mistakes = []mistake{
 	{"NATS_NKEY", "/nowhere/nk", "is for an external broker", "set NATS_URL, or unset it"},
 	{"NATS_CA", "/nowhere/ca", "is for an external broker", "set NATS_URL, or unset it"},
 	{"NATS_CERT", "/nowhere/crt", "is for an external broker", "set NATS_URL, or unset it"},
+	{"NATS_TLS_FIRST", "true", "is for an external broker", "set NATS_URL, or unset it"},
+	{"NATS_TLS_FIRST", "first", "is not a truth value", "write true or false"},
+	{"NATS_JS_DOMAIN", "hub", "is for an external broker", "set NATS_URL, or unset it"},
 	{"NATS_KEY", "/nowhere/key", "is for an external broker", "set NATS_URL, or unset it"},
 }
 
@@ -208,6 +211,8 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		{"broker's files that are not there", []string{external, "NATS_CREDS=/nowhere/1", "NATS_CA=/nowhere/2", "NATS_CERT=/nowhere/3", "NATS_KEY=/nowhere/4"}, map[string]string{
 			"NATS_CREDS": "cannot be opened", "NATS_CA": "cannot be opened", "NATS_CERT": "cannot be opened", "NATS_KEY": "cannot be opened",
 		}},
+		{"domain that is none", []string{external, "NATS_JS_DOMAIN=a.b"}, map[string]string{"NATS_JS_DOMAIN": "is not the name of a domain"}},
+		{"TLS first over WebSocket", []string{"NATS_URL=wss://host", "NATS_TLS_FIRST=true"}, map[string]string{"NATS_TLS_FIRST": "is not for WebSocket"}},
 		{"NKey that is not there", []string{external, "NATS_NKEY=/nowhere/1"}, map[string]string{"NATS_NKEY": "cannot be opened"}},
 		{"even number of replicas", []string{external, "RELAY_STREAM_REPLICAS=2"}, map[string]string{"RELAY_STREAM_REPLICAS": "choose 1, 3 or 5"}},
 		{"window and age", []string{"RELAY_STREAM_MAX_AGE=30m"}, map[string]string{"RELAY_DEDUPE_WINDOW": `="1h": is longer than RELAY_STREAM_MAX_AGE (30m0s)`}},
@@ -221,7 +226,7 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		{"permission that cannot be read", []string{"RELAY_LISTEN_ADDR=:0", "RELAY_EMBEDDED_ADDR=:0", "RELAY_ALLOW_UNAUTHENTICATED=yes"}, map[string]string{"RELAY_ALLOW_UNAUTHENTICATED": "is not a truth value"}},
 		{"broker's token that cannot be read", []string{"RELAY_EMBEDDED_ADDR=:0", "NATS_TOKEN_FILE=/nowhere/t"}, map[string]string{"NATS_TOKEN_FILE": "/nowhere/t"}},
 		{"password that cannot be read", []string{"RELAY_EMBEDDED_ADDR=:0", "NATS_USER=u", "NATS_PASSWORD_FILE=/nowhere/p"}, map[string]string{"NATS_PASSWORD_FILE": "/nowhere/p"}},
-		{"age that cannot be read", []string{"RELAY_STREAM_MAX_AGE=7d"}, map[string]string{"RELAY_STREAM_MAX_AGE": "is not a duration"}},
+		{"age that cannot be read", []string{"RELAY_STREAM_MAX_AGE=a week"}, map[string]string{"RELAY_STREAM_MAX_AGE": "is not a duration"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

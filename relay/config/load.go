@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
+	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
 // Load reads the settings from environment variables in the form of os.Environ.
@@ -29,11 +32,13 @@ func Load(environ []string) (Config, error) {
 
 	var c Config
 	known := Variables()
-	errs := readSecretFiles(known, vars)
+	errs := checkSpelling(known, vars)
+	errs = append(errs, readSecretFiles(known, vars)...)
 	c.Webhooks.TokensFile = vars["RELAY_WEBHOOK_TOKENS_FILE"]
-	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
+	if err := env.ParseWithOptions(&c, env.Options{Environment: vars, FuncMap: parsers}); err != nil {
 		errs = append(errs, explain(err, known, vars)...)
 	}
+	c.Warnings = suspicious(known, vars)
 	errs = append(errs, c.check(vars, errs)...)
 	if len(errs) > 0 {
 		sort.SliceStable(errs, func(i, j int) bool { return errs[i].Variable < errs[j].Variable }) // not generic, and so far smaller
@@ -88,7 +93,8 @@ func Variables() []Variable {
 const maxSecretFileBytes = 64 << 10
 
 // ReadSecretFile reads a secret from a file and trims the white space around
-// it, the final newline above all. Its errors name the file, never its content.
+// it, the final newline above all, and a byte order mark. Its errors name the
+// file, never its content.
 func ReadSecretFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -100,6 +106,9 @@ func ReadSecretFile(path string) (string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
+	}
+	if content, err = utf8text.Trim(content); err != nil {
+		return "", fmt.Errorf("%s %w", path, err)
 	}
 	secret := strings.TrimSpace(string(content))
 	if secret == "" {
@@ -125,9 +134,18 @@ func readSecretFiles(known []Variable, vars map[string]string) (errs Errors) {
 			errs = append(errs, Error{Variable: file, Value: path, Problem: "cannot be read: " + err.Error(), Hint: "name a file that holds the secret and that this user may read"})
 			continue
 		}
+		if problem, _ := control(v, secret); problem != "" && v.typ.Kind() != reflect.Slice { // what is a list says it itself
+			errs = append(errs, Error{Variable: file, Value: path, Problem: "what is in it " + problem, Hint: "name a file that holds the secret and nothing else"})
+			continue
+		}
 		vars[v.Name] = secret
 	}
 	return errs
+}
+
+// parsers are those of types that are not read as the library reads them.
+var parsers = map[reflect.Type]env.ParserFunc{
+	reflect.TypeFor[time.Duration](): func(text string) (any, error) { return timeparse.Duration(text) },
 }
 
 // explain turns the parser's errors, which name Go fields and types, into ones
@@ -164,7 +182,7 @@ func explain(err error, known []Variable, vars map[string]string) (errs Errors) 
 func reword(typ reflect.Type, problem string) (reworded, hint string) {
 	switch {
 	case typ == reflect.TypeFor[time.Duration]():
-		return "is not a duration", "write it like 20s, 1h30m or 500ms"
+		return "is not a duration", "write it like " + timeparse.DurationForms
 	case typ.Kind() == reflect.Bool:
 		return "is not a truth value", "write true or false"
 	case typ.PkgPath() == "log/slog":
@@ -174,20 +192,4 @@ func reword(typ reflect.Type, problem string) (reworded, hint string) {
 	default:
 		return problem, ""
 	}
-}
-
-// unknown finds the variables that look like settings and are none.
-func unknown(known []Variable, vars map[string]string) (names []string) {
-	for name := range vars {
-		if !strings.HasPrefix(name, "RELAY_") {
-			continue
-		}
-		if !slices.ContainsFunc(known, func(v Variable) bool {
-			return name == v.Name || v.Secret && name == v.Name+"_FILE"
-		}) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }

@@ -40,7 +40,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	const secret = "tok-9f3c2a7d51e84b06"
 	for variable, secretOf := range secretsOf {
 		for name, content := range map[string]string{
-			"as it is": secret, "newline": secret + "\n", "CRLF": secret + "\r\n", "white space": "\n\t  " + secret + " \t\n\n",
+			"as it is": secret, "byte order mark": "\ufeff" + secret + "\r\n", "newline": secret + "\n", "CRLF": secret + "\r\n", "white space": "\n\t  " + secret + " \t\n\n",
 		} {
 			t.Run(variable+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -64,8 +64,8 @@ func TestSecretsFromFiles(t *testing.T) {
 			if variable == "RELAY_WEBHOOK_TOKENS" {
 				return // which cannot hold any
 			}
-			c, err := config.Load(append(companions(variable), variable+"_FILE="+fileOf(t, " a b\nc ")))
-			if err != nil || secretOf(c) != "a b\nc" {
+			c, err := config.Load(append(companions(variable), variable+"_FILE="+fileOf(t, " a b c ")))
+			if err != nil || secretOf(c) != "a b c" {
 				t.Errorf("read %q, %v", secretOf(c), err)
 			}
 		})
@@ -86,6 +86,7 @@ func TestSecretFilesThatCannotBeRead(t *testing.T) {
 			"empty":       {fileOf(t, ""), "is empty"},
 			"white space": {fileOf(t, " \n\t"), "is empty"},
 			"folder":      {folder, "is a directory"},
+			"UTF-16":      {fileOf(t, "\xff\xfet\x00o\x00k\x00"), "is text in UTF-16"},
 			"too large":   {fileOf(t, strings.Repeat("x", 64<<10+1)), "is no secret"},
 		} {
 			t.Run(variable+" "+name, func(t *testing.T) {

@@ -3,17 +3,21 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
 
 // Tracing is where spans go. It is read from OpenTelemetry's own variables, whose
 // names and meanings are those of its specification ("Environment Variable
 // Specification" and "OpenTelemetry Protocol Exporter"); those of the sampler, the
 // limits, the batches and the resource are read by OpenTelemetry's SDK itself.
+//
+// No value of theirs is an error: platforms set them for everybody, and no webhook is
+// to wait for a span. What cannot be used is in Warnings, with what comes of it.
 type Tracing struct {
 	// Endpoint is where spans are sent: the whole URL with http/protobuf, and a URL
 	// without a path with grpc. Empty means that there is no tracing.
@@ -31,12 +35,16 @@ type Tracing struct {
 	// Propagate reports whether the trace context (W3C) of requests is continued, and
 	// that of the relay passed on.
 	Propagate bool
+	// Unset are variables of which the SDK is not to hear: Warnings tell of them.
+	Unset []string
+	// Warnings are about what could not be used as it is.
+	Warnings []Warning
 }
 
 // TracingProtocol is a transport of OTLP.
 type TracingProtocol string
 
-// The transports. There is a third one, http/json, which no collector asks for.
+// The transports. In place of the third one, http/json, TracingHTTP is used.
 const (
 	TracingHTTP TracingProtocol = "http/protobuf"
 	TracingGRPC TracingProtocol = "grpc"
@@ -45,43 +53,107 @@ const (
 // defaultTracingTimeout is the specification's.
 const defaultTracingTimeout = 10 * time.Second
 
-var (
-	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	// tracingSamplers are those of the specification but for jaeger's and X-Ray's.
-	tracingSamplers = []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
-)
+const noTracing = "there is no tracing"
 
-// checkTracing reads where spans go. Without an endpoint nothing else is looked at:
-// platforms set some of these variables for everybody.
-func (c *Config) checkTracing(k *checker) {
-	t := &c.Tracing
-	// of is the variable for traces, or else the one for all signals.
-	of := func(name string) (variable, value string) {
-		if variable = "OTEL_EXPORTER_OTLP_TRACES_" + name; k.vars[variable] == "" {
-			variable = "OTEL_EXPORTER_OTLP_" + name
-		}
-		return variable, strings.TrimSpace(k.vars[variable])
-	}
-	endpointIn, endpoint := of("ENDPOINT")
-	if endpoint == "" || strings.EqualFold(strings.TrimSpace(k.vars["OTEL_SDK_DISABLED"]), "true") {
-		return
-	}
-	exporter := strings.TrimSpace(k.vars["OTEL_TRACES_EXPORTER"])
-	k.expect(slices.Contains([]string{"", "otlp", "none"}, exporter), "OTEL_TRACES_EXPORTER", "is no exporter that the relay has", "write otlp or none")
-	if exporter == "none" {
-		return
-	}
+// tracingReader reads the variables of tracing.
+type tracingReader struct {
+	vars map[string]string
+	t    *Tracing
+	off  bool // something without which there is no tracing cannot be used
+}
 
-	protocolIn, protocol := of("PROTOCOL")
-	t.Protocol = TracingProtocol(protocol)
+// readTracing reads where spans go. Without an endpoint nothing else is looked at.
+func readTracing(vars map[string]string) Tracing {
+	r := &tracingReader{vars: vars, t: &Tracing{}}
+	endpointIn, endpoint := r.of("ENDPOINT")
+	if endpoint == "" || r.isTrue("OTEL_SDK_DISABLED") || !r.exports() {
+		return Tracing{Warnings: r.t.Warnings}
+	}
+	r.readProtocol()
+	r.readEndpoint(endpointIn, endpoint)
+	r.t.Headers = r.headers()
+	r.readTransport()
+	r.readFiles()
+	r.t.Propagate = r.propagates()
+	r.checkSampler()
+	r.checkResource()
+	r.checkNumbers()
+	if r.off {
+		return Tracing{Warnings: r.t.Warnings}
+	}
+	return *r.t
+}
+
+// value is what a variable is set to.
+func (r *tracingReader) value(variable string) string { return strings.TrimSpace(r.vars[variable]) }
+
+// of is the variable for traces, or else the one for all signals.
+func (r *tracingReader) of(name string) (variable, value string) {
+	if variable = "OTEL_EXPORTER_OTLP_TRACES_" + name; r.value(variable) == "" {
+		variable = "OTEL_EXPORTER_OTLP_" + name
+	}
+	return variable, r.value(variable)
+}
+
+func (r *tracingReader) warn(variable, problem, instead string) {
+	w := Warning{Variable: variable, Value: r.value(variable), Problem: problem, Instead: instead}
+	switch {
+	case strings.HasSuffix(variable, "_HEADERS"):
+		w.Value, w.Secret = "", true
+	case strings.HasSuffix(variable, "_ENDPOINT"):
+		w.Value = RedactURLs(w.Value)
+	}
+	r.t.Warnings = append(r.t.Warnings, w)
+}
+
+// fail warns of what leaves no tracing.
+func (r *tracingReader) fail(variable, problem string) {
+	r.warn(variable, problem, noTracing)
+	r.off = true
+}
+
+// isTrue reads a truth value as the specification has it: what is neither is false.
+func (r *tracingReader) isTrue(variable string) bool {
+	value := strings.ToLower(r.value(variable))
+	if value != "" && value != "true" && value != "false" {
+		r.warn(variable, "is neither true nor false", "false is used")
+	}
+	return value == "true"
+}
+
+// exports reports whether OTLP is among the exporters, or nothing is said of them.
+func (r *tracingReader) exports() bool {
+	const variable = "OTEL_TRACES_EXPORTER"
+	exporters := list(strings.ToLower(r.value(variable)))
+	switch {
+	case len(exporters) == 0 || len(exporters) == 1 && exporters[0] == "none":
+		return len(exporters) == 0
+	case !slices.Contains(exporters, "otlp"):
+		r.warn(variable, "names no exporter that the relay has", noTracing)
+		return false
+	case len(exporters) > 1:
+		r.warn(variable, "names exporters that the relay does not have", "otlp alone is used")
+	}
+	return true
+}
+
+func (r *tracingReader) readProtocol() {
+	variable, protocol := r.of("PROTOCOL")
+	r.t.Protocol = TracingProtocol(strings.ToLower(protocol))
+	if protocol != "" && r.t.Protocol != TracingHTTP && r.t.Protocol != TracingGRPC {
+		r.warn(variable, "is no protocol that the relay speaks", string(TracingHTTP)+" is used")
+		protocol = ""
+	}
 	if protocol == "" {
-		t.Protocol = TracingHTTP
+		r.t.Protocol = TracingHTTP
 	}
-	k.expect(t.Protocol == TracingHTTP || t.Protocol == TracingGRPC, protocolIn, "is no protocol that the relay speaks", "write http/protobuf or grpc")
-	insecureIn, insecure := of("INSECURE")
-	plain, err := strconv.ParseBool(insecure)
-	k.expect(insecure == "" || err == nil, insecureIn, "is not a truth value", "write true or false")
-	if t.Protocol == TracingGRPC && !strings.Contains(endpoint, "://") {
+}
+
+// readEndpoint makes a URL of what is said of the collector's place.
+func (r *tracingReader) readEndpoint(variable, endpoint string) {
+	insecureIn, _ := r.of("INSECURE")
+	plain := r.isTrue(insecureIn)
+	if r.t.Protocol == TracingGRPC && !strings.Contains(endpoint, "://") {
 		scheme := "https://"
 		if plain {
 			scheme = "http://"
@@ -89,60 +161,76 @@ func (c *Config) checkTracing(k *checker) {
 		endpoint = scheme + endpoint
 	}
 	u, err := url.Parse(endpoint)
-	good := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-	if !good {
-		k.errs = append(k.errs, Error{Variable: endpointIn, Value: RedactURLs(k.vars[endpointIn]), Problem: "is no address of a collector", Hint: "write it like http://collector:4318, or http://collector:4317 with OTEL_EXPORTER_OTLP_PROTOCOL=grpc"})
-		return
-	}
 	switch {
-	case t.Protocol == TracingGRPC:
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
+		r.fail(variable, "is no address of a collector such as http://collector:4318, or http://collector:4317 with OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+		return
+	case r.t.Protocol == TracingGRPC:
 		u.Path = ""
-	case endpointIn == "OTEL_EXPORTER_OTLP_ENDPOINT":
+	case variable == "OTEL_EXPORTER_OTLP_ENDPOINT":
 		u = u.JoinPath("v1/traces")
 	case u.Path == "":
 		u.Path = "/"
 	}
-	t.Endpoint = u.String()
+	r.t.Endpoint = u.String()
+}
 
-	t.Headers = k.tracingHeaders(of)
-	compressionIn, compression := of("COMPRESSION")
-	k.expect(slices.Contains([]string{"", "none", "gzip"}, compression), compressionIn, "is no compression that the relay has", "write gzip or none")
-	t.Gzip = compression == "gzip"
-	timeoutIn, timeout := of("TIMEOUT")
-	t.Timeout = defaultTracingTimeout
-	if timeout != "" {
-		ms, err := strconv.ParseUint(timeout, 10, 31)
-		k.expect(err == nil && ms > 0, timeoutIn, "is no number of milliseconds", "write it like 10000")
-		t.Timeout = time.Duration(ms) * time.Millisecond
+// readTransport reads what else there is to say of a request.
+func (r *tracingReader) readTransport() {
+	variable, compression := r.of("COMPRESSION")
+	compression = strings.ToLower(compression)
+	r.t.Gzip = compression == "gzip"
+	if !slices.Contains([]string{"", "none", "gzip"}, compression) {
+		r.warn(variable, "is no compression that the relay has", "nothing is compressed")
 	}
-	for name, field := range map[string]*string{"CERTIFICATE": &t.CA, "CLIENT_CERTIFICATE": &t.Cert, "CLIENT_KEY": &t.Key} {
-		variable, file := of(name)
-		k.file(variable, file)
-		*field = file
+	variable, timeout := r.of("TIMEOUT")
+	r.t.Timeout = defaultTracingTimeout
+	if timeout == "" {
+		return
 	}
-	keyIn, _ := of("CLIENT_KEY")
-	k.expect((t.Cert == "") == (t.Key == ""), keyIn, "a client certificate needs its key, and a key its certificate", "set both or neither")
+	ms, err := strconv.ParseUint(timeout, 10, 31)
+	if err == nil && ms > 0 {
+		r.t.Timeout = time.Duration(ms) * time.Millisecond
+		return
+	}
+	// The specification has milliseconds, without a unit; one that is there leaves no doubt.
+	if d, err := timeparse.Duration(timeout); err == nil && d >= time.Millisecond && d <= 24*time.Hour {
+		r.t.Timeout = d
+		r.warn(variable, "is no number of milliseconds", d.String()+" is used")
+		return
+	}
+	r.warn(variable, "is no number of milliseconds", defaultTracingTimeout.String()+" is used")
+}
 
-	t.Propagate = k.propagates()
-	sampler := strings.ToLower(strings.TrimSpace(k.vars["OTEL_TRACES_SAMPLER"]))
-	k.expect(sampler == "" || slices.Contains(tracingSamplers, sampler), "OTEL_TRACES_SAMPLER", "is no sampler that the relay has", "write one of "+strings.Join(tracingSamplers, ", "))
-	if arg := strings.TrimSpace(k.vars["OTEL_TRACES_SAMPLER_ARG"]); arg != "" && strings.HasSuffix(sampler, "traceidratio") {
-		ratio, err := strconv.ParseFloat(arg, 64)
-		k.expect(err == nil && ratio >= 0 && ratio <= 1, "OTEL_TRACES_SAMPLER_ARG", "is no share of all traces", "write a number from 0 to 1")
+// readFiles reads which certificates are used. Spans are sent to nobody whom the right
+// ones would not have trusted.
+func (r *tracingReader) readFiles() {
+	for _, file := range []struct {
+		name string
+		into *string
+	}{{"CERTIFICATE", &r.t.CA}, {"CLIENT_CERTIFICATE", &r.t.Cert}, {"CLIENT_KEY", &r.t.Key}} {
+		variable, name := r.of(file.name)
+		if *file.into = name; name == "" {
+			continue
+		}
+		if _, err := startOf(name); err != nil {
+			r.fail(variable, fmt.Sprintf("cannot be opened: %v", err))
+		}
+	}
+	if (r.t.Cert == "") != (r.t.Key == "") {
+		variable, _ := r.of("CLIENT_KEY")
+		r.fail(variable, "a client certificate needs its key, and a key its certificate")
 	}
 }
 
-// tracingHeaders reads name=value pairs with commas between them, the values
+// headers reads name=value pairs with commas between them, the values
 // percent-encoded. As with every secret they can come from a file.
-func (k *checker) tracingHeaders(of func(string) (variable, value string)) map[string]string {
-	variable, text := of("HEADERS")
-	wrong := func(variable, problem, hint string) {
-		k.errs = append(k.errs, Error{Variable: variable, Secret: true, Problem: problem, Hint: hint})
-	}
-	if fileIn, file := of("HEADERS_FILE"); text == "" && file != "" {
+func (r *tracingReader) headers() map[string]string {
+	variable, text := r.of("HEADERS")
+	if fileIn, file := r.of("HEADERS_FILE"); text == "" && file != "" {
 		var err error
 		if text, err = ReadSecretFile(file); err != nil {
-			wrong(fileIn, "cannot be read: "+err.Error(), "name a file that holds the headers and that this user may read")
+			r.fail(fileIn, "cannot be read: "+err.Error())
 			return nil
 		}
 		variable = fileIn
@@ -152,8 +240,8 @@ func (k *checker) tracingHeaders(of func(string) (variable, value string)) map[s
 		name, value, ok := strings.Cut(pair, "=")
 		name = strings.TrimSpace(name)
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil || !headerName.MatchString(name) || strings.ContainsAny(value, "\r\n\x00") {
-			wrong(variable, fmt.Sprintf("header %d is none", i+1), "write them like name=value,other=value, the values percent-encoded")
+		if !ok || err != nil || !isHeaderName(name) || strings.ContainsAny(value, "\r\n\x00") {
+			r.fail(variable, fmt.Sprintf("header %d is none: they are written like name=value,other=value, the values percent-encoded", i+1))
 			return nil
 		}
 		headers[name] = value
@@ -161,12 +249,29 @@ func (k *checker) tracingHeaders(of func(string) (variable, value string)) map[s
 	return headers
 }
 
+// isHeaderName reports whether a text is a token of HTTP (RFC 9110).
+func isHeaderName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		isAlphanumeric := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		return !isAlphanumeric && !strings.ContainsRune("!#$%&'*+.^_`|~-", c)
+	})
+}
+
 // propagates reads which formats of a trace context are continued and passed on.
-func (k *checker) propagates() bool {
-	formats := list(k.vars["OTEL_PROPAGATORS"])
-	for _, format := range formats {
-		k.expect(slices.Contains([]string{"tracecontext", "baggage", "none"}, format), "OTEL_PROPAGATORS", fmt.Sprintf("%q is no format that the relay has", format),
-			"write tracecontext or none; baggage is accepted, and not passed on")
+// Baggage is known, and not passed on.
+func (r *tracingReader) propagates() bool {
+	const variable = "OTEL_PROPAGATORS"
+	formats := list(strings.ToLower(r.value(variable)))
+	isUnknown := func(format string) bool {
+		return !slices.Contains([]string{"tracecontext", "baggage", "none"}, format)
 	}
-	return len(formats) == 0 || slices.Contains(formats, "tracecontext")
+	propagate := len(formats) == 0 || slices.Contains(formats, "tracecontext")
+	if i := slices.IndexFunc(formats, isUnknown); i >= 0 {
+		instead := "no trace context is passed on"
+		if propagate {
+			instead = "tracecontext alone is used"
+		}
+		r.warn(variable, fmt.Sprintf("%q is no format that the relay has", formats[i]), instead)
+	}
+	return propagate
 }

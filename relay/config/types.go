@@ -19,7 +19,18 @@ type Tokens []string
 // and length, never the token.
 func (t *Tokens) UnmarshalText(text []byte) error {
 	var tokens Tokens
+	if isQuoted(strings.TrimSpace(string(text))) {
+		return errors.New("quotes are around it: " + quotesHint)
+	}
 	for i, token := range list(string(text)) {
+		switch {
+		case strings.Contains(token, "\n"):
+			return errors.New("tokens stand on lines of their own without commas: write a comma between them, as in TOKEN1,TOKEN2")
+		case isQuoted(token):
+			return fmt.Errorf("quotes are around token %d: %s", i+1, quotesHint)
+		case shellVariable.MatchString(token):
+			return fmt.Errorf("token %d is a name or a command in whose place only a shell puts a value: %s", i+1, unexpandedHint)
+		}
 		if len(token) < MinTokenLength {
 			return fmt.Errorf("token %d has %d characters, %d or more are needed: make one with 'openssl rand -hex 16'", i+1, len(token), MinTokenLength)
 		}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -46,18 +47,26 @@ const (
 )
 
 // StartTracing begins to export spans, of a relay of that version; the result is nil
-// if there is nowhere to send them. Its error is about the files of a certificate.
-func StartTracing(cfg config.Tracing, version string, log *slog.Logger) (*Tracing, error) {
+// if there is nowhere to send them, or no way: that is logged, and keeps nobody from
+// storing webhooks.
+func StartTracing(cfg config.Tracing, version string, log *slog.Logger) *Tracing {
 	if cfg.Endpoint == "" {
-		return nil, nil
+		return nil
 	}
 	client, err := newClient(cfg, "apixo-relay/"+version)
 	if err != nil {
-		return nil, err
+		log.Warn("there is no tracing; webhooks are stored all the same", "error", err)
+		return nil
 	}
 	log.Info("traces are sent", "endpoint", config.RedactURLs(cfg.Endpoint), "protocol", string(cfg.Protocol))
-	// What the SDK has to say about its own variables it says here, and nowhere else.
+	// What the SDK has to say it says here, and nowhere else. It reads its variables
+	// from the process's environment; one that it cannot use has been told of, and
+	// would make it panic or say so again.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", "error", err) }))
+	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
+	for _, variable := range cfg.Unset {
+		_ = os.Unsetenv(variable) // whose error is about names that are none
+	}
 	exporter := otlptrace.NewUnstarted(&reporting{Client: client, log: log})
 	// What the environment says comes last, and so prevails. Without an error but
 	// for attributes that cannot be read, which the log tells.
@@ -76,7 +85,7 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) (*Tracin
 	return &Tracing{
 		provider: provider, propagate: cfg.Propagate,
 		tracer: provider.Tracer(instrumentation, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL)),
-	}, nil
+	}
 }
 
 func newClient(cfg config.Tracing, userAgent string) (*otlp.Client, error) {

@@ -77,7 +77,7 @@ func TestWrongConfiguration(t *testing.T) {
 		t.Errorf("%d lines about it in\n%s", n, printed(r))
 	}
 	expect(t, r, check.Configuration, check.Fail, `RELAY_MAX_IN_FLIGHT="0"`)
-	expect(t, r, check.Configuration, check.Fail, "write it like 20s, 1h30m or 500ms")
+	expect(t, r, check.Configuration, check.Fail, "write it like 20s, 1h30m, 500ms, 7d or 1d12h")
 	expect(t, r, check.Delivery, check.Skip, "the configuration has to be right first")
 	if strings.Contains(printed(r), secret) {
 		t.Errorf("the secret is told:\n%s", printed(r))

@@ -44,8 +44,13 @@ func (x *examiner) machine(ctx context.Context) (found lines) {
 // webhook.
 func (x *examiner) tracing(ctx context.Context, found *lines) {
 	c := x.cfg.Tracing
+	for _, w := range c.Warnings {
+		found.warn(Tracing, "correct it, or unset it; webhooks are stored all the same", "%v", w)
+	}
 	if c.Endpoint == "" {
-		found.ok(Tracing, "there is none: OTEL_EXPORTER_OTLP_ENDPOINT is not set, or tracing is off")
+		if len(c.Warnings) == 0 {
+			found.ok(Tracing, "there is none: OTEL_EXPORTER_OTLP_ENDPOINT is not set, or tracing is off")
+		}
 		return
 	}
 	c.Timeout = min(c.Timeout, x.patience)
