@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -322,31 +320,4 @@ func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) erro
 		return nil
 	}
 	return nil
-}
-
-// replayHeader reads --header, and the files that it names.
-func replayHeader(given []string) (http.Header, error) {
-	header := make(http.Header)
-	for _, line := range given {
-		name, isFile := strings.CutPrefix(line, "@")
-		if !isFile {
-			if err := replay.ParseHeader(line, header); err != nil {
-				return nil, fmt.Errorf("--header: %w", err)
-			}
-			continue
-		}
-		content, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("--header: %w", err)
-		}
-		for number, line := range strings.Split(string(content), "\n") {
-			if strings.TrimSpace(line) == "" {
-				continue
-			}
-			if err := replay.ParseHeader(line, header); err != nil {
-				return nil, fmt.Errorf("--header: line %d of %s: %w", number+1, name, err)
-			}
-		}
-	}
-	return header, nil
 }

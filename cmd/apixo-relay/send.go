@@ -14,6 +14,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
 // maxSendFileBytes bounds a file to send: far more than any receiver takes, so
@@ -276,8 +277,14 @@ func readSendFile(w world, name string) ([]byte, error) {
 		in = file
 	}
 	body, err := io.ReadAll(io.LimitReader(in, maxSendFileBytes+1))
-	if err == nil && len(body) > maxSendFileBytes {
-		err = fmt.Errorf("%s is larger than %d bytes, the most that is sent", name, maxSendFileBytes)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(body) > maxSendFileBytes:
+		return nil, fmt.Errorf("%s is larger than %d bytes, the most that is sent", name, maxSendFileBytes)
 	}
-	return body, err
+	if body, err = utf8text.Trim(body); err != nil {
+		return nil, fmt.Errorf("%s %w", name, err)
+	}
+	return body, nil
 }

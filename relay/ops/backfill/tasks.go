@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"sync/atomic"
+
+	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
 const (
@@ -57,19 +59,17 @@ func FromArguments(args []string, model string) (*Tasks, error) {
 }
 
 // FromLines is FromArguments for lines. Empty ones, and those that begin with #,
-// are passed over.
+// are passed over, and so is a byte order mark.
 func FromLines(r io.Reader, model string) (*Tasks, error) {
 	in := newInput("line", model)
-	scanner := bufio.NewScanner(r)
+	scanner := bufio.NewScanner(utf8text.NewReader(r))
 	scanner.Buffer(nil, maxLineBytes)
 	for scanner.Scan() {
-		line := scanner.Text()
-		if in.read == 0 {
-			line = strings.TrimPrefix(line, "\ufeff") // with which some editors begin a file
-		}
-		in.add(line)
+		in.add(scanner.Text())
 	}
 	switch err := scanner.Err(); {
+	case errors.Is(err, utf8text.ErrUTF16):
+		return nil, fmt.Errorf("what the task ids are to be read from %w", err)
 	case errors.Is(err, bufio.ErrTooLong):
 		return nil, fmt.Errorf("line %d has more than %d bytes: are these task ids, one a line?", in.read+1, maxLineBytes)
 	case err != nil:
