@@ -217,7 +217,7 @@ func (r *Relay) ready() error {
 	if r.outbox != nil {
 		return errors.Join(r.outbox.Ready(), r.local.Health())
 	}
-	return errors.Join(r.publisher.Ready(), r.local.Room(), r.local.Health())
+	return errors.Join(r.publisher.Ready(), r.broker.Cause(), r.local.Room(), r.local.Health())
 }
 
 // notes are what readiness tells besides.

@@ -149,7 +149,7 @@ func (f *chosen) add(flags *pflag.FlagSet) {
 // selection is what to read of the configured streams. Its errors are about usage.
 func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selection, error) {
 	s := stored.Selection{
-		Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)},
+		Domain: cfg.Stream.Domain, Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)},
 		Since: f.since.time, Until: f.until.time, FromSeq: f.fromSeq, ToSeq: f.toSeq,
 	}
 	given := c.Flags().Changed

@@ -252,7 +252,7 @@ func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o
 		defaultTo(replayNATSConcurrency)
 		d.open = func(ctx context.Context, conn *nats.Conn) (replay.Target, string, error) {
 			return replay.NATS(ctx, conn, replay.NATSOptions{
-				Subject: subject, Prefix: cfg.Stream.Prefix, Own: []string{cfg.Stream.Name, cfg.Stream.Quarantine}, Concurrency: o.Concurrency,
+				Domain: cfg.Stream.Domain, Subject: subject, Prefix: cfg.Stream.Prefix, Own: []string{cfg.Stream.Name, cfg.Stream.Quarantine}, Concurrency: o.Concurrency,
 			})
 		}
 		return d, nil

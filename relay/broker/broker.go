@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -34,6 +35,7 @@ func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead 
 type Broker struct {
 	embedded *embedded // nil with an external broker
 	url      string    // of an external broker
+	nats     config.NATS
 	options  []nats.Option
 	log      *slog.Logger
 
@@ -42,6 +44,8 @@ type Broker struct {
 	follower Follower
 	closing  bool
 	ended    chan struct{} // closed with closing
+
+	why atomic.Pointer[trouble]
 }
 
 // Follower learns what becomes of the connection. Its methods must not call the
@@ -67,7 +71,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{url: cfg.NATS.URL, log: log, ended: make(chan struct{})}
+	b := &Broker{url: cfg.NATS.URL, nats: cfg.NATS, log: log, ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
 	if !cfg.UsesEmbedded() {
 		return opened(b, b.dial())

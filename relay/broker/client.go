@@ -69,6 +69,9 @@ func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 	if cfg.Cert != "" {
 		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
+	if cfg.TLSFirst {
+		options = append(options, nats.TLSHandshakeFirst())
+	}
 	if cfg.NKey != "" {
 		option, err := nats.NkeyOptionFromSeed(cfg.NKey)
 		if err != nil {
@@ -86,8 +89,9 @@ func (b *Broker) dial() (err error) {
 		return nil
 	}
 	if refused(err) {
-		return fmt.Errorf("the broker at %s does not let the relay in: %w; look at NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN and their companions", config.RedactURLs(b.url), err)
+		return fmt.Errorf("the broker at %s cannot be used: %w", config.RedactURLs(b.url), causeOf(b.nats, err))
 	}
+	b.away(err)
 	b.conn, err = nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
 	if err != nil {
 		return fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(b.url), err)
@@ -145,7 +149,7 @@ func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{url: clientURL(cfg), log: log, ended: make(chan struct{})}
+	b := &Broker{url: clientURL(cfg), nats: clientSettings(cfg), log: log, ended: make(chan struct{})}
 	b.options = append(append(options, b.handlers()...), nats.Name(name))
 	b.conn, err = nats.Connect(b.url, b.options...)
 	if err != nil {
@@ -160,6 +164,13 @@ func clientURL(cfg config.Config) string {
 		return cfg.EmbeddedURL()
 	}
 	return cfg.NATS.URL
+}
+
+// clientSettings are those of the broker that a command finds.
+func clientSettings(cfg config.Config) config.NATS {
+	settings := cfg.NATS
+	settings.URL = clientURL(cfg)
+	return settings
 }
 
 // NotThereError says why a command has no connection to the broker.
@@ -178,16 +189,12 @@ func (e *NotThereError) Unwrap() error { return e.Err }
 
 // notThere words why a command has no connection.
 func notThere(cfg config.Config, url string, err error) error {
-	away := &NotThereError{Problem: fmt.Sprintf("no broker at %s: %v", config.RedactURLs(url), err), Hint: "look at NATS_URL", Err: err}
-	var untrusted *tls.CertificateVerificationError
+	cause := causeOf(clientSettings(cfg), err)
+	away := &NotThereError{Problem: fmt.Sprintf("no broker at %s: %s", config.RedactURLs(url), cause.Problem), Hint: cause.Hint, Err: err}
 	switch {
-	case errors.As(err, &untrusted):
-		away.Problem = fmt.Sprintf("the certificate of the broker at %s is not trusted: %v", config.RedactURLs(url), err)
-		away.Hint = "name a file with the authority that signed it in NATS_CA, and look whether NATS_URL has the name that the certificate is for"
-	case refused(err):
+	case cause.Hint == credentialsHint:
 		away.Problem = fmt.Sprintf("the broker at %s does not let this command in: %v", config.RedactURLs(url), err)
-		away.Hint = "compare NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY, whichever is set, with the broker's users"
-	case cfg.UsesEmbedded():
+	case cfg.UsesEmbedded() && cause.Hint == addressHint:
 		away.Hint = "start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL"
 	}
 	return away

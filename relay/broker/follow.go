@@ -2,11 +2,14 @@ package broker
 
 import (
 	"errors"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
 // handlers tell the log and the follower what happens to the connection. They
@@ -14,10 +17,12 @@ import (
 func (b *Broker) handlers() []nats.Option {
 	return []nats.Option{
 		nats.ConnectHandler(func(nc *nats.Conn) {
+			b.why.Store(nil)
 			b.tell(func(f Follower) { f.Connected(nc) })
 			b.log.Debug("connected to the broker", "url", connectedTo(nc), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.why.Store(nil)
 			b.tell(func(f Follower) { f.Connected(nc) }) // first, so that what the log says is so
 			b.log.Info("connected to the broker again", "url", connectedTo(nc), "server", nc.ConnectedServerName())
 		}),
@@ -29,14 +34,56 @@ func (b *Broker) handlers() []nats.Option {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			denial, ok := denialOf(err)
+			if !ok && refused(err) {
+				b.away(err) // again with each try to connect
+				return
+			}
 			if !ok || denial.Subscribing {
 				b.log.Warn("the broker reports an error", "error", err)
 				return
 			}
 			b.tell(func(f Follower) { f.Denied(denial.Subject) })
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.away(err) }),
+		// The handler before it hears of connections that cannot be made, and not of
+		// those that end before the broker has let this user in.
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			if conn := b.Conn(); conn != nil && conn.IsReconnecting() {
+				if err := conn.LastError(); err != nil {
+					b.away(err)
+				}
+			}
+			return reconnectWait + rand.N(reconnectJitter)
+		}),
 		nats.ClosedHandler(b.closed),
 	}
+}
+
+// trouble is why there is no connection, and the error from which that is known.
+type trouble struct {
+	text  string
+	cause *Cause
+}
+
+// away tells the log why there is no connection, once until that changes.
+func (b *Broker) away(err error) {
+	before := b.why.Load()
+	if before != nil && before.text == bare(err) {
+		return
+	}
+	now := &trouble{bare(err), causeOf(b.nats, err)}
+	b.why.Store(now)
+	if before == nil || *before.cause != *now.cause {
+		b.log.Warn("there is no connection to the broker; it is tried again and again", "url", config.RedactURLs(b.url), "cause", now.cause.Problem, "do", now.cause.Hint)
+	}
+}
+
+// Cause is why there is no connection, as far as that is known; nil while there is one.
+func (b *Broker) Cause() error {
+	if t := b.why.Load(); t != nil {
+		return t.cause
+	}
+	return nil
 }
 
 // Denial is what the broker's permissions keep from this user.
@@ -83,7 +130,7 @@ func (b *Broker) closed(nc *nats.Conn) {
 			b.renew(conn)
 			return
 		}
-		b.log.Error("the broker cannot be connected to", "error", err)
+		b.away(err)
 		select {
 		case <-b.ended:
 		case <-time.After(reconnectWait):

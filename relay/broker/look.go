@@ -35,10 +35,7 @@ func Look(ctx context.Context, cfg config.Config, name string, told func(Denial)
 		err = d.err // which says why
 	}
 	if err != nil && ctx.Err() != nil && d.err == nil {
-		return nil, &NotThereError{
-			Problem: "what is at " + config.RedactURLs(url) + " accepts connections, and says nothing in time",
-			Hint:    "see whether that is a NATS server, and whether it is stalled", Err: err,
-		}
+		err = nats.ErrTimeout // and not that the connection is closed, as the dialer did
 	}
 	if err != nil {
 		return nil, notThere(cfg, url, err)
@@ -53,8 +50,11 @@ type dialer struct {
 	err error // the last one
 }
 
-// Dial is part of nats.CustomDialer.
+// Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	if err := d.ctx.Err(); err != nil {
+		return nil, err // of which the time is the cause, and not this server
+	}
 	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(d.ctx, network, address)
 	if d.err = err; err != nil {
 		return nil, err

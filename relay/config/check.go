@@ -184,7 +184,7 @@ func (c *Config) checkEmbedded(k *checker) {
 	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set both or neither")
 	for _, v := range []struct{ name, value string }{
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CA", c.NATS.CA}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
-		{"NATS_JS_DOMAIN", c.NATS.JSDomain},
+		{"NATS_JS_DOMAIN", c.Stream.Domain},
 	} {
 		k.expect(v.value == "", v.name, forExternal, "set NATS_URL, or unset it")
 	}
@@ -219,7 +219,7 @@ func (c *Config) checkNATS(k *checker) {
 	k.expect(c.NATS.Key == "" || c.NATS.Cert != "", "NATS_CERT", "is missing beside NATS_KEY", "set both or neither")
 	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
 	k.expect(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
-	k.expect(!strings.ContainsAny(c.NATS.JSDomain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
+	k.expect(!strings.ContainsAny(c.Stream.Domain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
 	k.file("NATS_CREDS", c.NATS.Creds)
 	k.pem("NATS_NKEY", c.NATS.NKey)
 	k.pem("NATS_CA", c.NATS.CA)

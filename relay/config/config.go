@@ -106,8 +106,6 @@ type NATS struct {
 	Key      string `env:"NATS_KEY" doc:"PEM file with the client certificate's key"`
 	// TLSFirst: TLS begins before the broker has said anything.
 	TLSFirst bool `env:"NATS_TLS_FIRST" envDefault:"false" doc:"begin with TLS before the broker has said anything, for one that is configured with handshake_first (the nats tool's --tlsfirst)"`
-	// JSDomain is a JetStream domain; empty means that of the server that is connected to.
-	JSDomain string `env:"NATS_JS_DOMAIN" doc:"the JetStream domain that has the streams, where it is another one than that of the server in NATS_URL: its hub, seen from a leaf node (the nats tool's --js-domain)"`
 }
 
 // Embedded is the broker inside the relay.
@@ -130,6 +128,8 @@ type Outbox struct {
 
 // Stream is where events are stored.
 type Stream struct {
+	// Domain is the JetStream domain; empty means that of the server that is connected to.
+	Domain string `env:"NATS_JS_DOMAIN" doc:"the JetStream domain that has the streams, where it is another one than that of the server in NATS_URL: the hub's, seen from a leaf node (the nats tool's --js-domain)"`
 	// Name is the stream of the events.
 	Name string `env:"RELAY_STREAM" envDefault:"APIXO" doc:"name of the stream that holds the events"`
 	// Quarantine is the stream of what could not become an event.

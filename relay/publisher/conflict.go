@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -120,7 +121,7 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 // getMsg reads a message. A replica that lags behind does not have it yet, so
 // one that is not found is asked for a few times.
 func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	ctx, answered := p.denials.asking(ctx, ReadSubject(stream.CachedInfo().Config))
+	ctx, answered := p.denials.asking(ctx, ReadSubject(p.cfg.Domain, stream.CachedInfo().Config))
 	defer answered()
 	for wait := minBackoff; ; wait *= 2 {
 		msg, err := stream.GetMsg(ctx, sequence)
@@ -136,12 +137,12 @@ func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequenc
 	}
 }
 
-// ReadSubject is where a message of a stream is asked for.
-func ReadSubject(cfg jetstream.StreamConfig) string {
+// ReadSubject is where a message of a stream is asked for, in a JetStream domain.
+func ReadSubject(domain string, cfg jetstream.StreamConfig) string {
 	if cfg.AllowDirect {
-		return jetstream.DefaultAPIPrefix + "DIRECT.GET." + cfg.Name
+		return jsapi.Prefix(domain) + "DIRECT.GET." + cfg.Name
 	}
-	return jetstream.DefaultAPIPrefix + "STREAM.MSG.GET." + cfg.Name
+	return jsapi.Prefix(domain) + "STREAM.MSG.GET." + cfg.Name
 }
 
 // readable finds out whether this user may read the stream's messages. An error

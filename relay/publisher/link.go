@@ -5,6 +5,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
 
 // lostPatience is how long webhooks wait for a connection that was lost: other
@@ -40,7 +42,7 @@ func (p *Publisher) isBackSoon() bool {
 // Connected is part of broker.Follower.
 func (p *Publisher) Connected(conn *nats.Conn) {
 	if l := p.link.Load(); l == nil || l.conn != conn {
-		js, err := jetstream.New(conn)
+		js, err := jsapi.New(conn, p.cfg.Domain)
 		if err != nil {
 			p.log.Error("JetStream cannot be used", "error", err) // only for options that it does not take
 			return

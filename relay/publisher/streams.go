@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -96,7 +97,7 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.Str
 
 // ask puts a question about a stream to the broker, or returns a [DeniedError].
 func (p *Publisher) ask(ctx context.Context, verb, name string, question func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
-	ctx, answered := p.denials.asking(ctx, jetstream.DefaultAPIPrefix+"STREAM."+verb+"."+name)
+	ctx, answered := p.denials.asking(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM."+verb+"."+name)
 	defer answered()
 	stream, err := question(ctx)
 	var denied *DeniedError
@@ -164,7 +165,7 @@ func explain(stream string, err error) error {
 	case errors.As(err, &denied):
 		return fmt.Errorf("the stream %s cannot be looked after: %w", stream, err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("the broker has no JetStream for this account: %w; start it with JetStream enabled ('nats-server -js')", err)
+		return fmt.Errorf("the broker has no JetStream for this account: %w; start it with JetStream enabled ('nats-server -js'), enable it for the account, or name in NATS_JS_DOMAIN the domain that has it", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return fmt.Errorf("the broker did not answer about the stream %s within %s: it is stalled or without quorum", stream, checkTimeout)
 	default:

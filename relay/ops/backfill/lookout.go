@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -31,7 +32,7 @@ const (
 // the stream has been looked through, or when ctx has ended, which it brings about
 // if the stream cannot be read.
 func (r *run) lookOut(ctx context.Context, conn *nats.Conn) (end func()) {
-	if r.publisher == nil && isMissing(ctx, conn, r.cfg.Stream.Name) {
+	if r.publisher == nil && isMissing(ctx, conn, r.cfg.Stream.Domain, r.cfg.Stream.Name) {
 		return func() {} // a dry run makes no stream, and one without has nothing in it
 	}
 	// What is in flight when ctx ends is finished with an eye on the stream.
@@ -79,7 +80,7 @@ func (r *run) lookOut(ctx context.Context, conn *nats.Conn) (end func()) {
 func (r *run) follow(ctx context.Context, conn *nats.Conn, read *atomic.Uint64, caughtUp func()) error {
 	var total uint64
 	return stored.Read(ctx, conn, stored.Selection{
-		Stream: r.cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(r.cfg.Stream.Prefix)},
+		Domain: r.cfg.Stream.Domain, Stream: r.cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(r.cfg.Stream.Prefix)},
 		FromSeq: 1, Follow: true, HeadersOnly: true, CaughtUp: caughtUp,
 	}, func(s stored.Start) {
 		total = s.Pending
@@ -96,8 +97,8 @@ func (r *run) follow(ctx context.Context, conn *nats.Conn, read *atomic.Uint64, 
 }
 
 // isMissing reports whether there is no such stream for certain.
-func isMissing(ctx context.Context, conn *nats.Conn, stream string) bool {
-	js, err := jetstream.New(conn)
+func isMissing(ctx context.Context, conn *nats.Conn, domain, stream string) bool {
+	js, err := jsapi.New(conn, domain)
 	if err != nil {
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
 
 // deniedError says that the broker's permissions keep something from this user.
@@ -31,6 +32,7 @@ var errSilent = errors.New("the broker did not answer")
 // asker puts questions to a broker. Many may be asked at once.
 type asker struct {
 	conn     *nats.Conn
+	domain   string // of JetStream
 	patience time.Duration
 
 	mu      sync.Mutex
@@ -91,7 +93,7 @@ func (a *asker) ask(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 // api asks JetStream something, and reads its answer. Its error is one of ask's, or
 // a *jetstream.APIError.
 func (a *asker) api(ctx context.Context, subject string, answer any) error {
-	reply, err := a.ask(ctx, &nats.Msg{Subject: jetstream.DefaultAPIPrefix + subject})
+	reply, err := a.ask(ctx, &nats.Msg{Subject: jsapi.Prefix(a.domain) + subject})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var (
 // broker looks at the broker and what is in it, and delivers something to the
 // callback URL meanwhile.
 func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
-	a := &asker{patience: x.patience}
+	a := &asker{domain: x.cfg.Stream.Domain, patience: x.patience}
 	conn, err := broker.Look(ctx, x.cfg, "apixo-relay check", a.denied)
 	if err != nil {
 		problem, remedy := err.Error(), "correct the NATS_* variables"
@@ -131,7 +131,8 @@ func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *t
 
 // jetStream tells what came of asking for the streams, and looks further.
 func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *target) (found lines) {
-	const enable = "start the broker with JetStream ('nats-server -js'), and enable it for this user's account"
+	const enable = "start the broker with JetStream ('nats-server -js'), enable it for this user's account, or name the domain that has it in NATS_JS_DOMAIN"
+	const compare = "compare NATS_JS_DOMAIN with the 'domain' of the server that has the streams, and see whether the leaf node is connected to that"
 	err := events.err
 	if _, denied := isDenied(err); denied {
 		err = quarantine.err
@@ -141,7 +142,11 @@ func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *
 	case denied:
 		found.skip("this user may not ask for the streams", JetStream)
 	case errors.Is(err, nats.ErrNoResponders), code == jetstream.JSErrCodeJetStreamNotEnabled, code == jetstream.JSErrCodeJetStreamNotEnabledForAccount:
-		found.fail(JetStream, enable, "the broker has no JetStream for this account")
+		if domain := x.cfg.Stream.Domain; domain != "" {
+			found.fail(JetStream, compare, "nobody answers for JetStream in the domain %s", domain)
+		} else {
+			found.fail(JetStream, enable, "the broker has no JetStream for this account")
+		}
 		found.skip("there is no JetStream", aboutJetStream...)
 		return found
 	case code == jscode.ClusterNotAvailable:

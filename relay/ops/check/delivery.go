@@ -96,7 +96,7 @@ func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarant
 	}
 	data, err := a.read(ctx, cfg, sequence)
 	if _, denied := isDenied(err); denied {
-		found.warn(Delivery, "allow publishing to "+publisher.ReadSubject(cfg)+" to whoever checks", "what was sent to %s is stored at %s by its own account, and this user may not read that", where, place)
+		found.warn(Delivery, "allow publishing to "+publisher.ReadSubject(a.domain, cfg)+" to whoever checks", "what was sent to %s is stored at %s by its own account, and this user may not read that", where, place)
 		return
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -112,7 +112,7 @@ func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarant
 
 // read returns the data of the event at a sequence; none if what is there is no event.
 func (a *asker) read(ctx context.Context, cfg jetstream.StreamConfig, sequence uint64) ([]byte, error) {
-	reply, err := a.ask(ctx, &nats.Msg{Subject: publisher.ReadSubject(cfg), Data: []byte(`{"seq":` + strconv.FormatUint(sequence, 10) + `}`)})
+	reply, err := a.ask(ctx, &nats.Msg{Subject: publisher.ReadSubject(a.domain, cfg), Data: []byte(`{"seq":` + strconv.FormatUint(sequence, 10) + `}`)})
 	if err != nil {
 		return nil, err
 	}

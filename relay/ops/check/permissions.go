@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -53,7 +54,7 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 	for _, t := range []*target{events, quarantine} {
 		// The server refuses a configuration without a name, whoever sends it.
 		verb := func(verb, to string, makes *target) {
-			needs = append(needs, &need{msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM." + verb + "." + t.want.Name}, to: to, makes: makes})
+			needs = append(needs, &need{msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM." + verb + "." + t.want.Name}, to: to, makes: makes})
 		}
 		switch {
 		case t.isMissing() && x.cfg.Stream.Policy != config.PolicyRequire:
@@ -67,7 +68,7 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 		reading = events.info.Config
 	}
 	return append(needs, &need{
-		msg: &nats.Msg{Subject: publisher.ReadSubject(reading), Data: []byte(`{"seq":18446744073709551615}`)}, // never there
+		msg: &nats.Msg{Subject: publisher.ReadSubject(x.cfg.Stream.Domain, reading), Data: []byte(`{"seq":18446744073709551615}`)}, // never there
 		to:  "tell a repeat that contradicts a stored event from one that does not", weak: true,
 	})
 }
@@ -83,7 +84,7 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 	all.Wait()
 	for _, t := range []*target{events, quarantine} {
 		needs = append(needs, &need{
-			msg: &nats.Msg{Subject: jetstream.DefaultAPIPrefix + "STREAM.INFO." + t.want.Name},
+			msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM.INFO." + t.want.Name},
 			to:  "look after the stream " + t.want.Name, err: t.err,
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
@@ -28,6 +29,9 @@ const (
 
 // NATSOptions say where events are published.
 type NATSOptions struct {
+	// Domain is the JetStream domain whose streams are looked at; empty means that of
+	// the server that is connected to.
+	Domain string
 	// Subject is one literal subject, for all of them.
 	Subject string
 	// Prefix is that of the relay's subjects, and Own are its streams: what lies in
@@ -56,7 +60,7 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if o.Backoff == nil {
 		o.Backoff = web.Backoff
 	}
-	js, err := jetstream.New(conn, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
+	js, err := jsapi.New(conn, o.Domain, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("JetStream cannot be used: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -37,6 +38,9 @@ const (
 
 // Selection says what to read.
 type Selection struct {
+	// Domain is the JetStream domain that has the stream; empty means that of the
+	// server that is connected to.
+	Domain string
 	// Stream is the stream's name, and Subjects are those of its subjects to read;
 	// wildcards may be in them.
 	Stream   string
@@ -170,13 +174,13 @@ type reader struct {
 }
 
 func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
-	js, err := jetstream.New(conn)
+	js, err := jsapi.New(conn, s.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
 	}
 	stream, err := js.Stream(ctx, s.Stream)
 	if err != nil {
-		return nil, explain(s.Stream, err)
+		return nil, explain(s, err)
 	}
 	r := &reader{s: s, start: Start{LastSeq: stream.CachedInfo().State.LastSeq}, last: s.ToSeq}
 	if !s.Follow && (r.last == 0 || r.last > r.start.LastSeq) {
@@ -196,7 +200,7 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	}
 	r.consumer, err = stream.OrderedConsumer(ctx, cfg)
 	if err != nil {
-		return nil, explain(s.Stream, err)
+		return nil, explain(s, err)
 	}
 	info := r.consumer.CachedInfo()
 	r.start.Pending, r.start.FirstSeq = info.NumPending, info.Delivered.Stream+1
@@ -254,12 +258,13 @@ func isWorkQueue(err error) bool {
 }
 
 // explain words why a stream cannot be read.
-func explain(stream string, err error) error {
+func explain(s Selection, err error) error {
+	stream := s.Stream
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return errors.New("the broker has no JetStream for this account: start it with JetStream enabled ('nats-server -js')")
+		return errors.New(jsapi.Absent(s.Domain))
 	case isWorkQueue(err):
 		return fmt.Errorf("the stream %s is a work queue, which only gives up what it has: it cannot be looked through; make it anew with retention limits", stream)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
