@@ -144,7 +144,14 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	tokens := r.watchFiles(tlsFiles)
 	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, tracing, log)
 
-	webhooks := endpoint.New(r.receiver.Server(tlsFiles.Config()), r.webhooks, cfg.Webhooks.ShutdownTimeout, r.receiver.Drain)
+	front := endpoint.Settings{
+		HTTP: r.receiver.Server(tlsFiles.Config()), Listener: r.webhooks, Timeout: cfg.Webhooks.ShutdownTimeout,
+		Announce: r.receiver.Drain, Refused: metrics.HTTPError, Log: log,
+	}
+	if cfg.Webhooks.ProxyProtocol {
+		front.Proxies = cfg.Webhooks.TrustedProxies.Contain
+	}
+	webhooks := endpoint.New(front)
 	r.serve("webhook endpoint", webhooks, r.receiver.Close)
 	r.watchHealth(func() {
 		webhooks.Hurry()

@@ -150,6 +150,11 @@ func (c *Config) checkWebhooks(k *checker) {
 	everybody := func(p netip.Prefix) bool { return p.Bits() == 0 }
 	k.expect(len(w.AllowedCIDRs) == 0 || !slices.ContainsFunc(w.TrustedProxies, everybody), "RELAY_TRUSTED_PROXIES",
 		"trusts everybody, so that any sender can claim an address that RELAY_ALLOWED_CIDRS lets in", "name the networks of your proxies, and of nobody else")
+	if k.read("RELAY_TRUSTED_PROXIES") {
+		k.expect(!w.ProxyProtocol || len(w.TrustedProxies) > 0, "RELAY_PROXY_PROTOCOL", "is taken from RELAY_TRUSTED_PROXIES, which names nobody",
+			"set RELAY_TRUSTED_PROXIES to the balancer's network, or leave RELAY_PROXY_PROTOCOL unset")
+	}
+	k.expect(w.IdleTimeout >= time.Second, "RELAY_IDLE_TIMEOUT", "is out of range", "choose 1s or more; longer than the balancer in front keeps a connection")
 	k.expect(w.MaxBodyBytes >= 1024 && w.MaxBodyBytes <= maxBodyBytes, "RELAY_MAX_BODY_BYTES",
 		"is out of range", fmt.Sprintf("choose from 1024 to %d bytes", maxBodyBytes))
 	k.expect(w.MaxInFlight >= 1, "RELAY_MAX_IN_FLIGHT", "lets no webhook in", "choose 1 or more")

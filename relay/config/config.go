@@ -63,6 +63,10 @@ type Webhooks struct {
 	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
 	// TrustedProxies are the peers whose forwarding headers are believed.
 	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers are believed; from anyone else those headers are ignored. Senders must not be in them, or they could claim any address"`
+	// ProxyProtocol has connections of TrustedProxies begin with a PROXY protocol header.
+	ProxyProtocol bool `env:"RELAY_PROXY_PROTOCOL" envDefault:"false" doc:"take the PROXY protocol (versions 1 and 2) from RELAY_TRUSTED_PROXIES: the address in its header is the sender's. The balancer must send it on every connection that it passes on, or senders could write one themselves"`
+	// IdleTimeout is how long a connection without a request is kept.
+	IdleTimeout time.Duration `env:"RELAY_IDLE_TIMEOUT" envDefault:"620s" doc:"how long a connection without a request is kept, in HTTP/1.1 and HTTP/2: longer than the balancer in front keeps it, or that sends into a closed one. deploy/BALANCERS.md lists what they do"`
 	// TLSCertFile, TLSKeyFile and TLSClientCAFile are PEM files.
 	TLSCertFile     string `env:"RELAY_TLS_CERT_FILE" doc:"PEM certificate chain; with it the relay speaks HTTPS itself. A changed file is taken up without a restart"`
 	TLSKeyFile      string `env:"RELAY_TLS_KEY_FILE" doc:"PEM private key of the certificate"`

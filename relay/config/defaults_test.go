@@ -20,6 +20,8 @@ var settings = map[string]string{
 	"RELAY_ALLOW_UNAUTHENTICATED": "false",
 	"RELAY_ALLOWED_CIDRS":         "",
 	"RELAY_TRUSTED_PROXIES":       "",
+	"RELAY_PROXY_PROTOCOL":        "false",
+	"RELAY_IDLE_TIMEOUT":          "620s",
 	"RELAY_TLS_CERT_FILE":         "",
 	"RELAY_TLS_KEY_FILE":          "",
 	"RELAY_TLS_CLIENT_CA_FILE":    "",
@@ -66,7 +68,7 @@ var defaults = config.Config{
 	Webhooks: config.Webhooks{
 		ListenAddr: "127.0.0.1:8720", Path: "/webhook/apixo",
 		MaxBodyBytes: 262144, MaxInFlight: 1024,
-		PublishTimeout: 20 * time.Second, ShutdownTimeout: 25 * time.Second,
+		PublishTimeout: 20 * time.Second, ShutdownTimeout: 25 * time.Second, IdleTimeout: 620 * time.Second,
 	},
 	Admin:    config.Admin{Addr: "127.0.0.1:8721"},
 	Log:      config.Log{Level: slog.LevelInfo, Format: "auto"},

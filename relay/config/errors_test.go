@@ -50,6 +50,10 @@ var mistakes = []mistake{
 	{"RELAY_MAX_BODY_BYTES", "1023", "is out of range", "choose from 1024 to 32505856 bytes"},
 	{"RELAY_MAX_BODY_BYTES", "32505857", "is out of range", "choose from 1024 to 32505856 bytes"},
 	{"RELAY_MAX_BODY_BYTES", "99999999999999999999", "is not a whole number", numberHint},
+	{"RELAY_PROXY_PROTOCOL", "v2", "is not a truth value", "write true or false"},
+	{"RELAY_PROXY_PROTOCOL", "true", "is taken from RELAY_TRUSTED_PROXIES, which names nobody", "set RELAY_TRUSTED_PROXIES to the balancer's network, or leave RELAY_PROXY_PROTOCOL unset"},
+	{"RELAY_IDLE_TIMEOUT", "0s", "is out of range", "choose 1s or more; longer than the balancer in front keeps a connection"},
+	{"RELAY_IDLE_TIMEOUT", "999ms", "is out of range", "choose 1s or more; longer than the balancer in front keeps a connection"},
 	{"RELAY_MAX_IN_FLIGHT", "0", "lets no webhook in", "choose 1 or more"},
 	{"RELAY_MAX_IN_FLIGHT", "-1", "lets no webhook in", "choose 1 or more"},
 	{"RELAY_MAX_IN_FLIGHT", "1e3", "is not a whole number", numberHint},
@@ -217,6 +221,7 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		{"even number of replicas", []string{external, "RELAY_STREAM_REPLICAS=2"}, map[string]string{"RELAY_STREAM_REPLICAS": "choose 1, 3 or 5"}},
 		{"window and age", []string{"RELAY_STREAM_MAX_AGE=30m"}, map[string]string{"RELAY_DEDUPE_WINDOW": `="1h": is longer than RELAY_STREAM_MAX_AGE (30m0s)`}},
 		{"everybody is a proxy", []string{"RELAY_ALLOWED_CIDRS=10.0.0.0/8", "RELAY_TRUSTED_PROXIES=192.0.2.1,0.0.0.0/0"}, map[string]string{"RELAY_TRUSTED_PROXIES": "trusts everybody"}},
+		{"a PROXY protocol of a network that cannot be read", []string{"RELAY_PROXY_PROTOCOL=true", "RELAY_TRUSTED_PROXIES=x"}, map[string]string{"RELAY_TRUSTED_PROXIES": "is not a network"}},
 		{"everybody is a proxy in IPv6", []string{"RELAY_ALLOWED_CIDRS=10.0.0.0/8", "RELAY_TRUSTED_PROXIES=::/0"}, map[string]string{"RELAY_TRUSTED_PROXIES": "trusts everybody"}},
 		{"one name for both streams", []string{"RELAY_STREAM=S", "RELAY_QUARANTINE_STREAM=S"}, map[string]string{"RELAY_QUARANTINE_STREAM": "is RELAY_STREAM too"}},
 

@@ -12,10 +12,11 @@ package endpoint
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -34,29 +35,61 @@ const (
 	tick = 10 * time.Millisecond
 )
 
+// Settings are what a Server is made of.
+type Settings struct {
+	// HTTP answers. The Server takes its ConnState, ConnContext and HTTP2.CountError, and
+	// goes between it and its Handler and ErrorLog.
+	HTTP *http.Server
+	// Listener is where connections come from; plain TCP, without TLS.
+	Listener net.Listener
+	// Timeout is the time for the end. New connections are taken for a fifth of it at
+	// the most.
+	Timeout time.Duration
+	// Announce is called at the beginning of the end. From then on the handler must set
+	// "Connection: close" in each answer.
+	Announce func()
+	// Proxies reports whether a peer is a proxy whose PROXY protocol header (version 1
+	// or 2) tells for whom it speaks: that address is then the connection's remote
+	// address. A connection of such a peer without a header stays the peer's own. Nil
+	// means that nobody is.
+	Proxies func(netip.Addr) bool
+	// Refused is called for each connection or HTTP/2 stream that the HTTP library
+	// refuses by itself, without asking the handler. It may be nil.
+	Refused func()
+	// Log takes a warning for some of those, three a minute at the most. It names what
+	// came by its kind and never by its bytes.
+	Log *slog.Logger
+}
+
 // Server is an HTTP server with its listener.
 type Server struct {
 	http     *http.Server
 	listener *listener
 	announce func()
+	refusals *refusals
 	ended    chan struct{} // closed when no more connections are accepted
 
 	window, quiet time.Duration
 	hurried       atomic.Bool
 }
 
-// New makes a server of the two; [Server.Serve] starts it. From the call of
-// announce on, which is the beginning of the end, the handler must set
-// "Connection: close" in each answer. whole is the time for the end.
-//
-// The server's ConnState is taken for this.
-func New(server *http.Server, l net.Listener, whole time.Duration, announce func()) *Server {
-	s := &Server{
-		http: server, listener: newListener(l), announce: announce, ended: make(chan struct{}),
-		window: min(whole/5, maxWindow), quiet: min(whole/10, maxQuiet),
+// New makes a server; [Server.Serve] starts it.
+func New(s Settings) *Server {
+	l := newListener(s.Listener)
+	l.proxies, l.headerTimeout = s.Proxies, s.HTTP.ReadHeaderTimeout
+	server := &Server{
+		http: s.HTTP, listener: l, announce: s.Announce, refusals: newRefusals(s), ended: make(chan struct{}),
+		window: min(s.Timeout/5, maxWindow), quiet: min(s.Timeout/10, maxQuiet),
 	}
-	server.ConnState = s.connState
-	return s
+	s.HTTP.ConnState = server.connState
+	s.HTTP.ConnContext = withConn
+	s.HTTP.Handler = noting{s.HTTP.Handler}
+	if s.HTTP.HTTP2 == nil {
+		s.HTTP.HTTP2 = &http.HTTP2Config{}
+	}
+	s.HTTP.HTTP2.CountError = server.refusals.http2
+	s.HTTP.ErrorLog = server.refusals.listen(s.HTTP.ErrorLog)
+	return server
 }
 
 // Serve answers until [Server.Shutdown] or [Server.Close], and returns nil then.
@@ -117,15 +150,18 @@ func (s *Server) stopListening(ctx context.Context) {
 }
 
 // connState is told by the HTTP server how its connections fare.
-func (s *Server) connState(c net.Conn, state http.ConnState) {
-	var h2 bool
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-		// A connection that is new has not shaken hands, which would be waited for.
-		h2 = state != http.StateNew && t.ConnectionState().NegotiatedProtocol == "h2"
-	}
-	if c, ok := c.(*conn); ok {
-		c.is(state, h2)
+func (s *Server) connState(nc net.Conn, state http.ConnState) {
+	c, secure := connOf(nc)
+	switch {
+	case c == nil:
+	case state == http.StateNew:
+		c.tls = secure
+	case state == http.StateActive, state == http.StateIdle:
+		c.is(state)
+	case state == http.StateClosed:
+		if r := c.refusal(s.refusals); r != nil {
+			s.refusals.report(*r, c.RemoteAddr().String())
+		}
 	}
 }
 

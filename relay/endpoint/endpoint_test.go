@@ -6,9 +6,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,12 +32,36 @@ const whole = 10 * time.Second
 type running struct {
 	*testing.T
 	*endpoint.Server
-	addr  string
-	began chan struct{} // closed with the beginning of the end
-	ended chan error
+	addr    string
+	began   chan struct{} // closed with the beginning of the end
+	ended   chan error
+	refused chan struct{} // one for each refusal
+	log     *lines
+	proxies func(netip.Addr) bool
+
+	headerTimeout time.Duration
 }
 
-func start(t *testing.T, config *tls.Config) *running {
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start makes a server that speaks TLS if there is a config, and else HTTP/2 without.
+func start(t *testing.T, config *tls.Config, changes ...func(*running)) *running {
 	t.Helper()
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
@@ -40,19 +69,35 @@ func start(t *testing.T, config *tls.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{T: t, addr: l.Addr().String(), began: make(chan struct{}), ended: make(chan error, 1)}
+	r := &running{T: t, addr: l.Addr().String(), began: make(chan struct{}), ended: make(chan error, 1), refused: make(chan struct{}, 100), log: &lines{}, headerTimeout: whole / 2}
+	for _, change := range changes {
+		change(r)
+	}
 	var draining atomic.Bool
 	handler := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		if draining.Load() {
 			w.Header().Set("Connection", "close")
 		}
+		w.Header().Set("X-Peer", req.RemoteAddr)
 		_, _ = io.WriteString(w, "hello")
 	})
-	r.Server = endpoint.New(&http.Server{Handler: handler, TLSConfig: config}, l, whole, func() {
-		if !draining.Swap(true) {
-			close(r.began)
-		}
+	server := &http.Server{
+		Handler: handler, TLSConfig: config, ReadHeaderTimeout: r.headerTimeout, MaxHeaderBytes: 4 << 10,
+		Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(config == nil)
+	r.Server = endpoint.New(endpoint.Settings{
+		HTTP: server, Listener: l, Timeout: whole,
+		Announce: func() {
+			if !draining.Swap(true) {
+				close(r.began)
+			}
+		},
+		Proxies: r.proxies, Refused: func() { r.refused <- struct{}{} },
+		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	return r
 }
@@ -76,6 +121,17 @@ func (r *running) stop() (wait func() time.Duration) {
 			r.Errorf("Serve returned %v", err)
 		}
 		return time.Since(start)
+	}
+}
+
+// close ends it at once.
+func (r *running) close() {
+	r.Helper()
+	if err := r.Close(); err != nil {
+		r.Error(err)
+	}
+	if err := <-r.ended; err != nil {
+		r.Errorf("Serve returned %v", err)
 	}
 }
 
@@ -211,37 +267,53 @@ func TestConnectionsThatWaitAreAnswered(t *testing.T) {
 // In HTTP/2 too each request has its answer.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
+	for scheme, config := range map[string]*tls.Config{"http": nil, "https": selfSigned()} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, config).serve()
+			c, done := http2Client()
+			defer done()
+			post := func() error {
+				resp, err := c.Post(scheme+"://"+r.addr, "", nil)
+				if err != nil {
+					return err
+				}
+				_ = resp.Body.Close()
+				if resp.ProtoMajor != 2 {
+					return fmt.Errorf("by %s", resp.Proto)
+				}
+				return nil
+			}
+			if err := post(); err != nil {
+				t.Fatal(err)
+			}
+			wait := r.stop()
+			for range 20 {
+				if err := post(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if took := wait(); took > whole/2 {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// selfSigned is a certificate for a server.
+func selfSigned() *tls.Config {
 	certificate := httptest.NewUnstartedServer(nil)
 	certificate.StartTLS()
-	config := &tls.Config{Certificates: certificate.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
-	certificate.Close()
-	r := start(t, config).serve()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
-	defer transport.CloseIdleConnections()
-	c := &http.Client{Transport: transport}
-	post := func() error {
-		resp, err := c.Post("https://"+r.addr, "", nil)
-		if err != nil {
-			return err
-		}
-		_ = resp.Body.Close()
-		if resp.ProtoMajor != 2 {
-			return fmt.Errorf("by %s", resp.Proto)
-		}
-		return nil
-	}
-	if err := post(); err != nil {
-		t.Fatal(err)
-	}
-	wait := r.stop()
-	for range 20 {
-		if err := post(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := wait(); took > whole/2 {
-		t.Errorf("it took %s", took)
-	}
+	defer certificate.Close()
+	return &tls.Config{Certificates: certificate.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
+}
+
+// http2Client speaks nothing but HTTP/2, with TLS or without.
+func http2Client() (c *http.Client, done func()) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP2(true)
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: transport}, transport.CloseIdleConnections
 }
 
 // A request that never comes whole does not keep the server for longer than it

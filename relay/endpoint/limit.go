@@ -43,13 +43,13 @@ func (l *listener) hasRoom() bool {
 }
 
 // idlest is the connection that has been without a request for the longest, nil if
-// none has been so for long enough. One of HTTP/2 can have requests at any time.
+// none has been so for long enough.
 func (l *listener) idlest() (found *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	longest := idleEnough
 	for c := range l.conns {
-		if idle := l.since(&c.since); idle >= longest && !c.h2.Load() && !c.busy.Load() {
+		if idle := l.since(&c.since); idle >= longest && !c.busy.Load() {
 			found, longest = c, idle
 		}
 	}

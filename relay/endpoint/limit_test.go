@@ -2,10 +2,12 @@ package endpoint
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -17,9 +19,12 @@ func crowded(t *testing.T) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
-	})}, l, time.Second, func() {})
+	})}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	s := New(Settings{HTTP: server, Listener: l, Timeout: time.Second, Announce: func() {}})
 	s.listener.most = func() int { return 2 }
 	ended := make(chan error)
 	go func() { ended <- s.Serve() }()
@@ -79,6 +84,33 @@ func TestIdleConnectionsMakeWay(t *testing.T) {
 	}
 	ask(t, second)
 	answered(t, second)
+}
+
+// One of HTTP/2 on which no request is going on makes way too, or nobody's idle
+// connections would keep others out.
+func TestIdleHTTP2MakesWay(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("nobody can tell there whether somebody waits")
+	}
+	t.Parallel()
+	addr := crowded(t)
+	ended := make(chan error, 2)
+	for range 2 {
+		c := dial(t, addr)
+		if _, err := io.WriteString(c, preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := io.Copy(io.Discard, c)
+			ended <- err
+		}()
+	}
+	third := dial(t, addr)
+	ask(t, third)
+	answered(t, third)
+	if err := <-ended; err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
 }
 
 // Who is in the middle of a request is not closed: new ones wait for its end.

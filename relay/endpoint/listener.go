@@ -2,7 +2,7 @@ package endpoint
 
 import (
 	"net"
-	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +17,9 @@ type listener struct {
 	accepted atomic.Int64 // when the last connection was
 	changed  atomic.Int64 // when the last one was accepted, answered or closed
 
+	proxies       func(netip.Addr) bool // see Settings
+	headerTimeout time.Duration         // for a PROXY protocol header
+
 	most func() int    // connections, at once
 	room chan struct{} // one has gone
 
@@ -28,7 +31,7 @@ func newListener(l net.Listener) *listener {
 	return &listener{Listener: l, began: time.Now(), most: mostConnections, room: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
 }
 
-// Accept is part of net.Listener.
+// Accept implements [net.Listener].
 func (l *listener) Accept() (net.Conn, error) {
 	l.awaitRoom()
 	accepted, err := l.Listener.Accept()
@@ -38,7 +41,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	now := l.now()
 	l.accepted.Store(now)
 	l.changed.Store(now)
-	c := &conn{Conn: accepted, listener: l}
+	c := l.newConn(accepted)
 	c.since.Store(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,7 +49,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Close is part of net.Listener.
+// Close implements [net.Listener].
 func (l *listener) Close() error {
 	l.closed.Store(true)
 	return l.Listener.Close()
@@ -99,61 +102,5 @@ func (l *listener) closeUnused() {
 	l.mu.Unlock()
 	for _, c := range unused {
 		_ = c.Close() // it is of no use any more
-	}
-}
-
-// conn is a connection that knows whether there is something on it to be answered.
-type conn struct {
-	net.Conn
-	listener *listener
-
-	h2    atomic.Bool
-	busy  atomic.Bool  // something has come since the last answer
-	since atomic.Int64 // when it was accepted, or last answered on
-}
-
-// Read is part of net.Conn.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if n > 0 {
-		c.busy.Store(true)
-	}
-	return n, err
-}
-
-// Close is part of net.Conn.
-func (c *conn) Close() error {
-	l := c.listener
-	l.changed.Store(l.now())
-	l.mu.Lock()
-	delete(l.conns, c)
-	l.mu.Unlock()
-	err := c.Conn.Close() // before its descriptor counts as free
-	select {
-	case l.room <- struct{}{}:
-	default: // known already
-	}
-	return err
-}
-
-// CloseWrite lets the HTTP server end a connection whose request it has not read
-// to its end.
-func (c *conn) CloseWrite() error {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return net.ErrClosed
-}
-
-// is takes note of the state that the HTTP server gives to the connection.
-func (c *conn) is(state http.ConnState, h2 bool) {
-	if h2 {
-		c.h2.Store(true)
-	}
-	if state == http.StateIdle {
-		now := c.listener.now()
-		c.since.Store(now)
-		c.listener.changed.Store(now)
-		c.busy.Store(false)
 	}
 }

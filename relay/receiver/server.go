@@ -17,8 +17,6 @@ const (
 	// minReadTimeout is what a sender has in any case: less would cut off good
 	// ones whenever their network or this machine is busy.
 	minReadTimeout = time.Second
-	// idleTimeout is how long a connection without a request is kept.
-	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes bounds the headers of one request (the library adds 4 KiB).
 	maxHeaderBytes = 16 << 10
 	// writeGrace is what an answer may take beyond the budget for its webhook.
@@ -36,15 +34,21 @@ func (rc *Receiver) readTimeout() time.Duration {
 }
 
 // Server makes the HTTP server of the webhook endpoint, with timeouts for
-// header, body, answer and idling. A nil tlsConfig means plain HTTP.
+// header, body, answer and idling. It speaks HTTP/1 and HTTP/2. A nil tlsConfig
+// means plain HTTP, with HTTP/2 for whoever begins with it (prior knowledge).
 func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(tlsConfig == nil)
 	return &http.Server{
+		Protocols:         protocols,
 		Handler:           rc,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: min(maxReadHeaderTimeout, rc.readTimeout()),
 		ReadTimeout:       rc.readTimeout(),
 		WriteTimeout:      rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       rc.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
 		// Or the library would answer 'OPTIONS *' with 200 by itself.

@@ -20,9 +20,9 @@ const (
 	Published    Outcome = "published"    // stored: 200
 	Duplicate    Outcome = "duplicate"    // it was stored already: 200
 	Conflict     Outcome = "conflict"     // it contradicts what is stored: 200, and kept
-	Quarantined  Outcome = "quarantined"  // not a webhook, and kept: 400 or 422
+	Quarantined  Outcome = "quarantined"  // not a webhook, and kept: 400, 415 or 422
 	Unauthorized Outcome = "unauthorized" // no valid token, or an address that may not send: 401 or 403
-	Rejected     Outcome = "rejected"     // not even a webhook's request, and not kept: 404, 405, 408, 413 or 415
+	Rejected     Outcome = "rejected"     // not even a webhook's request, and not kept: 404, 405, 408 or 413
 	Overloaded   Outcome = "overloaded"   // too many at once: 503
 	Unavailable  Outcome = "unavailable"  // it could not be stored: 503
 )
@@ -53,6 +53,7 @@ type Metrics struct {
 	publishDuration prometheus.Histogram
 	publishBatch    prometheus.Histogram
 	inFlight        prometheus.Gauge
+	httpErrors      prometheus.Counter
 	events          map[string]prometheus.Counter
 	callbackLag     prometheus.Histogram
 	taskCost        prometheus.Histogram
@@ -84,6 +85,10 @@ func NewMetrics(version string) *Metrics {
 	m.taskCost = histogram(r, "task_cost_seconds", "APIXO's processing time of a task, as its webhook tells it.",
 		[]float64{.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600})
 
+	m.httpErrors = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "http_errors_total", Help: "Connections and HTTP/2 streams refused before they were a request: another protocol, failed TLS handshakes, malformed HTTP.",
+	})
+	r.MustRegister(m.httpErrors)
 	m.inFlight = gauge(r, "in_flight_requests", "Webhooks that are being worked on now.")
 	m.dedupeWindow = gauge(r, "dedupe_window_seconds", "Duplicate window of the stream as it stands in the broker; 0 until it is known.")
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -192,6 +197,9 @@ func (m *Metrics) Batch(messages int) { m.publishBatch.Observe(float64(messages)
 // InFlight changes the number of webhooks that are being worked on. It takes
 // changes, since those that many goroutines make add up in any order.
 func (m *Metrics) InFlight(change int) { m.inFlight.Add(float64(change)) }
+
+// HTTPError counts what was refused before it was a request.
+func (m *Metrics) HTTPError() { m.httpErrors.Inc() }
 
 // DedupeWindow records the stream's duplicate window.
 func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()) }

@@ -1,0 +1,175 @@
+package endpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// conn is a connection that knows whether there is something on it to be answered,
+// and what has become of what came.
+type conn struct {
+	net.Conn // what is read from and written to: raw, or proxied around it
+	raw      net.Conn
+	proxied  *proxyproto.Conn // nil unless the peer may send a PROXY protocol header
+	listener *listener
+	tls      *tls.Conn // around this one; nil without TLS
+
+	h2    atomic.Bool
+	busy  atomic.Bool  // something has come since the last answer
+	since atomic.Int64 // when it was accepted, or last answered on
+
+	answering atomic.Bool // the handler has been called since the last answer
+	gone      atomic.Bool // the peer has closed it, or its direction of it
+
+	// These belong to whoever reads and writes HTTP/1, one after the other.
+	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
+	seen      int                // how many of them have
+	known     bool               // which version of HTTP it speaks
+	served    bool               // a request has been answered
+	refused   int                // status with which the library refused what came, or unknownStatus
+	badHeader bool               // of the PROXY protocol
+}
+
+// newConn makes one of a connection that has been accepted.
+func (l *listener) newConn(accepted net.Conn) *conn {
+	c := &conn{Conn: accepted, raw: accepted, listener: l}
+	if l.proxies == nil {
+		return c
+	}
+	if peer, err := netip.ParseAddrPort(accepted.RemoteAddr().String()); err == nil && l.proxies(peer.Addr()) {
+		c.proxied = proxyproto.NewConn(accepted, proxyproto.WithPolicy(proxyproto.USE), proxyproto.SetReadHeaderTimeout(l.headerTimeout))
+		c.Conn = c.proxied
+	}
+	return c
+}
+
+// RemoteAddr implements [net.Conn]. It waits for a PROXY protocol header where one
+// may come. Without a header, or with one that names no address on the Internet, as
+// proxies send it for connections of their own, it is the peer's address.
+func (c *conn) RemoteAddr() net.Addr {
+	if c.proxied == nil {
+		return c.raw.RemoteAddr()
+	}
+	if h := c.proxied.ProxyHeader(); h != nil && h.Command.IsProxy() {
+		switch h.SourceAddr.(type) {
+		case *net.TCPAddr, *net.UDPAddr: // UDP is what HTTP/3 came by
+			return h.SourceAddr
+		}
+	}
+	return c.raw.RemoteAddr()
+}
+
+// LocalAddr implements [net.Conn].
+func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// Read implements [net.Conn].
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		if !c.h2.Load() { // where it may be a frame that asks for no answer
+			c.busy.Store(true)
+		}
+		if c.seen < len(c.first) {
+			c.seen += copy(c.first[c.seen:], b[:n])
+		}
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.gone.Store(true)
+		c.badHeader = c.badHeader || c.proxied != nil && c.seen == 0 && !hungUp(err)
+	}
+	return n, err
+}
+
+// Write implements [net.Conn].
+func (c *conn) Write(b []byte) (int, error) {
+	if !c.answering.Load() && !c.h2.Load() && !c.gone.Load() {
+		c.noteRefusal(b)
+	}
+	return c.Conn.Write(b)
+}
+
+// Close implements [net.Conn].
+func (c *conn) Close() error {
+	l := c.listener
+	l.changed.Store(l.now())
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+	err := c.raw.Close() // before its descriptor counts as free
+	select {
+	case l.room <- struct{}{}:
+	default: // known already
+	}
+	return err
+}
+
+// CloseWrite lets the HTTP server end a connection whose request it has not read
+// to its end.
+func (c *conn) CloseWrite() error {
+	if w, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return net.ErrClosed
+}
+
+// is takes note that the HTTP server has begun to read a request, or that it waits
+// for the next.
+func (c *conn) is(state http.ConnState) {
+	if !c.known {
+		c.known = true
+		if c.tls != nil {
+			c.h2.Store(c.tls.ConnectionState().NegotiatedProtocol == "h2")
+		} else {
+			c.h2.Store(string(c.first[:c.seen]) == preface)
+		}
+	}
+	switch {
+	case state == http.StateIdle:
+		now := c.listener.now()
+		c.since.Store(now)
+		c.listener.changed.Store(now)
+		c.busy.Store(false)
+		c.served = c.served || c.answering.Load()
+		c.answering.Store(false)
+	case c.h2.Load():
+		c.busy.Store(true)
+	}
+}
+
+// connOf is the connection that the HTTP server knows by another, and that other
+// one if it is TLS around it; nil if there is none.
+func connOf(nc net.Conn) (c *conn, secure *tls.Conn) {
+	if secure, _ = nc.(*tls.Conn); secure != nil {
+		nc = secure.NetConn()
+	}
+	c, _ = nc.(*conn)
+	return c, secure
+}
+
+// connKey is the key of the connection in the context of its requests.
+type connKey struct{}
+
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	c, _ := connOf(nc)
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// noting tells connections that the handler answers: what is written before is the
+// library's own.
+type noting struct{ next http.Handler }
+
+// ServeHTTP implements [http.Handler].
+func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && c != nil {
+		c.answering.Store(true)
+	}
+	n.next.ServeHTTP(w, r)
+}
