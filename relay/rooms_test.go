@@ -46,7 +46,7 @@ var rooms = []room{
 	{"/relay/ops/stored", []string{"/relay/jsapi", "/relay/jscode", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/text", nil, []string{"net/http", "github.com/nats-io/", "os"}},
 	{"/relay/receiver", []string{"/relay/config", "/relay/event", "/relay/telemetry", "/schema"}, []string{"github.com/nats-io/"}},
-	{"/relay/outbox", []string{"/relay/event", "/relay/groupcommit", "/relay/telemetry"}, []string{"net/http"}},
+	{"/relay/outbox", []string{"/relay/event", "/relay/groupcommit", "/relay/telemetry", "/schema"}, []string{"net/http"}},
 	{"/relay/publisher", []string{"/relay/config", "/relay/event", "/relay/groupcommit", "/relay/jsapi", "/relay/jscode", "/relay/telemetry", "/schema"}, []string{"net/http"}},
 	{"/relay/groupcommit", nil, []string{"net/http"}},
 	{"/relay/admin", nil, []string{"github.com/nats-io/"}},

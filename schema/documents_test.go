@@ -256,7 +256,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 	reasons := []string{
 		schema.CodeEmpty, schema.CodeInvalidUTF8, schema.CodeSyntax, schema.CodeTrailingData, schema.CodeDuplicateMember, schema.CodeTooDeep,
-		schema.CodeMemberMissing, schema.CodeMemberType, schema.CodeTaskID, schema.CodeState, schema.CodeResultJSON, schema.ReasonConflict,
+		schema.CodeMemberMissing, schema.CodeMemberType, schema.CodeTaskID, schema.CodeState, schema.CodeResultJSON, schema.ReasonContentType, schema.ReasonContentEncoding, schema.ReasonConflict,
 	}
 	if got := quarantine.Properties["reason"].Examples; !slices.Equal(got, reasons) {
 		t.Errorf("quarantine names the reasons %q, there are %q", got, reasons)

@@ -34,6 +34,11 @@ const (
 	// about resultUrls beside resultJson that contradict it: what a JSON Schema
 	// cannot tell.
 	CodeResultJSON = "invalid-result-json"
+	// ReasonContentType and ReasonContentEncoding are no codes of an error: the request's
+	// headers say that its body is not JSON, or in another charset or coding than the
+	// relay reads. The body may be anything, a webhook too.
+	ReasonContentType     = "content-type"
+	ReasonContentEncoding = "content-encoding"
 	// ReasonConflict is no code of an error: a webhook that contradicts the event
 	// stored for its task is well-formed.
 	ReasonConflict = "conflict"

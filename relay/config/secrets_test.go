@@ -152,6 +152,29 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	}
 }
 
+// What proxies take out of a path cannot be in a token that stands there.
+func TestTokenThatProxiesChange(t *testing.T) {
+	t.Parallel()
+	for token, want := range map[string]string{
+		"/q7Xw9ZkAbbfT5Qab":   "token 2 has a slash at character 1,",
+		"q7Xw9ZkAbbfT5Qab/":   "token 2 has a slash at character 17,",
+		"q7Xw9//ZkAbbfT5Qab":  "token 2 has two slashes at character 6,",
+		"q7Xw9/./ZkAbbfT5Qab": "token 2 has the segment . at character 7,",
+		"q7Xw/ZkAbbfT5Qab/..": "token 2 has the segment .. at character 18,",
+		"../q7XwZkAbbfT5Qab9": "token 2 has the segment .. at character 1,",
+	} {
+		text := reported(t, load(t, "RELAY_WEBHOOK_TOKENS=0123456789abcdef,"+token), "RELAY_WEBHOOK_TOKENS")
+		if !strings.Contains(text, want) || strings.Contains(text, "q7X") || strings.Contains(text, "ZkAbbf") {
+			t.Errorf("%s: said %s", token, text)
+		}
+	}
+	for _, token := range []string{"q7/Xw+9ZkA/bbfT5+Q==", "q7Xw/.9ZkA/b..bf/..T", "q7X#w9?ZkA&b%bf;T5@Q:"} {
+		if _, err := config.Load([]string{"RELAY_WEBHOOK_TOKENS=" + token}); err != nil {
+			t.Errorf("%s: %v", token, err)
+		}
+	}
+}
+
 // A secret that cannot be one is most likely one that was copied with too much.
 func TestSecretThatCannotBeOneIsNotShown(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,9 @@ func (t *Tokens) UnmarshalText(text []byte) error {
 				return fmt.Errorf("token %d holds white space or a character outside ASCII, which a URL cannot carry unchanged: make one with 'openssl rand -hex 16'", i+1)
 			}
 		}
+		if what, at := unstable(token); what != "" {
+			return fmt.Errorf("token %d has %s at character %d, and proxies change that in a path: make one with 'openssl rand -hex 16'", i+1, what, at+1)
+		}
 		tokens = append(tokens, token)
 	}
 	if len(tokens) == 0 {
@@ -46,6 +49,27 @@ func (t *Tokens) UnmarshalText(text []byte) error {
 	}
 	*t = tokens
 	return nil
+}
+
+// unstable finds in a token what does not come through a proxy as the end of a path:
+// empty segments, . and .., which are all taken out on the way. It returns the empty
+// string if there is nothing.
+func unstable(token string) (what string, at int) {
+	for segment := range strings.SplitSeq(token, "/") {
+		end := at + len(segment)
+		switch {
+		case segment == "" && at == 0:
+			return "a slash", at
+		case segment == "" && end == len(token):
+			return "a slash", at - 1
+		case segment == "":
+			return "two slashes", at - 1
+		case segment == ".", segment == "..":
+			return "the segment " + segment, at
+		}
+		at = end + 1
+	}
+	return "", 0
 }
 
 // String tells how many tokens there are.

@@ -3,6 +3,7 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"time"
 
@@ -17,7 +18,14 @@ type Delivery struct {
 	Attributes map[string]string
 	// Received is when it came.
 	Received time.Time
+	// Refused says why the request's headers alone keep the body from becoming an event,
+	// with ErrMediaType as its kind; nil where the body decides.
+	Refused *schema.Error
 }
+
+// ErrMediaType is the kind of an error about a request whose headers say that its
+// body is not JSON, or in a charset or coding that is not read.
+var ErrMediaType = errors.New("not declared to be JSON")
 
 // WithTraceContext is the delivery with another trace context, in the W3C's form.
 func (d Delivery) WithTraceContext(traceParent, traceState string) Delivery {

@@ -43,6 +43,10 @@ type Encoder struct {
 // The error is of the encoder's own making, and no word about the delivery.
 func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 	w, err := schema.ParseWebhook(d.Body)
+	if d.Refused != nil {
+		msg, keepErr := e.rejected(d, d.Refused, err == nil || errors.Is(err, schema.ErrNotResult))
+		return msg, d.Refused, keepErr
+	}
 	if err == nil {
 		msg, err := e.task(d, w)
 		return msg, nil, err
@@ -51,14 +55,14 @@ func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 	if !errors.As(err, &why) {
 		return Message{}, nil, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
 	}
-	msg, err := e.rejected(d, why)
+	msg, err := e.rejected(d, why, why.Kind == schema.ErrNotResult)
 	return msg, why, err
 }
 
 // rejected makes the message that keeps a body which is no webhook, with the
 // reason why.
-func (e Encoder) rejected(d Delivery, why *schema.Error) (Message, error) {
-	return e.kept(d, schema.TypeWebhookRejected, schema.RejectedSubject(e.Prefix), "", why.Kind == schema.ErrNotResult, why.Code, why.Detail)
+func (e Encoder) rejected(d Delivery, why *schema.Error, isJSON bool) (Message, error) {
+	return e.kept(d, schema.TypeWebhookRejected, schema.RejectedSubject(e.Prefix), "", isJSON, why.Code, why.Detail)
 }
 
 // Conflict makes the message that keeps a task's webhook which tells another

@@ -80,10 +80,10 @@ func (f *fuzzer) work(s *rig.Sender, m *mutator, prefix string, end time.Time) {
 		status := request.status
 		var task string
 		switch {
-		case status != 0:
+		case status != 0 && status != http.StatusUnsupportedMediaType: // the body is not read
 		case len(body) > fuzzLimit:
 			status = http.StatusRequestEntityTooLarge
-		default:
+		case status == 0:
 			status, task = judge([]byte(body))
 		}
 		a, err := c.Exchange(f.ctx, request.text(body), request.method)
@@ -139,11 +139,11 @@ func (f *fuzzer) head(s *rig.Sender, m *mutator, q request, body string) {
 		return
 	}
 	status, task := judge([]byte(body))
-	for _, a := range answers {
-		kept := body
-		if a.Code == "empty-body" && a.Status == http.StatusBadRequest {
+	for i, a := range answers {
+		kept, refused := body, a.Status == http.StatusUnsupportedMediaType
+		if a.Code == "empty-body" && a.Status == http.StatusBadRequest || refused && i < len(answers)-1 {
 			kept = ""
-		} else if a.Quarantined.Sequence > 0 && a.Status != status {
+		} else if a.Quarantined.Sequence > 0 && a.Status != status && !refused {
 			f.failed("%+v came, and %d is due to the body of %q", a, status, text)
 		}
 		if !slices.Contains(answersToHeads, a.Status) || a.Status == http.StatusOK && (status != http.StatusOK || a.TaskID != task) {

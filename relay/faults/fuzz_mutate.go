@@ -162,21 +162,25 @@ type request struct {
 // request changes what goes around a body.
 func (m *mutator) request() request {
 	q := request{method: "POST", behind: "/" + hostile.Token}
+	if m.one(0.05) {
+		q.behind = pick(m, []string{"/" + hostile.Token + "/", "//" + hostile.Token, "///" + hostile.Token + "//"})
+	}
 	if m.one(0.3) {
 		q.behind += "?" + pick(m, []string{"", "model=a", "model=%", "model=%zz", "model=%00", "model=%0d%0aa:b", "model=a;b", "&&=", "traceparent=x", "model=" + strings.Repeat("y", 300), "model=%ff", "Nats-Msg-Id=x", "model=a&model=b", "state=failed&taskId=x", strings.Repeat("a=b&", 500)})
 	}
 	if m.one(0.2) {
 		q.headers = append(q.headers, pick(m, []string{
 			"Content-Type: application/json; charset=UTF-8", "Content-Type: text/json", "Content-Type: application/cloudevents+json", "Content-Type: ",
+			"Content-Type: application/json; charset=utf8", "Content-Type: application/json; x=\"a,b\"; y", "Content-Type: application/json, application/json", "Content-Encoding: ", "Content-Encoding: identity, identity", "Content-Encoding: UTF-8",
 			"Nats-Msg-Id: x", "ce-id: x", "X-Forwarded-For: 192.0.2.1", "Expect: ", "X-A: \xff\x80", "Cookie: a", "Authorization: Bearer x", "traceparent: x", "X-HTTP-Method-Override: GET", "Upgrade: h2c",
 		}))
 	}
 	// The last of these that is drawn is also the first that the relay looks at.
 	if m.one(0.02) {
-		q.headers, q.status = append(q.headers, pick(m, []string{"Content-Type: text/plain", "Content-Type: application/json; charset=utf-16", "Content-Type: x", "Content-Encoding: gzip", "Content-Encoding: "})), 415
+		q.headers, q.status = append(q.headers, pick(m, []string{"Content-Type: text/plain", "Content-Type: application/json; charset=utf-16", "Content-Type: x", "Content-Encoding: gzip", "Content-Encoding: identity, br"})), 415
 	}
 	if m.one(0.02) {
-		q.behind, q.status = pick(m, []string{"", "/", "/x", "/" + hostile.Token + "x", "/" + strings.ToUpper(hostile.Token), "/" + hostile.Token + "/", "?" + hostile.Token}), 401
+		q.behind, q.status = pick(m, []string{"", "/", "/x", "/" + hostile.Token + "x", "/" + strings.ToUpper(hostile.Token), "/" + hostile.Token + "/x", "?" + hostile.Token}), 401
 		q.headers = nil
 	}
 	if m.one(0.02) {

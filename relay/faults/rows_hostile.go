@@ -119,7 +119,7 @@ func (h *hostility) judge(c hostile.Case, answers []rig.Answer, err error) {
 			}
 			h.stored[a.Sequence] = a.TaskID
 			bodies = bodies[1:]
-		case a.Problem() == "not-json", a.Problem() == "not-a-result":
+		case a.Problem() == "not-json", a.Problem() == "not-a-result", a.Problem() == "unsupported-media-type":
 			if a.Quarantined.Stream != quarantine || a.Quarantined.Sequence == 0 {
 				h.fail("%s: the answer does not say where it is kept: %+v", c.Name, a)
 			}

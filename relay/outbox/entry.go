@@ -8,6 +8,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Headers of an entry. Its payload is the webhook's body: what that becomes is
@@ -16,6 +17,10 @@ import (
 const (
 	headerReceived   = "Relay-Received"   // RFC 3339
 	headerAttributes = "Relay-Attributes" // as in the query of a URL, since header values lose spaces at their ends
+	// Why the headers of the request kept its body from becoming an event; neither is
+	// there where the body decides.
+	headerReason = "Relay-Refused"
+	headerDetail = "Relay-Refused-Detail"
 )
 
 func entryOf(id string, d event.Delivery) groupcommit.Message {
@@ -23,15 +28,14 @@ func entryOf(id string, d event.Delivery) groupcommit.Message {
 	for name, value := range d.Attributes {
 		attributes.Set(name, value)
 	}
-	return groupcommit.Message{
-		Subject: subject,
-		ID:      id,
-		Header: map[string][]string{
-			headerReceived:   {d.Received.UTC().Format(time.RFC3339Nano)},
-			headerAttributes: {attributes.Encode()},
-		},
-		Data: d.Body,
+	header := map[string][]string{
+		headerReceived:   {d.Received.UTC().Format(time.RFC3339Nano)},
+		headerAttributes: {attributes.Encode()},
 	}
+	if d.Refused != nil {
+		header[headerReason], header[headerDetail] = []string{d.Refused.Code}, []string{d.Refused.Detail}
+	}
+	return groupcommit.Message{Subject: subject, ID: id, Header: header, Data: d.Body}
 }
 
 // deliveryOf is the way back. What cannot be read of the headers is left out:
@@ -46,6 +50,9 @@ func deliveryOf(header nats.Header, body []byte) event.Delivery {
 		for name := range values {
 			d.Attributes[name] = values.Get(name)
 		}
+	}
+	if reason := header.Get(headerReason); reason != "" {
+		d.Refused = &schema.Error{Kind: event.ErrMediaType, Code: reason, Detail: header.Get(headerDetail)}
 	}
 	return d
 }

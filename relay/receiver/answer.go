@@ -31,7 +31,7 @@ var (
 	methodNotAllowed  = kind{"method-not-allowed", http.StatusMethodNotAllowed, "Only POST is taken here", telemetry.Rejected, http.Header{"Allow": {"POST"}}}
 	unauthorized      = kind{"unauthorized", http.StatusUnauthorized, "The token is missing or wrong", telemetry.Unauthorized, http.Header{"WWW-Authenticate": {`Bearer realm="apixo-relay"`, `Basic realm="apixo-relay"`}}}
 	addressNotAllowed = kind{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil}
-	unsupportedType   = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Rejected, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
+	unsupportedType   = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Quarantined, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
 	bodyTooLarge      = kind{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil}
 	bodyTooSlow       = kind{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil}
 	bodyIncomplete    = kind{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, nil}
@@ -155,8 +155,11 @@ func problem(k kind, detail string) answer {
 // rejected is the answer to a body that is kept in the quarantine.
 func rejected(why *schema.Error, r event.Receipt) answer {
 	k := notJSON
-	if why.Kind == schema.ErrNotResult {
+	switch why.Kind {
+	case schema.ErrNotResult:
 		k = notResult
+	case event.ErrMediaType:
+		k = unsupportedType
 	}
 	return k.answer(problemBody{Detail: why.Detail, Code: why.Code, Quarantined: &quarantined{r.Stream, r.Sequence}})
 }

@@ -88,8 +88,8 @@ func TestAnswers(t *testing.T) {
 		{name: "GET", path: goodPath, changes: []change{method("GET")}, status: 405, slug: "method-not-allowed", header: http.Header{"Allow": {"POST"}}},
 		{name: "PUT", path: goodPath, body: success("task_1"), changes: []change{method("PUT")}, status: 405, slug: "method-not-allowed", header: http.Header{"Allow": {"POST"}}},
 		{name: "OPTIONS", path: goodPath, changes: []change{method("OPTIONS")}, status: 405, slug: "method-not-allowed", header: http.Header{"Allow": {"POST"}}},
-		{name: "form", path: goodPath, body: success("task_1"), changes: []change{header("Content-Type", "application/x-www-form-urlencoded")}, status: 415, slug: "unsupported-media-type", header: http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}},
-		{name: "gzip", path: goodPath, body: success("task_1"), changes: []change{header("Content-Encoding", "gzip")}, status: 415, slug: "unsupported-media-type", header: http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}},
+		{name: "form", code: schema.ReasonContentType, path: goodPath, body: success("task_1"), changes: []change{header("Content-Type", "application/x-www-form-urlencoded")}, status: 415, slug: "unsupported-media-type", header: http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}},
+		{name: "gzip", code: schema.ReasonContentEncoding, path: goodPath, body: success("task_1"), changes: []change{header("Content-Encoding", "gzip")}, status: 415, slug: "unsupported-media-type", header: http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}},
 		{name: "too large", path: goodPath, body: strings.Repeat(" ", 262144) + success("task_1"), status: 413, slug: "body-too-large"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

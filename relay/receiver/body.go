@@ -4,34 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"net/http"
 	"os"
-	"strings"
 	"sync/atomic"
 )
-
-// checkContent refuses what is declared to be no JSON, or to be compressed: a
-// small body that unfolds into a large one would go around the size limit.
-func checkContent(h http.Header) (answer, bool) {
-	if len(h["Content-Encoding"]) > 0 {
-		return problem(unsupportedType, "the body has a Content-Encoding, and is only taken without one"), false
-	}
-	values := h["Content-Type"]
-	if len(values) == 0 || len(values) == 1 && (values[0] == "application/json" || values[0] == "") {
-		return answer{}, true
-	}
-	media, parameters, err := mime.ParseMediaType(values[0])
-	isJSON := media == "application/json" || media == "text/json" ||
-		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
-	if err != nil || len(values) > 1 || !isJSON {
-		return problem(unsupportedType, "the Content-Type is not that of JSON: application/json was expected"), false
-	}
-	if charset := strings.ToLower(parameters["charset"]); charset != "" && charset != "utf-8" && charset != "us-ascii" {
-		return problem(unsupportedType, "the Content-Type names another charset than utf-8"), false
-	}
-	return answer{}, true
-}
 
 // firstRead is the memory that a body gets before anything of it has come. Most
 // webhooks fit into it, and a Content-Length that is not kept costs no more.
@@ -45,7 +20,7 @@ type counted struct {
 	size     int64
 }
 
-// Read is part of io.Reader.
+// Read implements [io.Reader].
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.size += int64(n)

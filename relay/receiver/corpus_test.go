@@ -94,7 +94,7 @@ func (r *relay) provoke(t *testing.T, h hostile.Case, k *kept) {
 		case problem.Quarantined != nil:
 			k.quarantined[problem.Quarantined.Sequence] = bodies[0]
 			bodies = bodies[1:]
-		case strings.HasSuffix(got, " not-json"), strings.HasSuffix(got, " not-a-result"):
+		case strings.HasSuffix(got, " not-json"), strings.HasSuffix(got, " not-a-result"), strings.HasSuffix(got, " unsupported-media-type"):
 			t.Errorf("%s: answered %s, and does not say where it is kept", h.Name, body)
 		}
 		for _, c := range body {

@@ -72,8 +72,8 @@ func TestMetrics(t *testing.T) {
 	r.log.webhook(t, len(requests)+1)
 
 	for outcome, want := range map[string]float64{
-		"published": 6, "duplicate": 4, "conflict": 1, "quarantined": 2, "unauthorized": 1,
-		"rejected": 4, "overloaded": 0, "unavailable": 1,
+		"published": 6, "duplicate": 4, "conflict": 1, "quarantined": 3, "unauthorized": 1,
+		"rejected": 3, "overloaded": 0, "unavailable": 1,
 	} {
 		r.wantMetric(t, fmt.Sprintf("apixo_relay_webhooks_total{outcome=%q}", outcome), want)
 	}
@@ -82,7 +82,7 @@ func TestMetrics(t *testing.T) {
 	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="CONTENT_VIOLATION"}`, 1)
 	r.wantMetric(t, `apixo_relay_task_failures_total{fail_code="other"}`, 3)
 	r.wantMetric(t, "apixo_relay_request_duration_seconds_count", float64(len(requests)+1))
-	r.wantMetric(t, "apixo_relay_publish_duration_seconds_count", 14)
+	r.wantMetric(t, "apixo_relay_publish_duration_seconds_count", 15)
 	// Once for the event, not for its repeats.
 	for member, want := range map[string]float64{"failCode": 1, "other": 1, "costTime": 0} {
 		r.wantMetric(t, fmt.Sprintf("apixo_relay_normalized_total{member=%q}", member), want)

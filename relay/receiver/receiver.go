@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -97,7 +96,7 @@ func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
 
 // receive takes a request from its first line to its answer.
 func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
-	token, ok := rc.route(r.URL.Path)
+	token, ok := rc.route(r.URL)
 	if !ok {
 		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
 	}
@@ -122,9 +121,6 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	if rc.inFlight.Add(1) > int64(rc.cfg.MaxInFlight) {
 		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
 	}
-	if a, ok := checkContent(r.Header); !ok {
-		return a
-	}
 	coming := counted{from: r.Body, inFlight: &rc.bytesInFlight}
 	defer coming.forget()
 	body, a, ok := rc.readBody(&coming, r.ContentLength)
@@ -133,7 +129,7 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 		return a
 	}
 
-	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start}
+	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start, Refused: checkContent(r.Header, body)}
 	// The sender hanging up is no reason to stop storing: it would only come again.
 	ctx, cancel := context.WithDeadline(traced, line.start.Add(rc.budget()))
 	defer cancel()
@@ -193,22 +189,4 @@ func (rc *Receiver) notStored(err error, line *logLine) answer {
 func (rc *Receiver) budget() time.Duration {
 	whole := rc.cfg.PublishTimeout
 	return whole - min(whole/10, 500*time.Millisecond)
-}
-
-// route finds the token that may stand behind the path. All that stands there is
-// one token: base64 has slashes in it.
-func (rc *Receiver) route(path string) (token string, ok bool) {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(rc.cfg.Path, "/"))
-	switch {
-	case !ok:
-		return "", false
-	case rest == "" || rest == "/":
-		return "", true
-	case rest[0] != '/':
-		return "", false
-	case rc.tokens == nil && strings.Contains(rest[1:], "/"):
-		return "", false // nobody expects a token, so this is just another path
-	default:
-		return rest[1:], true
-	}
 }

@@ -242,8 +242,7 @@ func TestBodyIsNotReadForNothing(t *testing.T) {
 		{"POST", webhookPath, nil, 401},
 		{"POST", "/nowhere", nil, 404},
 		{"PUT", goodPath, nil, 405},
-		{"POST", goodPath, header("Content-Type", "text/plain"), 415},
-		{"POST", goodPath, header("Content-Encoding", "gzip"), 415},
+		{"POST", webhookPath, header("Content-Type", "text/plain"), 401},
 		{"POST", goodPath, func(r *http.Request) { r.ContentLength = 1 << 40 }, 413},
 	} {
 		req := httptest.NewRequest(test.method, test.path, untouchable{t})

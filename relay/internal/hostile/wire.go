@@ -15,19 +15,19 @@ func (c *Corpus) addPaths() {
 		c.add("path, "+name, posted(target, body), body, want)
 	}
 	for name, target := range map[string]string{
-		"root": "/", "star": "*", "shorter": "/webhook", "longer": Path + "x/" + Token, "capitals": "/Webhook/apixo/" + Token, "dots": "/x/../webhook/apixo/" + Token, "two slashes": "/" + goodPath,
+		"root": "/", "star": "*", "shorter": "/webhook", "longer": Path + "x/" + Token, "capitals": "/Webhook/apixo/" + Token, "dots": "/x/../webhook/apixo/" + Token, "dot and the token": Path + "/./" + Token, "dots and the token": Path + "/x/../" + Token, "dots encoded": "/webhook/%2e%2E/webhook/apixo/" + Token, "dot last": goodPath + "/.", "path encoded": "/webhook%2fapixo/" + Token,
 		"backslash": `/webhook\apixo/` + Token, "encoded twice": "/webhook%252fapixo/" + Token, "NUL": "/%00" + Mark, "line": "/%0d%0a" + Mark, "escape": "/%1b[2J" + Mark, "overlong slash": "/webhook%c0%afapixo/" + Token, "raw bytes": "/\xff\xfe" + Mark, "not ASCII": "/🍌", "no path": "http://h", "mark": "/" + Mark, "admin": "/metrics",
 	} {
 		at("404 not-found", name, target)
 	}
 	for name, target := range map[string]string{
-		"NUL behind": goodPath + "%00", "line behind": goodPath + "%0d%0a", "slash behind": goodPath + "/", "two slashes": Path + "//" + Token, "dot": Path + "/./" + Token, "dots": Path + "/x/../" + Token, "fragment": goodPath + "#" + Mark,
+		"NUL behind": goodPath + "%00", "line behind": goodPath + "%0d%0a", "segment behind": goodPath + "/" + Mark, "fragment": goodPath + "#" + Mark,
 		"parameters": goodPath + ";" + Mark, "encoded twice": Path + "/%2574ok-9f3c2a7d51e84b06", "in the query": Path + "?" + Token, "encoded question mark": goodPath + "%3fmodel=a", "as the user": "http://relay:" + Token + "@h" + Path, "long": Path + "/" + strings.Repeat(Mark, 4000), "mark": Path + "/" + Mark + "%0a%1b%e2%80%a8", "capitals": Path + "/TOK-9f3c2a7d51e84b06",
 	} {
 		at("401 unauthorized", name, target)
 	}
 	for name, target := range map[string]string{
-		"absolute": "http://" + Mark + goodPath, "another scheme": "ftp://h" + goodPath, "token encoded": Path + "/" + encodeAll(Token), "path encoded": "/webhook%2fapixo/" + Token, "empty query": goodPath + "?", "question marks": goodPath + "???",
+		"absolute": "http://" + Mark + goodPath, "absolute, two slashes": "http://h/" + goodPath, "another scheme": "ftp://h" + goodPath, "token encoded": Path + "/" + encodeAll(Token), "slash behind": goodPath + "/", "two slashes": Path + "//" + Token, "two slashes first": "/" + goodPath, "slashes": "//webhook///apixo////" + Token + "//?x", "slash behind, encoded": goodPath + "%2F", "empty query": goodPath + "?", "question marks": goodPath + "???",
 	} {
 		at("200", name, target)
 	}
@@ -54,15 +54,29 @@ func (c *Corpus) addHeaders() {
 	}
 	const badType = "415 unsupported-media-type"
 	for name, value := range map[string]string{
-		"mark": Mark, "mark and a comma": "application/json, " + Mark, "no subtype": "application/", "slash": "/", "charset": "application/json; charset=" + Mark, "charset twice": "application/json; charset=utf-8; charset=utf-16", "UTF-16": "application/json;charset=UTF-16LE",
-		"open quote": `application/json; charset="utf-8`, "not ASCII": "application/jsön", "form": "application/x-www-form-urlencoded", "long": "application/" + strings.Repeat(Mark, 3000), "continued": "application/json; charset*0=utf; charset*1=-16", "control": "application/json;\x80" + Mark,
+		"mark": Mark, "mark and a comma": "application/json, " + Mark, "no subtype": "application/", "slash": "/", "semicolon": ";", "charset": "application/json; charset=" + Mark, "charset twice": "application/json; charset=utf-8; charset=utf-16", "UTF-16": "application/json;charset=UTF-16LE", "UTF-7": "application/json;charset=utf-7",
+		"not ASCII": "application/jsön", "form": "application/x-www-form-urlencoded", "long": "application/" + strings.Repeat(Mark, 3000), "continued": "application/json; charset*0=utf; charset*1=-16", "charset in an open quote": `application/json; charset="` + Mark,
 	} {
 		with(badType, "type "+name, "Content-Type: "+value)
 	}
-	for _, value := range []string{"gzip", "identity", "", Mark, "gzip, gzip, gzip"} {
+	for name, value := range map[string]string{
+		"of many words": "Application/JSON ; odd=\"" + Mark + ", ;\" ; CHARSET=\"UTF8\"", "open quote": `application/json; charset="utf-8`, "control": "application/json;\x80" + Mark, "odd parameters": "application/json; " + Mark + "; =; charset", "commas": ",application/json, application/json; charset=utf_8,", "charset of ASCII": "application/json; charset=ISO_8859-1",
+	} {
+		with("200", "type "+name, "Content-Type: "+value)
+	}
+	for _, value := range []string{"gzip", Mark, "gzip, gzip, gzip", "identity, br", "deflate;q=1"} {
 		with(badType, "encoding "+value, "Content-Type: application/json", "Content-Encoding: "+value)
 	}
-	with(badType, "type twice", "Content-Type: application/json", "Content-Type: application/json")
+	for _, value := range []string{"identity", "", "IDENTITY,\t,identity", "utf-8"} {
+		with("200", "encoding "+value, "Content-Type: application/json", "Content-Encoding: "+value)
+	}
+	with("200", "type twice", "Content-Type: application/json", "Content-Type: application/json")
+	with("200", "encoding twice", "Content-Encoding: identity", "Content-Encoding: identity")
+	with(badType, "two types", "Content-Type: application/json", "Content-Type: text/html")
+	latin := strings.Replace(c.Task(), `"success"`, "\"\xe4\"", 1)
+	c.add("header, type of Latin letters", posted(goodPath, latin, "Content-Type: application/json; charset=iso-8859-1"), latin, badType)
+	beyond := strings.Replace(c.Task(), `"success"`, `"ä"`, 1)
+	c.add("header, type Latin beyond ASCII", posted(goodPath, beyond, "Content-Type: application/json; charset=iso-8859-1"), beyond, badType)
 	var many []string
 	for i := range 800 {
 		many = append(many, fmt.Sprintf("X-%d: %s", i, Mark))
@@ -162,7 +176,9 @@ func (c *Corpus) addFraming() {
 	c.add("HTTP/0.9", "POST "+goodPath+"\r\n\r\n", "", "400")
 	c.add("HTTP/2.0", "POST "+goodPath+" HTTP/2.0\r\nHost: h\r\n\r\n", "", "505")
 	c.add("HTTP/1.2", "POST "+goodPath+" HTTP/1.2\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "", "400 not-json")
-	c.add("hello of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", "", "404 not-found")
+	c.add("hello of HTTP/2, changed", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "", "404 not-found")
+	c.add("PROXY protocol", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"+posted(goodPath, c.Task()), "", "400")
+	c.add("PROXY protocol, version 2", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"+posted(goodPath, c.Task()), "", "400")
 	c.add("hello of TLS", "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03"+Mark, "", "400")
 	c.add("only line ends", "\r\n\r\n\r\n", "", "400")
 
@@ -192,12 +208,16 @@ func (c *Corpus) addSmuggling() {
 	// What stands behind a body that was refused unread, or that broke off, is
 	// never looked at: it would be found at another place than the sender meant.
 	for name, refused := range map[string]string{
-		"no token": Head("POST "+Path, "Transfer-Encoding: chunked"), "no path": Head("POST /"+Mark, "Transfer-Encoding: chunked"), "type": Head("POST "+goodPath, "Content-Type: "+Mark, "Transfer-Encoding: chunked"),
+		"no token": Head("POST "+Path, "Transfer-Encoding: chunked"), "no path": Head("POST /"+Mark, "Transfer-Encoding: chunked"),
 	} {
-		want := map[string]string{"no token": "401 unauthorized", "no path": "404 not-found", "type": "415 unsupported-media-type"}[name]
+		want := map[string]string{"no token": "401 unauthorized", "no path": "404 not-found"}[name]
 		smuggled("behind bad chunks, "+name, refused+"zz\r\n"+posted(goodPath, c.Task()), nil, want)
 		smuggled("behind good chunks, "+name, refused+Chunk(Mark)+"0\r\n\r\n"+posted(goodPath, c.Task()), nil, want)
 	}
+	ofType := Head("POST "+goodPath, "Content-Type: "+Mark, "Transfer-Encoding: chunked")
+	smuggled("behind bad chunks, type", ofType+"zz\r\n"+posted(goodPath, c.Task()), nil, "400 body-incomplete")
+	fifth := c.Task()
+	smuggled("behind good chunks, type", ofType+Chunk(Mark)+"0\r\n\r\n"+posted(goodPath, fifth), []string{Mark, fifth}, "415 unsupported-media-type", "200")
 	smuggled("behind broken chunks", Head("POST "+goodPath, "Transfer-Encoding: chunked")+"5\r\n12345zz\r\n"+posted(goodPath, c.Task()), nil, "400 body-incomplete")
 	smuggled("behind a body too large", posted(goodPath, strings.Repeat(" ", Limit+1))+posted(goodPath, c.Task()), nil, "413 body-too-large")
 }
