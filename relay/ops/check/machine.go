@@ -62,25 +62,28 @@ func (x *examiner) tracing(ctx context.Context, found *lines) {
 	found.ok(Tracing, "the collector at %s takes spans (%s)", where, c.Protocol)
 }
 
-// senders tells who can send webhooks.
+// senders tells who can send webhooks, and whom the relay believes about that.
 func (x *examiner) senders(found *lines) {
 	w := x.cfg.Webhooks
-	addr := w.ListenAddr
+	addr, proxies := w.ListenAddr, ""
+	if w.ProxyProtocol {
+		proxies = fmt.Sprintf("; the PROXY protocol is taken from %d networks", len(w.TrustedProxies))
+	}
 	switch {
 	case len(w.Tokens) == 1:
-		found.ok(Senders, "who sends to %s has to bring the token", addr)
+		found.ok(Senders, "who sends to %s has to bring the token%s", addr, proxies)
 	case len(w.Tokens) > 1:
-		found.ok(Senders, "who sends to %s has to bring one of %d tokens", addr, len(w.Tokens))
+		found.ok(Senders, "who sends to %s has to bring one of %d tokens%s", addr, len(w.Tokens), proxies)
 	case w.TLSClientCAFile != "":
-		found.ok(Senders, "who sends to %s has to show a client certificate", addr)
+		found.ok(Senders, "who sends to %s has to show a client certificate%s", addr, proxies)
 	case !x.cfg.OthersCanSend():
-		found.ok(Senders, "no token is asked for; %s can be reached from this machine only", addr)
+		found.ok(Senders, "no token is asked for; %s can be reached from this machine only%s", addr, proxies)
 	case len(w.AllowedCIDRs) > 0:
 		found.warn(Senders, "set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16')",
-			"no token is asked for at %s: whoever is in RELAY_ALLOWED_CIDRS can send what looks like a result", addr)
+			"no token is asked for at %s: whoever is in RELAY_ALLOWED_CIDRS can send what looks like a result%s", addr, proxies)
 	default:
 		found.warn(Senders, "set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16')",
-			"no token is asked for at %s: whoever reaches it can send what looks like a result", addr)
+			"no token is asked for at %s: whoever reaches it can send what looks like a result%s", addr, proxies)
 	}
 }
 
