@@ -15,9 +15,9 @@ const (
 	// TypeTaskSuccess and TypeTaskFailed carry a task's result as [Task] reads it.
 	TypeTaskSuccess = "ai.apixo.task.success"
 	TypeTaskFailed  = "ai.apixo.task.failed"
-	// TypeWebhookRejected carries a request body that is no final APIXO result,
-	// TypeWebhookConflict one that contradicts the event stored for its task;
-	// both byte for byte.
+	// TypeWebhookRejected carries a request body that is no final APIXO result, or
+	// whose headers say that it is not JSON, TypeWebhookConflict one that contradicts
+	// the event stored for its task; both byte for byte.
 	TypeWebhookRejected = "ai.apixo.webhook.rejected"
 	TypeWebhookConflict = "ai.apixo.webhook.conflict"
 )

@@ -61,8 +61,8 @@ type Webhooks struct {
 	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true"`
 	// AllowedCIDRs are the addresses that may send; none means any.
 	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
-	// TrustedProxies are the peers whose forwarding headers are believed.
-	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers are believed; from anyone else those headers are ignored. Senders must not be in them, or they could claim any address"`
+	// TrustedProxies are the peers that are believed about whom they send for.
+	TrustedProxies Prefixes `env:"RELAY_TRUSTED_PROXIES" doc:"comma-separated networks of the proxies whose X-Forwarded-For and Forwarded headers, and PROXY protocol with RELAY_PROXY_PROTOCOL, are believed; from anyone else those headers are ignored. Senders must not be in them, or they could claim any address"`
 	// ProxyProtocol has connections of TrustedProxies begin with a PROXY protocol header.
 	ProxyProtocol bool `env:"RELAY_PROXY_PROTOCOL" envDefault:"false" doc:"take the PROXY protocol (versions 1 and 2) from RELAY_TRUSTED_PROXIES: the address in its header is the sender's. The balancer must send it on every connection that it passes on, or senders could write one themselves"`
 	// IdleTimeout is how long a connection without a request is kept.

@@ -47,27 +47,43 @@ func checkType(value string, body []byte) *schema.Error {
 	if err == nil {
 		return checkMedia(media, parameters["charset"], body)
 	}
-	for part := range strings.SplitSeq(value, ",") {
+	for _, part := range splitUnquoted(value, ',') {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
 		}
-		media, rest, _ := strings.Cut(part, ";")
-		media = strings.ToLower(strings.TrimSpace(media))
+		parameters := splitUnquoted(part, ';')
+		media := strings.ToLower(strings.TrimSpace(parameters[0]))
 		if why := checkMedia(media, "", body); why != nil {
 			return why
 		}
 		// Malformed parameters say nothing, apart from the charset as far as it can be read.
-		for parameter := range strings.SplitSeq(rest, ";") {
+		for _, parameter := range parameters[1:] {
 			name, charset, _ := strings.Cut(parameter, "=")
 			if !strings.EqualFold(strings.TrimSpace(name), "charset") {
 				continue
 			}
-			if why := checkMedia(media, strings.Trim(charset, " \t\"'"), body); why != nil {
+			if why := checkMedia(media, strings.Trim(charset, " \t\""), body); why != nil {
 				return why
 			}
 		}
 	}
 	return nil
+}
+
+// splitUnquoted splits at a separator, unless that stands in a quoted string.
+func splitUnquoted(s string, separator byte) (parts []string) {
+	quoted, from := false, 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++ // whatever follows
+		case s[i] == '"':
+			quoted = !quoted
+		case !quoted && s[i] == separator:
+			parts, from = append(parts, s[from:i]), i+1
+		}
+	}
+	return append(parts, s[from:])
 }
 
 func checkMedia(media, charset string, body []byte) *schema.Error {

@@ -40,6 +40,8 @@ func TestContentType(t *testing.T) {
 		{[]string{"application/json; charset=ASCII"}, ascii, true},
 		{[]string{"application/json; version=1"}, utf8, true},
 		{[]string{`application/json; x="a, b;c"`}, utf8, true},
+		{[]string{`application/json; x="a,\";b"; y, application/json`}, utf8, true},
+		{[]string{`application/json; x="a;charset=utf-16"; y`}, utf8, true},
 		{[]string{"application/json; charset=utf-8; charset=utf-8"}, utf8, true},
 		{[]string{"application/vnd.apixo.task+json"}, utf8, true},
 		{[]string{"text/json"}, utf8, true},

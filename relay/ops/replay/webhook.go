@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
@@ -42,19 +43,14 @@ func receipt(a web.Answer) result {
 // IsWebhookPath reports whether a URL's path is that of a relay's webhook endpoint,
 // with or without a token. The path / takes a segment for a token only if it is one.
 func IsWebhookPath(path, webhookPath string, tokens []string) bool {
-	path = strings.TrimRight(path, "/")
+	for strings.Contains(path, "//") { // which a relay takes for one
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	path = strings.TrimSuffix(path, "/")
 	rest, ok := strings.CutPrefix(path, strings.TrimRight(webhookPath, "/"))
 	if !ok || rest == "" {
 		return ok
 	}
 	token, ok := strings.CutPrefix(rest, "/")
-	if !ok || strings.Contains(token, "/") {
-		return false
-	}
-	for _, known := range tokens {
-		if token == known {
-			return true
-		}
-	}
-	return webhookPath != "/"
+	return ok && (slices.Contains(tokens, token) || webhookPath != "/" && !strings.Contains(token, "/"))
 }

@@ -107,7 +107,7 @@ func TestWebhooksNeed200(t *testing.T) {
 
 func TestIsWebhookPath(t *testing.T) {
 	t.Parallel()
-	tokens := []string{"0123456789abcdef"}
+	tokens := []string{"0123456789abcdef", "base64/base64/=="}
 	for _, tt := range []struct {
 		path, webhook string
 		want          bool
@@ -116,6 +116,9 @@ func TestIsWebhookPath(t *testing.T) {
 		{"/webhook/apixo/", "/webhook/apixo", true},
 		{"/webhook/apixo/any", "/webhook/apixo", true},
 		{"/webhook/apixo/0123456789abcdef", "/webhook/apixo", true},
+		{"/webhook/apixo/base64/base64/==", "/webhook/apixo", true},
+		{"//webhook///apixo//0123456789abcdef/", "/webhook/apixo", true},
+		{"/base64/base64/==", "/", true},
 		{"/webhook/apixo/a/b", "/webhook/apixo", false},
 		{"/webhook/apixo2", "/webhook/apixo", false},
 		{"/webhook", "/webhook/apixo", false},
