@@ -23,6 +23,7 @@ type conn struct {
 	tls      *tls.Conn // around this one; nil without TLS
 
 	h2    atomic.Bool
+	known atomic.Bool  // whether h2 is
 	busy  atomic.Bool  // something has come since the last answer
 	since atomic.Int64 // when it was accepted, or last answered on
 
@@ -32,7 +33,6 @@ type conn struct {
 	// These belong to whoever reads and writes HTTP/1, one after the other.
 	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
 	seen      int                // how many of them have
-	known     bool               // which version of HTTP it speaks
 	served    bool               // a request has been answered
 	refused   int                // status with which the library refused what came, or unknownStatus
 	badHeader bool               // of the PROXY protocol
@@ -83,7 +83,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.gone.Store(true)
-		c.badHeader = c.badHeader || c.proxied != nil && c.seen == 0 && !hungUp(err)
+		if c.proxied != nil && c.seen == 0 && !hungUp(err) {
+			c.badHeader = true
+		}
 	}
 	return n, err
 }
@@ -123,13 +125,13 @@ func (c *conn) CloseWrite() error {
 // is takes note that the HTTP server has begun to read a request, or that it waits
 // for the next.
 func (c *conn) is(state http.ConnState) {
-	if !c.known {
-		c.known = true
+	if !c.known.Load() {
 		if c.tls != nil {
 			c.h2.Store(c.tls.ConnectionState().NegotiatedProtocol == "h2")
 		} else {
 			c.h2.Store(string(c.first[:c.seen]) == preface)
 		}
+		c.known.Store(true)
 	}
 	switch {
 	case state == http.StateIdle:

@@ -13,7 +13,7 @@ import (
 )
 
 // crowded is a server that takes two connections at once.
-func crowded(t *testing.T) (addr string) {
+func crowded(t *testing.T) (addr string, of *listener) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,15 @@ func crowded(t *testing.T) (addr string) {
 		}
 		<-ended
 	})
-	return l.Addr().String()
+	return l.Addr().String(), s.listener
+}
+
+// rest waits until none of the connections has a request on it.
+func (l *listener) rest(t *testing.T) {
+	t.Helper()
+	if err := wait(t.Context(), func() bool { return l.settled(0) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func dial(t *testing.T, addr string) net.Conn {
@@ -69,13 +77,15 @@ func TestIdleConnectionsMakeWay(t *testing.T) {
 		t.Skip("nobody can tell there whether somebody waits")
 	}
 	t.Parallel()
-	addr := crowded(t)
+	addr, l := crowded(t)
 	first := dial(t, addr)
 	ask(t, first)
 	answered(t, first)
+	l.rest(t) // which is after the answer has come
 	second := dial(t, addr)
 	ask(t, second)
 	answered(t, second)
+	l.rest(t)
 	third := dial(t, addr)
 	ask(t, third)
 	answered(t, third)
@@ -93,7 +103,7 @@ func TestIdleHTTP2MakesWay(t *testing.T) {
 		t.Skip("nobody can tell there whether somebody waits")
 	}
 	t.Parallel()
-	addr := crowded(t)
+	addr, _ := crowded(t)
 	ended := make(chan error, 2)
 	for range 2 {
 		c := dial(t, addr)
@@ -116,7 +126,7 @@ func TestIdleHTTP2MakesWay(t *testing.T) {
 // Who is in the middle of a request is not closed: new ones wait for its end.
 func TestBusyConnectionsAreWaitedFor(t *testing.T) {
 	t.Parallel()
-	addr := crowded(t)
+	addr, _ := crowded(t)
 	var busy []net.Conn
 	for range 2 {
 		c := dial(t, addr)

@@ -44,7 +44,7 @@ func (c *conn) noteRefusal(b []byte) {
 		if status, err := strconv.Atoi(string(b[9:12])); err == nil {
 			c.refused = status
 		}
-	case c.tls != nil && c.known && len(b) > alertBytes:
+	case c.tls != nil && c.known.Load() && !c.h2.Load() && len(b) > alertBytes:
 		c.refused = unknownStatus
 	}
 }
@@ -58,7 +58,7 @@ func (c *conn) refusal(r *refusals) *refusal {
 		return &refusal{what: "a malformed PROXY protocol header", hint: "see what the balancer sends; versions 1 and 2 are taken, for TCP over IPv4 and IPv6"}
 	case c.h2.Load():
 		return nil // whose library tells by itself
-	case c.tls != nil && !c.known:
+	case c.tls != nil && !c.known.Load():
 		return c.badHandshake(begin, r)
 	case c.tls != nil:
 		if c.refused != 0 && c.saidGoodbye() {

@@ -67,7 +67,7 @@ func (x *examiner) senders(found *lines) {
 	w := x.cfg.Webhooks
 	addr, proxies := w.ListenAddr, ""
 	if w.ProxyProtocol {
-		proxies = fmt.Sprintf("; the PROXY protocol is taken from %d networks", len(w.TrustedProxies))
+		proxies = "; the PROXY protocol is taken from RELAY_TRUSTED_PROXIES"
 	}
 	switch {
 	case len(w.Tokens) == 1:
