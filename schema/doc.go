@@ -11,6 +11,9 @@
 //	...
 //	fmt.Println(task.ID, task.ResultURLs)
 //
+// What APIXO documents is of the type that it documents, whatever it sent: [Webhook]
+// says how that is done, and [Event.Normalized] where it was.
+//
 // Who already has a CloudEvent from another library passes its data to
 // [DecodeTask]. An event can come more than once: DELIVERY.md in this folder says
 // when, and what to do about it. The same contract for programs, as JSON Schemas

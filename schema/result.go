@@ -154,10 +154,11 @@ func readURLs(code, name string, v jsontext.Value) ([]string, jsontext.Value, er
 			return nil, nil, notResult(code, "%s holds %s, an array of strings was expected", name, kindName(item))
 		}
 	}
-	if !nulls {
-		return urls, nil, nil
+	var clean jsontext.Value
+	if nulls {
+		clean = withoutNulls(v)
 	}
-	return urls, withoutNulls(v), nil
+	return urls, clean, nil
 }
 
 // withoutNulls is an array without those of its elements that are null.

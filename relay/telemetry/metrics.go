@@ -71,7 +71,7 @@ func NewMetrics(version string) *Metrics {
 	m.forwarded = counters[Outcome](r, "outbox_forwarded_total", "Webhooks that went from the outbox to the broker, by what that made of them.", "outcome", []Outcome{Published, Duplicate, Conflict, Quarantined})
 	m.events = counters[string](r, "events_total", "Task events stored for the first time, by the task's state.", "state", []string{"success", "failed"})
 	m.taskFailures = counters[string](r, "task_failures_total", "Failed tasks stored for the first time, by APIXO's fail code; codes that are not known count as other.", "fail_code", append(failCodes, "other"))
-	m.normalized = counters[string](r, "normalized_total", "Task events stored for the first time that do not have a member as it came in the webhook, by that member; those that are not known count as other.", "member", schema.NormalizedMembers())
+	m.normalized = counters[string](r, "normalized_total", "Task events stored for the first time, by each member of the webhook that they do not have as it came; members that are not known count as other.", "member", schema.NormalizedMembers())
 
 	// The sender waits for an answer for 30 s.
 	m.requestDuration = histogram(r, "request_duration_seconds", "From a webhook's headers to its answer.",
