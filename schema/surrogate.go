@@ -52,7 +52,6 @@ func loneSurrogates(text []byte) iter.Seq[int] {
 			if !yield(i) {
 				return
 			}
-			i += lengthOfEscape - 1
 		}
 	}
 }

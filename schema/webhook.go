@@ -65,7 +65,7 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	}
 	normalized |= r.normalized
 	if repaired {
-		normalized |= repairedMembers(trimSpace(body))
+		normalized |= repairedMembers(body)
 	}
 	return Webhook{Task: r.task, EventData: r.eventData(data), Normalized: normalized.names()}, nil
 }
