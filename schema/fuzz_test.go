@@ -51,6 +51,9 @@ func FuzzParseWebhook(f *testing.F) {
 		if !json.Valid(body) {
 			t.Fatal("accepted what is not JSON")
 		}
+		if len(w.EventData) > 2*len(body)+64 {
+			t.Fatalf("a body of %d bytes is published as %d: brokers are set to less", len(body), len(w.EventData))
+		}
 		came, published := decodeExactly(t, body), decodeExactly(t, w.EventData)
 		data, _ := came["data"].(map[string]any)
 		wantTypes(t, published)

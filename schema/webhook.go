@@ -105,10 +105,10 @@ func (r *taskReader) eventData(data jsontext.Value) []byte {
 		return bytes.Clone(data)
 	}
 	urls := r.urlsOrNone()
-	const member = `,"resultUrls":`
-	dst := make([]byte, 0, len(data)+len(member)+len(urls))
+	const name = `,"resultUrls":`
+	dst := make([]byte, 0, len(data)+len(name)+len(urls))
 	dst = append(dst, data[:len(data)-1]...)
-	dst = append(dst, member...)
+	dst = append(dst, name...)
 	dst = append(dst, urls...)
 	return append(dst, '}')
 }
