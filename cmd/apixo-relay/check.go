@@ -69,7 +69,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 			if c.Flags().Changed("probe") {
 				return runProbe(c, w, probe, timeout)
 			}
-			o := check.Options{Environ: w.environ, Timeout: timeout}
+			o := check.Options{Environ: w.environ, Timeout: timeout, Built: built()}
 			if c.Flags().Changed("url") {
 				u, err := send.ParseURL(url)
 				if err != nil {

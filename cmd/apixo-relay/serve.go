@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -56,6 +57,9 @@ Settings, all of them environment variables:
 			})
 			format := logFormat(cfg.Log.Format, w.stderr)
 			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
+			if now := time.Now(); now.Before(built()) {
+				log.Warn("this machine's clock is before the time at which this program was built: events are stored as long past, and are gone when the broker restarts; set the clock", "clock", now, "built", built())
+			}
 			return relay.Run(c.Context(), cfg, version(), log, func(r *relay.Relay) {
 				running.Store(r)
 				welcome(w.stderr, format, log, cfg, r)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -34,6 +35,24 @@ func version() string {
 		}
 	}
 	return "devel" + revision + modified
+}
+
+// released is a time before that of every build of this program: for those that were
+// made without a repository and so do not know theirs. A release may raise it.
+var released = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
+
+// built is when this program was made, or a time before that.
+func built() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return released
+	}
+	for _, s := range info.Settings {
+		if at, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil && at.After(released) {
+			return at
+		}
+	}
+	return released
 }
 
 func versionCommand(w world) *cobra.Command {

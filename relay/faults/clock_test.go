@@ -4,6 +4,7 @@ package faults
 
 import (
 	"cmp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,6 +74,27 @@ func TestClockOfTheRelayStepped(t *testing.T) {
 	b.must(s.Start(b.ctx))
 	b.ready(r)
 	b.accepted(r.Sender, "task_away")
+}
+
+// A clock that is before the program itself is told of, by the relay and by check.
+func TestClockBeforeTheProgramWasBuilt(t *testing.T) {
+	b, clock := newClockBench(t)
+	s := b.server()
+	const said = "before this program was built"
+	for wrong, want := range map[time.Duration]bool{-20 * 365 * 24 * time.Hour: true, 0: false} {
+		b.must(clock.Set(wrong))
+		r := b.relay(s.URL(), clock.Environ())
+		if got := strings.Contains(r.Log(), "is before the time at which this program was built"); got != want {
+			t.Errorf("%s wrong: the log tells of it: %v, want %v", wrong, got, want)
+		}
+		p, err := r.Command([]string{"check"}, "RELAY_ADMIN_ADDR=off")
+		b.must(err)
+		code, err := p.Wait(b.ctx)
+		b.must(err)
+		if got := code == 1 && strings.Contains(p.Log(), said); got != want {
+			t.Errorf("%s wrong: check ends with %d and says\n%s", wrong, code, p.Log())
+		}
+	}
 }
 
 // A budget that is used up is used up no sooner and no later.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -66,6 +67,12 @@ func (r *Relay) Restart(ctx context.Context) error {
 	}
 	r.Admin, r.Broker = text(line["admin"]), text(line["broker"])
 	return nil
+}
+
+// Command starts another command of the relay's program, with the relay's variables and
+// further ones. What it prints is its log.
+func (r *Relay) Command(args []string, environ ...string) (*Process, error) {
+	return r.rig.start(args[0], r.rig.programs.relay, args, append(slices.Clip(r.environ), environ...))
 }
 
 // Secure reports whether webhooks come by HTTPS.

@@ -48,7 +48,7 @@ const (
 	Window        = "window"        // for duplicates, against the sender's schedule
 	Replicas      = "replicas"      // of the streams
 	Payload       = "payload"       // the largest event fits
-	Clock         = "clock"         // the broker's against this one
+	Clock         = "clock"         // the broker's against this one, and this one by itself
 	Relay         = "relay"         // the one that runs here, by its own word
 	Delivery      = "delivery"      // through the callback URL
 	Strangers     = "strangers"     // who have the callback URL without its secret
@@ -96,6 +96,9 @@ type Options struct {
 	Transport http.RoundTripper
 	// Now tells the time of day; nil means time.Now.
 	Now func() time.Time
+	// Built is when this program was made, before which no clock that is right can be;
+	// zero if that is not known.
+	Built time.Time
 }
 
 // examiner holds what all the looks have in common.
@@ -127,6 +130,7 @@ func Run(ctx context.Context, o Options) Report {
 		found = append(found, x.machine(ctx)...)
 		broker, delivery := x.broker(ctx)
 		found = append(found, broker...)
+		x.ownClock(&found)
 		found = append(found, <-running...)
 		found = append(found, delivery...)
 	} else {

@@ -62,6 +62,14 @@ func (x *examiner) tracing(ctx context.Context, found *lines) {
 	found.ok(Tracing, "the collector at %s takes spans (%s)", where, c.Protocol)
 }
 
+// ownClock holds this machine's clock against the time at which the program was made.
+func (x *examiner) ownClock(found *lines) {
+	if now := x.Now(); now.Before(x.Built) {
+		found.fail(Clock, "set it, and let it be kept right (NTP)", "this machine's clock says %s, which is before this program was built (%s): events are stored as long past, and are gone when the broker restarts",
+			now.UTC().Format(time.RFC3339), x.Built.UTC().Format(time.RFC3339))
+	}
+}
+
 // senders tells who can send webhooks, and whom the relay believes about that.
 func (x *examiner) senders(found *lines) {
 	w := x.cfg.Webhooks

@@ -22,6 +22,18 @@ func here(t *testing.T, environ ...string) check.Report {
 	return r
 }
 
+func TestClockOfThisMachine(t *testing.T) {
+	t.Parallel()
+	s, _ := withStreams(t, nil)
+	built := time.Now().Add(time.Hour)
+	for _, environ := range []string{"NATS_URL=" + s.ClientURL(), "NATS_URL=nats://127.0.0.1:1"} { // whether there is a broker or not
+		r := lookWith(t, check.Options{Built: built}, environ)
+		wellFormed(t, r)
+		expect(t, r, check.Clock, check.Fail, "before this program was built")
+	}
+	only(t, lookWith(t, check.Options{Built: built.Add(-2 * time.Hour)}, "NATS_URL="+s.ClientURL()))
+}
+
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
