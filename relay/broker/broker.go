@@ -58,6 +58,8 @@ type Follower interface {
 	// Denied: the broker does not let this user publish to a subject. It says so
 	// apart from the message, to which nobody replies.
 	Denied(subject string)
+	// DeniedSubscription: the broker does not let this user subscribe to a subject.
+	DeniedSubscription(subject string)
 }
 
 // Open connects to the broker that the configuration names, or starts the

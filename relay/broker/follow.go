@@ -33,16 +33,16 @@ func (b *Broker) handlers() []nats.Option {
 			b.tell(Follower.Disconnected)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			denial, ok := denialOf(err)
-			if !ok && refused(err) {
+			switch denial, ok := denialOf(err); {
+			case !ok && refused(err):
 				b.away(err) // again with each try to connect
-				return
-			}
-			if !ok || denial.Subscribing {
+			case !ok:
 				b.log.Warn("the broker reports an error", "error", err)
-				return
+			case denial.Subscribing:
+				b.tell(func(f Follower) { f.DeniedSubscription(denial.Subject) })
+			default:
+				b.tell(func(f Follower) { f.Denied(denial.Subject) })
 			}
-			b.tell(func(f Follower) { f.Denied(denial.Subject) })
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.away(err) }),
 		// The handler before it hears of connections that cannot be made, and not of

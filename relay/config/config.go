@@ -141,7 +141,7 @@ type Stream struct {
 	// Prefix is the first token, or tokens, of every subject.
 	Prefix string `env:"RELAY_SUBJECT_PREFIX" envDefault:"apixo" doc:"first token or tokens of every subject"`
 	// Policy says whose the streams are.
-	Policy StreamPolicy `env:"RELAY_STREAM_POLICY" envDefault:"create" doc:"create: make missing streams, never change existing ones; update: bring them to this configuration; require: they must exist, because something else manages them"`
+	Policy StreamPolicy `env:"RELAY_STREAM_POLICY" envDefault:"create" doc:"create: make missing streams, never change existing ones; update: bring existing ones to this configuration too, taking nothing away: other subjects stay, replicas, age, size and window shrink only where their variable is set, and nothing is changed that would delete messages; require: they must exist, because something else manages them"`
 	// Replicas is the number of servers that store each event.
 	Replicas int `env:"RELAY_STREAM_REPLICAS" envDefault:"1" doc:"servers of a cluster that store each event: 1, 3 or 5"`
 	// MaxAge is how long events are kept; 0 means for ever.
@@ -150,6 +150,15 @@ type Stream struct {
 	MaxBytes int64 `env:"RELAY_STREAM_MAX_BYTES" envDefault:"-1" doc:"size of a stream in bytes, -1 for no bound. A full stream refuses new events (503) and never evicts old ones silently"`
 	// Dedupe is the duplicate window.
 	Dedupe time.Duration `env:"RELAY_DEDUPE_WINDOW" envDefault:"1h" doc:"how long a task id is remembered: within it, a repeated webhook stores nothing. APIXO's last retry comes up to 14m30s after the first try"`
+	// Given are those of the settings above that an existing stream is held
+	// against, because they were set.
+	Given GivenStream `env:"-"`
+}
+
+// GivenStream tells which settings of a stream were set. The others have their
+// defaults, and somebody else's stream need not have those.
+type GivenStream struct {
+	Replicas, MaxAge, MaxBytes, Dedupe bool
 }
 
 // Event is how a webhook becomes a CloudEvent.

@@ -128,16 +128,18 @@ func TestEmptyIsUnset(t *testing.T) {
 	}
 }
 
-// Spelling the defaults out changes nothing.
+// Spelling the defaults out changes nothing but that they hold for existing streams.
 func TestDefaultsAreValid(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for name, value := range settings {
 		env = append(env, name+"="+value)
 	}
+	want := defaults
+	want.Stream.Given = config.GivenStream{Replicas: true, MaxAge: true, MaxBytes: true, Dedupe: true}
 	c, err := config.Load(env)
-	if err != nil || !reflect.DeepEqual(c, defaults) {
-		t.Errorf("read %+v, %v\nwant %+v", c, err, defaults)
+	if err != nil || !reflect.DeepEqual(c, want) {
+		t.Errorf("read %+v, %v\nwant %+v", c, err, want)
 	}
 }
 
@@ -191,8 +193,10 @@ func TestValuesAreRead(t *testing.T) {
 			"RELAY_STREAM_REPLICAS=3", "RELAY_STREAM_MAX_AGE=0s", "RELAY_STREAM_MAX_BYTES=1", "RELAY_DEDUPE_WINDOW=1000h",
 		}, func(c *config.Config) {
 			c.NATS.URL = "nats://a"
-			c.Stream = config.Stream{Name: "S-1", Quarantine: "Q_1", Prefix: "a.b-c", Policy: config.PolicyUpdate, Replicas: 3, MaxBytes: 1, Dedupe: 1000 * time.Hour}
+			c.Stream = config.Stream{Name: "S-1", Quarantine: "Q_1", Prefix: "a.b-c", Policy: config.PolicyUpdate, Replicas: 3, MaxBytes: 1, Dedupe: 1000 * time.Hour,
+				Given: config.GivenStream{Replicas: true, MaxAge: true, MaxBytes: true, Dedupe: true}}
 		}},
+		{"size of a stream", []string{"RELAY_STREAM_MAX_BYTES=-1", "RELAY_STREAM_MAX_AGE="}, func(c *config.Config) { c.Stream.Given.MaxBytes = true }},
 		{"longest names", []string{"RELAY_STREAM=" + longestName, "RELAY_SUBJECT_PREFIX=" + longestPrefix}, func(c *config.Config) {
 			c.Stream.Name, c.Stream.Prefix = longestName, longestPrefix
 		}},

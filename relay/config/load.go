@@ -35,6 +35,11 @@ func Load(environ []string) (Config, error) {
 	errs := checkSpelling(known, vars)
 	errs = append(errs, readSecretFiles(known, vars)...)
 	c.Webhooks.TokensFile = vars["RELAY_WEBHOOK_TOKENS_FILE"]
+	isSet := func(name string) bool { return vars[name] != "" }
+	c.Stream.Given = GivenStream{
+		Replicas: isSet("RELAY_STREAM_REPLICAS"), MaxAge: isSet("RELAY_STREAM_MAX_AGE"),
+		MaxBytes: isSet("RELAY_STREAM_MAX_BYTES"), Dedupe: isSet("RELAY_DEDUPE_WINDOW"),
+	}
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars, FuncMap: parsers}); err != nil {
 		errs = append(errs, explain(err, known, vars)...)
 	}

@@ -15,6 +15,7 @@ const (
 	StorageExceeded        jetstream.ErrorCode = 10047
 	MessageTooLarge        jetstream.ErrorCode = 10054
 	StreamNotMatch         jetstream.ErrorCode = 10060 // another stream was expected to take the message
+	SubjectOverlap         jetstream.ErrorCode = 10065 // another stream has the subject
 	StoreFailed            jetstream.ErrorCode = 10077 // full with discard new, or a write error
 	WorkQueueNeedsAcks     jetstream.ErrorCode = 10084 // a consumer of a work queue has to acknowledge
 	MaxStreamBytesExceeded jetstream.ErrorCode = 10122

@@ -115,6 +115,8 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 		first.outcome, err = schema.OutcomeOf(e.Data)
 		first.isTask = err == nil
 	}
+	// An event that a transform has put under another subject is where no consumer looks.
+	first.gone = first.isTask && !takes(p.events.needs.Config, msg.Subject)
 	return first, nil
 }
 

@@ -1,9 +1,27 @@
 package publisher
 
-import "context"
+import (
+	"context"
+	"math"
+)
 
 // SendOnly makes a publisher send, and not look at the streams.
 func (p *Publisher) SendOnly(ctx context.Context) {
+	for _, m := range []*monitor{p.events, p.quarantine} {
+		m.seen.Store(math.MaxUint64)
+	}
 	ctx, p.stop = context.WithCancel(ctx)
 	p.done.Go(func() { p.commits.Run(ctx) })
+}
+
+// JudgedFields are the fields of a stream's configuration at which rules look.
+func JudgedFields() map[string]bool {
+	judged := make(map[string]bool)
+	for _, r := range rules {
+		for _, field := range r.fields {
+			judged[field] = true
+		}
+	}
+	delete(judged, "") // rules that look elsewhere
+	return judged
 }

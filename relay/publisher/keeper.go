@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
 const (
@@ -15,6 +18,8 @@ const (
 	// where all is well, to notice what somebody changes, and often where not.
 	recheckGood = 30 * time.Second
 	recheckBad  = time.Second
+	// recheckUnwatched is how often where the broker does not tell of changes.
+	recheckUnwatched = 5 * time.Second
 	// checkTimeout bounds one look.
 	checkTimeout = 5 * time.Second
 )
@@ -30,18 +35,28 @@ type streamsState struct {
 }
 
 // Start brings the streams in order by the policy, and looks after them until
-// Stop. A broker that is away is waited for; an *UnfitError is returned.
+// Stop. A broker that is away is waited for, and so is somebody who mends a stream;
+// an *UnfitError that is fatal is returned, and each where somebody else has to make
+// the streams.
 func (p *Publisher) Start(ctx context.Context) error {
 	select {
 	case <-p.arrived: // which this first look is for
 	default:
 	}
 	err := p.checkStreams(ctx)
-	var unfit *UnfitError
-	if errors.As(err, &unfit) {
-		return err
+	unfit := false
+	for _, m := range []*monitor{p.events, p.quarantine} {
+		if e := m.verdict.Load().unfit; e != nil {
+			if e.Fatal || p.cfg.Policy == config.PolicyRequire {
+				return err
+			}
+			unfit = true
+		}
 	}
-	if err != nil {
+	switch {
+	case unfit:
+		p.log.Error("the streams cannot be used, and webhooks get 503 until somebody mends that", "error", err)
+	case err != nil:
 		p.log.Warn("the streams cannot be used yet", "error", err)
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -80,12 +95,11 @@ func (p *Publisher) Ready() error {
 	return nil
 }
 
-// unfit is what makes a stream unusable until somebody changes it, or nil if
-// that has not been found out since a time.
-func (p *Publisher) unfit(stream string, since time.Time) *UnfitError {
-	var unfit *UnfitError
-	if state := p.streams.Load(); state.at.After(since) && errors.As(state.err, &unfit) && unfit.Stream == stream {
-		return unfit
+// unfit is what makes the stream of a subject unusable until somebody changes it, or
+// nil if that has not been found out since a time.
+func (p *Publisher) unfit(subject string, since time.Time) *UnfitError {
+	if v := p.monitorOf(subject).verdict.Load(); v.at.After(since) {
+		return v.unfit
 	}
 	return nil
 }
@@ -96,6 +110,9 @@ func (p *Publisher) lookAfterStreams(ctx context.Context) {
 	var looked time.Time
 	for {
 		wait := recheckGood
+		if !p.isWatched() {
+			wait = recheckUnwatched
+		}
 		if p.streams.Load().err != nil || p.full.Load() != nil || p.silent.Load() != nil {
 			wait = recheckBad
 		}
@@ -151,31 +168,37 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 			p.silent.CompareAndSwap(silent, nil)
 		}
 	}()
+	var unfit *UnfitError
+	if settle && !errors.As(before.err, &unfit) {
+		clear(p.warned) // one that stays unfit is looked at every second
+	}
 	now.err = func() error {
 		l, ok := p.connection()
 		if !ok {
 			return errNotConnected
 		}
-		wantEvents, wantQuarantine := Wanted(p.cfg)
-		events, err := p.checkStream(ctx, l, wantEvents, settle)
+		// Each is looked at whatever became of the other: somebody may wait for it.
+		events, err := p.look(ctx, l, p.events, settle)
+		if events != nil {
+			p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
+		}
 		var denied *DeniedError
-		if errors.As(err, &denied) && now.events == nil {
+		switch {
+		case err == nil:
+			now.events, now.unreadable = events, p.readable(ctx, events)
+		case errors.As(err, &denied) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}
-		if err != nil {
+		quarantine, quarantineErr := p.look(ctx, l, p.quarantine, settle)
+		switch {
+		case errors.As(err, &unfit) && errors.As(quarantineErr, &unfit):
+			return fmt.Errorf("%w; and %w", err, quarantineErr)
+		case err != nil:
 			return err
-		}
-		now.events, now.unreadable = events, p.readable(ctx, events)
-		p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
-		quarantine, err := p.checkStream(ctx, l, wantQuarantine, settle)
-		if err != nil {
-			return err
+		case quarantineErr != nil:
+			return quarantineErr
 		}
 		p.lookForRoom(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
-		if settle {
-			p.warn(events.CachedInfo(), wantEvents)
-			p.warn(quarantine.CachedInfo(), wantQuarantine)
-		}
 		return nil
 	}()
 	if now.unreadable != nil && before.unreadable == nil {
@@ -183,6 +206,54 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 	}
 	p.streams.Store(&now)
 	return now.err
+}
+
+// look brings one stream in order, judges it, and tells the log what is new about it.
+func (p *Publisher) look(ctx context.Context, l *link, m *monitor, settle bool) (jetstream.Stream, error) {
+	told := m.told.Load()
+	v := &verdict{at: time.Now()}
+	defer m.end(told)
+	if err := m.follow(l.conn, p.checkSoon); err != nil {
+		return nil, fmt.Errorf("the stream %s cannot be watched: %w", m.needs.Config.Name, err)
+	}
+	needs := m.needs
+	needs.MaxPayload = l.conn.MaxPayload()
+	stream, err := p.checkStream(ctx, l, needs, settle)
+	if err != nil {
+		if errors.As(err, &v.unfit) {
+			m.verdict.Store(v)
+		} // else what the last look has found counts
+		return nil, err
+	}
+	issues := ValidateStream(stream.CachedInfo(), needs)
+	if i := unfitAmong(issues); i >= 0 {
+		v.unfit = unfitBy(issues[i], needs.Config.Name, p.cfg.Policy)
+	}
+	if i := slices.IndexFunc(issues, func(issue Issue) bool { return issue.Severity == SeverityRefuse }); i >= 0 {
+		v.refused = unfitBy(issues[i], needs.Config.Name, p.cfg.Policy)
+	}
+	m.verdict.Store(v)
+	p.warn(needs.Config.Name, issues)
+	if v.unfit != nil {
+		return stream, v.unfit
+	}
+	return stream, nil
+}
+
+// warn tells the log what about a stream weakens the relay's promises, once as long as
+// it stays so.
+func (p *Publisher) warn(stream string, issues []Issue) {
+	before, now := p.warned[stream], make(map[string]bool)
+	for _, issue := range issues {
+		if issue.Severity != SeverityWarn {
+			continue
+		}
+		now[issue.key] = true
+		if !before[issue.key] {
+			p.log.Warn("the stream "+stream+" "+issue.Problem, "do", issue.Hint)
+		}
+	}
+	p.warned[stream] = now
 }
 
 // lookForRoom finds out whether there is room again, by the size of the streams

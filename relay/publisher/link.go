@@ -49,6 +49,10 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 		}
 		p.link.Store(&link{conn, js})
 	}
+	for _, m := range []*monitor{p.events, p.quarantine} {
+		m.changed() // while nobody was told, or by another server
+		m.denied.Store(false)
+	}
 	p.lost.Store(nil)
 	p.denials.forget() // permissions belong to a connection
 	p.commits.Attach(conn)

@@ -40,6 +40,9 @@ type Publisher struct {
 	tracing     *telemetry.Tracing
 	log         *slog.Logger
 
+	events, quarantine *monitor
+	warned             map[string]map[string]bool // keys of issues by stream; only a look uses it
+
 	link    atomic.Pointer[link]
 	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
 	streams atomic.Pointer[streamsState]
@@ -72,9 +75,13 @@ func Encoder(cfg config.Config) event.Encoder {
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Publisher {
 	p := &Publisher{
 		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
+		warned:  make(map[string]map[string]bool),
 		stored:  newOutcomes(),
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
+	events, quarantine := Wanted(cfg)
+	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage})
+	p.quarantine = newMonitor(Requirements{Config: quarantine, Given: cfg.Given, MaxMessage: maxMessage})
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
 	p.commits = groupcommit.New(p.takesBatches, p.observe)
 	return p
@@ -88,7 +95,11 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 // that tells another outcome than the event that is stored is kept in the
 // quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	s := &sending{p: p, msg: msg, start: time.Now()}
+	m := p.monitorOf(msg.Subject)
+	s := &sending{p: p, msg: msg, start: time.Now(), told: m.told.Load()}
+	if unfit := m.refuses(); unfit != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: unfit}
+	}
 	s.try = p.commits.Send(p.outgoing(msg))
 	return s.Receipt(ctx)
 }
@@ -98,6 +109,7 @@ type sending struct {
 	p     *Publisher
 	msg   event.Message
 	start time.Time
+	told  uint64 // how many changes of its stream had been told before it was sent
 	try   *groupcommit.Sending
 	once  bool // no other try
 }
@@ -105,15 +117,30 @@ type sending struct {
 // Send hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
 func (p *Publisher) Send(msgs []event.Message) []event.Sending {
-	outgoing := make([]groupcommit.Message, len(msgs))
-	for i, msg := range msgs {
-		outgoing[i] = p.outgoing(msg)
-	}
 	sendings := make([]event.Sending, len(msgs))
+	var outgoing []groupcommit.Message
+	var sent []*sending
+	for i, msg := range msgs {
+		m := p.monitorOf(msg.Subject)
+		s := &sending{p: p, msg: msg, start: time.Now(), told: m.told.Load(), once: true}
+		if unfit := m.refuses(); unfit != nil {
+			sendings[i] = notSent{&event.Refusal{Reason: event.BrokerError, Err: unfit}}
+			continue
+		}
+		outgoing, sent, sendings[i] = append(outgoing, p.outgoing(msg)), append(sent, s), s
+	}
 	for i, try := range p.commits.SendInOrder(outgoing) {
-		sendings[i] = &sending{p: p, msg: msgs[i], start: time.Now(), try: try, once: true}
+		sent[i].try = try
 	}
 	return sendings
+}
+
+// notSent is a message that was refused before it was sent.
+type notSent struct{ refusal *event.Refusal }
+
+// Receipt is part of event.Sending.
+func (s notSent) Receipt(context.Context) (event.Receipt, error) {
+	return event.Receipt{}, s.refusal
 }
 
 // outgoing is what is sent of a message. Only the stream of the events takes
@@ -195,10 +222,11 @@ func (s *sending) wait(ctx context.Context) (groupcommit.Ack, error) {
 	// Another stream that takes the subject is not what a 200 means. Asking the
 	// broker to check it would leave a header in every event, on which whoever
 	// forwards events to a stream of his own would stumble.
-	if want := s.p.streamOf(s.msg.Subject); ack.Stream != want {
+	m := s.p.monitorOf(s.msg.Subject)
+	if want := m.needs.Config.Name; ack.Stream != want {
 		return ack, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}
-	return ack, nil
+	return ack, s.p.vouch(ctx, m, s.told, ack)
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
@@ -229,14 +257,6 @@ func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack gro
 	}
 	receipt.Conflict = true
 	return receipt, nil
-}
-
-// streamOf is the stream in which a subject is stored.
-func (p *Publisher) streamOf(subject string) string {
-	if strings.HasPrefix(subject, p.quarantined) {
-		return p.cfg.Quarantine
-	}
-	return p.cfg.Name
 }
 
 // sleep waits, and reports whether the time was there.

@@ -36,13 +36,16 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 			return event.BrokerError, false
 		}
 	}
-	var denied *DeniedError
+	var (
+		denied *DeniedError
+		unfit  *UnfitError
+	)
 	switch {
-	case errors.As(err, &denied):
+	case errors.As(err, &denied), errors.As(err, &unfit):
 		return event.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
-		switch unfit := p.unfit(p.streamOf(subject), sent); {
+		switch unfit := p.unfit(subject, sent); {
 		case unfit == nil:
 			return event.BrokerUnavailable, true
 		case unfit.Missing:
@@ -56,7 +59,7 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 		return event.BrokerUnavailable, p.isBackSoon()
 	case errors.Is(err, nats.ErrMaxPayload):
 		return event.TooLarge, false
-	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream):
+	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream), errors.Is(err, errChanged):
 		return event.BrokerError, false
 	default:
 		return event.BrokerUnavailable, true // time-outs above all
@@ -70,8 +73,9 @@ func mayBeStored(err error) bool {
 		notSent *groupcommit.NotSentError
 		api     *jetstream.APIError
 		denied  *DeniedError
+		unfit   *UnfitError
 	)
-	return !errors.As(err, &notSent) && !errors.As(err, &api) && !errors.As(err, &denied) && !errors.Is(err, jetstream.ErrNoStreamResponse)
+	return !errors.As(err, &notSent) && !errors.As(err, &api) && !errors.As(err, &denied) && !errors.As(err, &unfit) && !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, errChanged)
 }
 
 // outOfTime is the refusal when no further try fits.

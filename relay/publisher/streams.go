@@ -12,55 +12,13 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
-
-// UnfitError says that a stream is not there, or not as the relay needs it, and
-// that waiting will not mend it.
-type UnfitError struct {
-	Stream string
-	// Problem says what is wrong, Hint what to do.
-	Problem, Hint string
-	// Missing: there is no such stream, or it leaves the relay's subjects out.
-	Missing bool
-}
-
-// Error names the stream, the problem and the hint.
-func (e *UnfitError) Error() string {
-	return fmt.Sprintf("the stream %s %s; %s", e.Stream, e.Problem, e.Hint)
-}
-
-// Wanted are the streams as the relay makes them: that of the events, and the
-// quarantine.
-func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
-	events = jetstream.StreamConfig{
-		Name:        cfg.Name,
-		Description: "Results of APIXO tasks, as CloudEvents.",
-		Subjects:    []string{schema.TaskSubjects(cfg.Prefix)},
-		Storage:     jetstream.FileStorage,
-		Replicas:    cfg.Replicas,
-		MaxAge:      cfg.MaxAge,
-		MaxBytes:    cfg.MaxBytes,
-		Duplicates:  cfg.Dedupe,
-		// A full stream must refuse: evicting the oldest events would lose what
-		// was acknowledged, and nobody would be told.
-		Discard: jetstream.DiscardNew,
-		// Reading single messages goes past the stream's leader.
-		AllowDirect: true,
-		// Webhooks that wait together can share one fsync.
-		AllowAtomicPublish: true,
-	}
-	quarantine = events
-	quarantine.Name, quarantine.Subjects = cfg.Quarantine, []string{schema.QuarantineSubjects(cfg.Prefix)}
-	quarantine.Description = "Webhooks that could not become events, byte for byte."
-	return events, quarantine
-}
 
 // Required is the error of a stream that does not exist although the policy leaves
 // making it to somebody else.
 func Required(want jetstream.StreamConfig) *UnfitError {
 	return &UnfitError{
-		Stream: want.Name, Missing: true,
+		Stream: want.Name, Missing: true, Fatal: true,
 		Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
 		Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
 	}
@@ -68,7 +26,8 @@ func Required(want jetstream.StreamConfig) *UnfitError {
 
 // checkStream returns the stream as it is in the end. It changes an existing one
 // only if the policy says so and settle is true.
-func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.StreamConfig, settle bool) (jetstream.Stream, error) {
+func (p *Publisher) checkStream(ctx context.Context, l *link, needs Requirements, settle bool) (jetstream.Stream, error) {
+	want := needs.Config
 	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
@@ -76,23 +35,21 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, want jetstream.Str
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
-			return nil, refusedConfig("make", want, err)
+			return nil, p.refusedConfig(ctx, l, "made", want, err)
 		}
 		p.log.Info("made the stream", "stream", want.Name, "subjects", want.Subjects, "replicas", want.Replicas, "window", want.Duplicates)
 	case err != nil:
 		return nil, explain(want.Name, err)
 	case p.cfg.Policy == config.PolicyUpdate && settle:
-		changed := merged(stream.CachedInfo().Config, want)
-		stream, err = p.ask(ctx, "UPDATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.UpdateStream(ctx, changed) })
-		if err != nil {
-			return nil, refusedConfig("change", want, err)
+		if stream, err = p.update(ctx, l, stream, needs); err != nil {
+			return nil, err
 		}
 	}
 	// A server that is left over still describes a stream that cannot store.
 	if cluster := stream.CachedInfo().Cluster; cluster != nil && cluster.Leader == "" {
 		return nil, fmt.Errorf("the stream %s has no leader: too few of its %d servers are there", want.Name, stream.CachedInfo().Config.Replicas)
 	}
-	return stream, p.fits(stream.CachedInfo(), want, l)
+	return stream, nil
 }
 
 // ask puts a question about a stream to the broker, or returns a [DeniedError].
@@ -107,55 +64,53 @@ func (p *Publisher) ask(ctx context.Context, verb, name string, question func(co
 	return stream, err
 }
 
-// merged is an existing configuration with what the relay's settings say. What
-// they do not speak of, placement and metadata for instance, stays.
-func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
-	have.Description = want.Description
-	have.Subjects = want.Subjects
-	have.Replicas = want.Replicas
-	have.MaxAge = want.MaxAge
-	have.MaxBytes = want.MaxBytes
-	have.Duplicates = want.Duplicates
-	have.Discard = want.Discard
-	have.AllowDirect = want.AllowDirect
-	have.AllowAtomicPublish = want.AllowAtomicPublish
-	return have
-}
-
-// fits returns an [UnfitError] if a stream makes it impossible to keep the relay's
-// promises.
-func (p *Publisher) fits(info *jetstream.StreamInfo, want jetstream.StreamConfig, l *link) error {
-	for _, f := range Inspect(info, want, p.maxSize, l.conn.MaxPayload()) {
-		if f.Unfit {
-			return &UnfitError{Stream: info.Config.Name, Problem: f.Problem, Hint: f.Hint, Missing: f.Missing}
-		}
-	}
-	return nil
-}
-
-// warn tells the log what about a stream weakens the relay's promises.
-func (p *Publisher) warn(info *jetstream.StreamInfo, want jetstream.StreamConfig) {
-	for _, f := range weaknesses(info, want) {
-		p.log.Warn("the stream "+info.Config.Name+" "+f.Problem, "do", f.Hint)
-	}
-}
-
-// refusedConfig explains why the broker did not make or change a stream.
-func refusedConfig(verb string, want jetstream.StreamConfig, err error) error {
+// refusedConfig explains why the broker did not let a stream be made or changed.
+func (p *Publisher) refusedConfig(ctx context.Context, l *link, done string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) || api.Code >= 500 {
 		return explain(want.Name, err)
 	}
-	done := map[string]string{"make": "made", "change": "changed"}[verb]
 	// The server calls this the client's error (400), and yet it passes.
 	if api.ErrorCode == jscode.NoPeers {
 		return fmt.Errorf("the stream %s cannot be %s yet: the broker says %q; %d servers of its cluster have to be there for that (RELAY_STREAM_REPLICAS)", want.Name, done, api.Description, want.Replicas)
 	}
-	return &UnfitError{
-		Stream:  want.Name,
-		Problem: fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
-		Hint:    fmt.Sprintf("it was to have the subject %s, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects[0], want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes),
+	if api.ErrorCode == jscode.SubjectOverlap {
+		return p.overlapping(ctx, l, done, want)
 	}
+	return &UnfitError{
+		Stream: want.Name, Fatal: true,
+		Problem: fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
+		Hint:    fmt.Sprintf("it was to have the subjects %q, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects, want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes),
+	}
+}
+
+// overlapping names the streams that have a stream's subjects already, if this user
+// may ask for them.
+func (p *Publisher) overlapping(ctx context.Context, l *link, done string, want jetstream.StreamConfig) *UnfitError {
+	unfit := &UnfitError{
+		Stream: want.Name, Fatal: true,
+		Problem: fmt.Sprintf("cannot be %s: another stream has subjects that overlap with %q", done, want.Subjects),
+		Hint:    "find it ('nats stream ls'), and take those subjects away from it, or choose another RELAY_SUBJECT_PREFIX",
+	}
+	ctx, answered := p.denials.asking(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM.LIST")
+	defer answered()
+	var others []string
+	for _, subject := range want.Subjects {
+		list := l.js.ListStreams(ctx, jetstream.WithStreamListSubject(subject))
+		for info := range list.Info() {
+			if info.Config.Name != want.Name {
+				others = append(others, fmt.Sprintf("%s (%q)", info.Config.Name, info.Config.Subjects))
+			}
+		}
+		if list.Err() != nil {
+			return unfit
+		}
+	}
+	if len(others) > 0 {
+		unfit.Problem = fmt.Sprintf("cannot be %s: its subjects %q overlap with those of the stream %s", done, want.Subjects, strings.Join(others, " and "))
+		unfit.Hint = "take those subjects away from that stream, or choose another RELAY_SUBJECT_PREFIX"
+	}
+	return unfit
 }
 
 // explain words an error of the broker that may pass.
@@ -188,4 +143,18 @@ func subjectMatches(filter, subject string) bool {
 		}
 	}
 	return len(f) == len(s)
+}
+
+// subjectsOverlap reports whether a subject can match both filters.
+func subjectsOverlap(a, b string) bool {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(x), len(y)) {
+		switch {
+		case x[i] == ">", y[i] == ">":
+			return true
+		case x[i] != "*" && y[i] != "*" && x[i] != y[i]:
+			return false
+		}
+	}
+	return len(x) == len(y)
 }

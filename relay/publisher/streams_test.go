@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -54,6 +55,7 @@ func TestPolicyForExistingStreams(t *testing.T) {
 		s := natstest.Start(t, natstest.Options(t))
 		js := natstest.JetStream(t, s.ClientURL())
 		have := existing
+		have.Discard = jetstream.DiscardNew
 		if tt.policy != "create" {
 			have.Subjects = []string{"apixo.task.*", "apixo.task.>"}[1:]
 			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}}); err != nil {
@@ -166,7 +168,7 @@ func TestBrokerThatTakesTooLittle(t *testing.T) {
 	}
 }
 
-// A subject that another stream has already is told with the broker's words.
+// A stream that has the subjects already is named.
 func TestSubjectsThatOverlap(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, natstest.Options(t))
@@ -178,7 +180,23 @@ func TestSubjectsThatOverlap(t *testing.T) {
 	err := b.Start(t.Context())
 	b.Stop()
 	var unfit *publisher.UnfitError
-	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "overlap") {
+	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), `overlap with those of the stream ALL (["apixo.>"])`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A user who may not ask which stream it is learns that there is one.
+func TestSubjectsThatOverlapWithAStranger(t *testing.T) {
+	t.Parallel()
+	b := openAs(t, &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{"$JS.API.STREAM.LIST"}}}, func(js jetstream.JetStream) {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ALL", Subjects: []string{"apixo.>"}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	err := b.Start(t.Context())
+	b.Stop()
+	var unfit *publisher.UnfitError
+	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "another stream has subjects that overlap") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -4,7 +4,7 @@
 //
 // It changes nothing, and stores nothing but what a delivery through a callback URL
 // leaves in the quarantine. What the relay itself says of a stream, it says in the
-// same words: see [publisher.Inspect]. It must not know flags or exit codes.
+// same words: see [publisher.ValidateStream]. It must not know flags or exit codes.
 package check
 
 import (

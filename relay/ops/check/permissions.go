@@ -137,9 +137,9 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 		e := publisher.Required(t.want)
 		found.fail(t.name, e.Hint, "the stream %s %s", e.Stream, e.Problem)
 	case t.info != nil:
-		for _, f := range x.inspect(t) {
-			if f.About == publisher.AboutUse {
-				found.fail(t.name, f.Hint, "the stream %s %s", t.want.Name, f.Problem)
+		for _, issue := range x.validate(t) {
+			if issue.Category == publisher.CategoryIntake {
+				found.add(t.name, statusOf(issue, t.info), x.remedy(t, issue), "the stream %s %s", t.want.Name, issue.Problem)
 			}
 		}
 	}

@@ -23,17 +23,17 @@ func (x *examiner) willBe(t *target) *jetstream.StreamInfo {
 	return t.info
 }
 
-// inspect is what the relay itself finds wrong with a stream of which something is
+// validate is what the relay itself finds wrong with a stream of which something is
 // known.
-func (x *examiner) inspect(t *target) []publisher.Finding {
+func (x *examiner) validate(t *target) []publisher.Issue {
 	// What the broker takes at all is not the stream's affair; see payload.
 	most := broker.MaxMessageBytes(x.cfg.Webhooks.MaxBodyBytes)
-	return publisher.Inspect(x.willBe(t), t.want, most, most)
+	return publisher.ValidateStream(x.willBe(t), publisher.Requirements{Config: t.want, Given: x.cfg.Stream.Given, MaxMessage: most, MaxPayload: most})
 }
 
 // each tells what the relay finds wrong with the streams in one respect, and calls
 // right for each with which nothing is. It reports whether anything is known.
-func (x *examiner) each(found *lines, name string, about publisher.Aspect, streams []*target, right func(*target, *jetstream.StreamInfo)) {
+func (x *examiner) each(found *lines, name string, category publisher.Category, streams []*target, right func(*target, *jetstream.StreamInfo)) {
 	known := false
 	for _, t := range streams {
 		info := x.willBe(t)
@@ -42,13 +42,9 @@ func (x *examiner) each(found *lines, name string, about publisher.Aspect, strea
 		}
 		known = true
 		before := len(*found)
-		for _, f := range x.inspect(t) {
-			if f.About == about {
-				status := Warn
-				if f.Unfit || about == publisher.AboutWindow {
-					status = Fail
-				}
-				found.add(name, status, x.remedy(t, f), "the stream %s %s", t.called(), f.Problem)
+		for _, issue := range x.validate(t) {
+			if issue.Category == category {
+				found.add(name, statusOf(issue, info), x.remedy(t, issue), "the stream %s %s", t.called(), issue.Problem)
 			}
 		}
 		if len(*found) == before {
@@ -60,21 +56,31 @@ func (x *examiner) each(found *lines, name string, about publisher.Aspect, strea
 	}
 }
 
-// remedy is what to do about a finding, by whose the stream is.
-func (x *examiner) remedy(t *target, f publisher.Finding) string {
+// statusOf is that of an issue. A window that is too short fails: who checks before
+// anything has happened can still lengthen it.
+func statusOf(issue publisher.Issue, info *jetstream.StreamInfo) Status {
+	short := issue.Category == publisher.CategoryWindow && info.Config.Duplicates < config.SenderRetrySpan
+	if issue.Severity >= publisher.SeverityRefuse || short {
+		return Fail
+	}
+	return Warn
+}
+
+// remedy is what to do about an issue, by whose the stream is.
+func (x *examiner) remedy(t *target, issue publisher.Issue) string {
 	update := x.cfg.Stream.Policy == config.PolicyUpdate
 	switch {
-	case f.About == publisher.AboutWindow && (update || t.isMissing()) && t.want.Duplicates < config.SenderRetrySpan:
+	case issue.Category == publisher.CategoryWindow && (update || t.isMissing()) && t.want.Duplicates < config.SenderRetrySpan:
 		return "raise RELAY_DEDUPE_WINDOW"
-	case update && strings.Contains(f.Hint, "RELAY_STREAM_POLICY=update"):
+	case update && issue.Updatable:
 		return "start the relay anew: with RELAY_STREAM_POLICY=update it changes the stream"
 	}
-	return f.Hint
+	return issue.Hint
 }
 
 // retention tells whether what was acknowledged stays where it is.
 func (x *examiner) retention(found *lines, streams []*target) {
-	x.each(found, Retention, publisher.AboutRetention, streams, func(t *target, info *jetstream.StreamInfo) {
+	x.each(found, Retention, publisher.CategoryRetention, streams, func(t *target, info *jetstream.StreamInfo) {
 		cfg, state := info.Config, info.State
 		keeps := "for ever"
 		if cfg.MaxAge > 0 {
@@ -89,10 +95,6 @@ func (x *examiner) retention(found *lines, streams []*target) {
 		switch {
 		case cfg.MaxBytes > 0 && cfg.MaxBytes < most:
 			found.fail(Retention, "raise its max_bytes (RELAY_STREAM_MAX_BYTES with RELAY_STREAM_POLICY=update) to that of many events, or to -1", "the stream %s has room for %s bytes, and the largest event alone can have %s", cfg.Name, text.Count(cfg.MaxBytes), text.Count(most))
-		case cfg.MaxAge > 0 && cfg.MaxAge < config.SenderRetrySpan:
-			found.warn(Retention, "raise its max_age (RELAY_STREAM_MAX_AGE with RELAY_STREAM_POLICY=update)", "the stream %s keeps events for %s, and who is away for longer never sees them", cfg.Name, cfg.MaxAge)
-		case cfg.MaxMsgsPerSubject > 0 && !(cfg.Discard == jetstream.DiscardNew && cfg.DiscardNewPerSubject):
-			found.warn(Retention, "set its max_msgs_per_subject to -1", "the stream %s drops its oldest events from %s on each subject on (max_msgs_per_subject)", cfg.Name, text.Count(cfg.MaxMsgsPerSubject))
 		case last:
 			found.fail(Retention, "raise its limits (RELAY_STREAM_MAX_BYTES with RELAY_STREAM_POLICY=update): webhooks get 503", "%s: there is no room for another event", fact)
 		case share >= fullShare:
@@ -120,7 +122,7 @@ func fullness(cfg jetstream.StreamConfig, state jetstream.StreamState) (share in
 
 // window holds the duplicate windows against the sender's schedule.
 func (x *examiner) window(found *lines, streams []*target) {
-	x.each(found, Window, publisher.AboutWindow, streams, func(t *target, info *jetstream.StreamInfo) {
+	x.each(found, Window, publisher.CategoryWindow, streams, func(t *target, info *jetstream.StreamInfo) {
 		found.ok(Window, "%s remembers ids for %s; APIXO's last retry comes up to %s after the first try", t.called(), info.Config.Duplicates, config.SenderRetrySpan)
 	})
 }
@@ -128,7 +130,7 @@ func (x *examiner) window(found *lines, streams []*target) {
 // replicas tells on how many servers the streams are, and whether these are there.
 func (x *examiner) replicas(found *lines, streams []*target, conn *nats.Conn) {
 	cluster := conn.ConnectedClusterName()
-	x.each(found, Replicas, publisher.AboutReplicas, streams, func(t *target, info *jetstream.StreamInfo) {
+	x.each(found, Replicas, publisher.CategoryReplicas, streams, func(t *target, info *jetstream.StreamInfo) {
 		name, n := t.called(), info.Config.Replicas
 		away, behind := lagging(info.Cluster)
 		const look = "look at that server, its disk and its way to the others"
@@ -184,7 +186,7 @@ func (x *examiner) payload(found *lines, streams []*target, maxPayload int64) {
 		found.fail(Payload, "raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES", "the broker takes messages of at most %s bytes, and an event can have %s (RELAY_MAX_BODY_BYTES=%d)", text.Count(maxPayload), text.Count(most), body)
 	}
 	var limits lines
-	x.each(&limits, Payload, publisher.AboutSize, streams, func(*target, *jetstream.StreamInfo) {})
+	x.each(&limits, Payload, publisher.CategorySize, streams, func(*target, *jetstream.StreamInfo) {})
 	for _, l := range limits {
 		if l.Status == Fail {
 			*found = append(*found, l)

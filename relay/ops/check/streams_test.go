@@ -28,12 +28,16 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 	}{
 		{"window", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }, check.Window, check.Fail, "remembers ids for 2m0s, and APIXO's last retry comes up to 14m30s", nil},
 		{"memory", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, check.Retention, check.Warn, "is kept in memory", nil},
-		{"discard", func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 1000 }, check.Retention, check.Warn, "drops its oldest events", nil},
-		{"interest", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, check.Retention, check.Warn, "have been consumed", nil},
+		{"discard", func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 1000 }, check.Retention, check.Fail, "drops its oldest events", nil},
+		{"interest", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, check.Retention, check.Fail, "does not store them while no consumer", nil},
+		{"work queue", func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, check.Retention, check.Warn, "have been consumed", nil},
+		{"transform", func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: c.Name + ".>"}
+		}, check.Stream, check.Fail, "under other subjects", []string{check.Quarantine}},
 		{"asynchronous", func(c *jetstream.StreamConfig) {
 			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
-		}, check.Retention, check.Warn, "persist_mode", nil},
-		{"few of each subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5000 }, check.Retention, check.Warn, "from 5,000 on each subject", nil},
+		}, check.Retention, check.Fail, "persist_mode", nil},
+		{"few of each subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5000 }, check.Retention, check.Fail, "once there are 5000", nil},
 		{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false }, check.Stream, check.Fail, "no_ack", []string{check.Quarantine, check.Permissions}},
 		{"small messages", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, check.Payload, check.Fail, "raise its max_msg_size", nil},
 		{"other subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{c.Name + ".>"} }, check.Stream, check.Fail, "leaves apixo.task.> out", []string{check.Quarantine}},
@@ -66,6 +70,30 @@ func TestShortWindowByPolicy(t *testing.T) {
 	expect(t, look(t, url), check.Window, check.Fail, "raise its duplicate window")
 	expect(t, look(t, url, "RELAY_STREAM_POLICY=update"), check.Window, check.Fail, "start the relay anew")
 	expect(t, look(t, url, "RELAY_STREAM_POLICY=update", "RELAY_DEDUPE_WINDOW=5m"), check.Window, check.Fail, "raise RELAY_DEDUPE_WINDOW")
+}
+
+// A setting that an existing stream does not have is told where it was set.
+func TestSettingsThatAreNotInForce(t *testing.T) {
+	t.Parallel()
+	s, js := withStreams(t, func(c *jetstream.StreamConfig) { c.MaxBytes = 5_000_000 })
+	url := "NATS_URL=" + s.ClientURL()
+	only(t, look(t, url))
+	for _, tt := range []struct{ check, environ, want string }{
+		{check.Retention, "RELAY_STREAM_MAX_AGE=24h", "keeps events for ever, RELAY_STREAM_MAX_AGE says 24h0m0s"},
+		{check.Retention, "RELAY_STREAM_MAX_BYTES=4000000", "has a max_bytes of 5000000, RELAY_STREAM_MAX_BYTES says 4000000"},
+		{check.Window, "RELAY_DEDUPE_WINDOW=30m", "remembers ids for 1h0m0s, RELAY_DEDUPE_WINDOW says 30m0s"},
+	} {
+		r := look(t, url, tt.environ)
+		only(t, r, tt.check)
+		expect(t, r, tt.check, check.Warn, tt.want)
+		expect(t, r, tt.check, check.Warn, "or start the relay with RELAY_STREAM_POLICY=update")
+		expect(t, look(t, url, tt.environ, "RELAY_STREAM_POLICY=update"), tt.check, check.Warn, "start the relay anew")
+	}
+	// What would delete messages is not recommended.
+	if _, err := js.Publish(t.Context(), "apixo.task.success", make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, look(t, url, "RELAY_STREAM_MAX_BYTES=500", "RELAY_STREAM_POLICY=update"), check.Retention, check.Warn, "bytes already, which are more than a max_bytes of 500")
 }
 
 func TestStreamThatFillsUp(t *testing.T) {
