@@ -24,6 +24,7 @@ func Look(ctx context.Context, cfg config.Config, name string, told func(Denial)
 	conn, err := nats.Connect(url, append(options,
 		nats.Name(name),
 		nats.NoReconnect(),
+		nats.PermissionErrOnSubscribe(true), // told to who waits for a message, too
 		nats.SetCustomDialer(d),
 		nats.SkipHostLookup(), // by the client; the dialer's own ends with ctx
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

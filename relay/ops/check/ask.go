@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,11 +43,14 @@ type asker struct {
 
 // denied learns what this user may not do. The broker says so apart from the question.
 func (a *asker) denied(d broker.Denial) {
+	if d.Subscribing && strings.HasPrefix(d.Subject, "$") {
+		return // who listens there sees it itself
+	}
 	err := &deniedError{d}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if d.Subscribing {
-		a.inbox = err // nothing but replies is subscribed to
+		a.inbox = err
 	}
 	for cancel, subject := range a.waiting {
 		if d.Subscribing || subject == d.Subject {
@@ -88,6 +92,25 @@ func (a *asker) ask(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 		return nil, cause
 	}
 	return nil, err
+}
+
+// hear returns a *deniedError if this user may not subscribe to a subject, or
+// errSilent.
+func (a *asker) hear(ctx context.Context, subject string) error {
+	sub, err := a.conn.SubscribeSync(subject)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection may be lost
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	if a.conn.FlushWithContext(ctx) != nil {
+		return errSilent
+	}
+	if _, err := sub.NextMsg(time.Nanosecond); errors.Is(err, nats.ErrPermissionViolation) {
+		return &deniedError{broker.Denial{Subject: subject, Subscribing: true}}
+	}
+	return nil
 }
 
 // api asks JetStream something, and reads its answer. Its error is one of ask's, or

@@ -31,6 +31,7 @@ type need struct {
 	of     *target // where it is about a message's way into a stream
 	makes  *target // where it is about making one
 	weak   bool    // without it the relay goes on, and says less
+	hears  bool    // it is to be subscribed to
 	answer *nats.Msg
 	err    error
 }
@@ -62,6 +63,7 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 		case t.info != nil && x.cfg.Stream.Policy == config.PolicyUpdate:
 			verb("UPDATE", "change the stream "+t.want.Name, nil)
 		}
+		needs = append(needs, &need{msg: &nats.Msg{Subject: publisher.AdvisorySubject(t.want.Name)}, to: "notice at once that the stream " + t.want.Name + " is changed", hears: true})
 	}
 	reading := events.want
 	if events.info != nil {
@@ -79,7 +81,13 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 	needs := x.needs(events, quarantine)
 	var all sync.WaitGroup
 	for _, n := range needs {
-		all.Go(func() { n.answer, n.err = a.ask(ctx, n.msg) })
+		all.Go(func() {
+			if n.hears {
+				n.err = a.hear(ctx, n.msg.Subject)
+				return
+			}
+			n.answer, n.err = a.ask(ctx, n.msg)
+		})
 	}
 	all.Wait()
 	for _, t := range []*target{events, quarantine} {
@@ -95,6 +103,8 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 	for _, n := range needs {
 		denied, isDenial := isDenied(n.err)
 		switch {
+		case isDenial && n.hears:
+			found.warn(Permissions, allow("subscribing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
 		case isDenial && denied.Subscribing:
 			denied.Subject = inboxes(denied.Subject)
 			found.fail(Permissions, allow("subscribing to", denied.Subject), "%v, so no answer of the broker reaches the relay", denied)

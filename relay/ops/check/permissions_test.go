@@ -71,6 +71,21 @@ func TestMissingPermission(t *testing.T) {
 	}
 }
 
+// Who is not told of changes learns that, and nothing else.
+func TestChangesAreNotTold(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []string{"APIXO", "APIXO_QUARANTINE"} {
+		subject := "$JS.EVENT.ADVISORY.STREAM.*." + stream
+		r := asRelay(t, &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{subject}}}, true)
+		wellFormed(t, r)
+		only(t, r, check.Permissions)
+		expect(t, r, check.Permissions, check.Warn, "allow subscribing to "+subject+" in this user's permissions")
+		if n := len(named(r, check.Permissions)); n != 1 {
+			t.Errorf("%d lines about permissions in\n%s", n, printed(r))
+		}
+	}
+}
+
 // A stream that nobody may make is not spoken of as one to come.
 func TestStreamThatNobodyMayMake(t *testing.T) {
 	t.Parallel()
@@ -89,7 +104,9 @@ func TestLeastPermissions(t *testing.T) {
 			"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
 			"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
 		}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_RELAY.>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{
+			"_INBOX_RELAY.>", "$JS.EVENT.ADVISORY.STREAM.*.APIXO", "$JS.EVENT.ADVISORY.STREAM.*.APIXO_QUARANTINE",
+		}},
 	}
 	r := asRelay(t, least, true)
 	wellFormed(t, r)
