@@ -34,6 +34,8 @@ const (
 	inbox  = "_INBOX.>"
 	// Where the relay and its commands are answered.
 	relayInbox = "_INBOX_RELAY.>"
+	// Where an operator's commands are told of changes of the streams.
+	changes = "$JS.EVENT.ADVISORY.STREAM.*.*"
 )
 
 var deeds = []deed{
@@ -45,6 +47,7 @@ var deeds = []deed{
 	{"relay", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
 		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", relayInbox,
+		"$JS.EVENT.ADVISORY.STREAM.*.APIXO", "$JS.EVENT.ADVISORY.STREAM.*.APIXO_QUARANTINE",
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "relay", "this user may do all that the relay does", "check")
 	}},
@@ -66,7 +69,7 @@ var deeds = []deed{
 
 	{"operator", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		info, "$JS.API.DIRECT.GET.>", relayInbox,
+		info, "$JS.API.DIRECT.GET.>", relayInbox, changes,
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "this user may do all that the relay does", "check")
 	}},

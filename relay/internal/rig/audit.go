@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,8 +22,17 @@ type Stored map[string][]uint64
 
 // Audit reads a whole stream as any client of the broker could.
 func Audit(ctx context.Context, url, stream string, options ...nats.Option) (Stored, error) {
+	return AuditBelow(ctx, url, stream, "", options...)
+}
+
+// AuditBelow is Audit of a stream that others use, too: only subjects with that
+// beginning count.
+func AuditBelow(ctx context.Context, url, stream, subjects string, options ...nats.Option) (Stored, error) {
 	var stored Stored
 	err := each(ctx, url, stream, options, func() { stored = make(Stored) }, func(msg jetstream.Msg, sequence uint64) error {
+		if !strings.HasPrefix(msg.Subject(), subjects) {
+			return nil
+		}
 		id, err := eventID(msg)
 		stored[id] = append(stored[id], sequence)
 		return err
