@@ -18,6 +18,33 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 )
 
+// openAs is open as a user with some permissions, with what another one does before.
+func openAs(t *testing.T, permissions *server.Permissions, before func(jetstream.JetStream), environ ...string) bench {
+	t.Helper()
+	options := natstest.Options(t)
+	options.Users = []*server.User{
+		{Username: "relay", Password: "relay", Permissions: permissions},
+		{Username: "admin", Password: "admin"},
+	}
+	s := natstest.Start(t, options)
+	js := natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
+	before(js)
+	b := open(t, s, append([]string{"NATS_USER=relay", "NATS_PASSWORD=relay"}, environ...)...)
+	b.js = js
+	return b
+}
+
+// awaitReady waits until a message would be stored.
+func (b bench) awaitReady(t *testing.T) {
+	t.Helper()
+	for ctx := within(t, 30*time.Second); b.Ready() != nil; {
+		if ctx.Err() != nil {
+			t.Fatalf("never ready: %v\n%s", b.Ready(), b.log)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // untrue are the streams that would acknowledge, and not have the event where it
 // should be, by what makes them so and what mends them.
 var untrue = map[string]struct{ spoil, mend func(*jetstream.StreamConfig) }{
@@ -214,7 +241,7 @@ func TestStreamThatIsChangedMeanwhile(t *testing.T) {
 	s = natstest.Start(t, &aside)
 	change(t, natstest.JetStream(t, s.ClientURL()), "APIXO", untrue["transform"].spoil)
 	natstest.Stop(s)
-	s = natstest.Start(t, options)
+	natstest.Start(t, options)
 	b.awaitConnection(t)
 	if _, err := b.Store(within(t, 10*time.Second), message("task_1")); err == nil || !strings.Contains(err.Error(), "subject_transform") {
 		t.Errorf("stored: %v", err)

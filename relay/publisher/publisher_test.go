@@ -72,33 +72,6 @@ func start(t *testing.T, s *server.Server, environ ...string) bench {
 	return b
 }
 
-// openAs is open as a user with some permissions, with what another one does before.
-func openAs(t *testing.T, permissions *server.Permissions, before func(jetstream.JetStream), environ ...string) bench {
-	t.Helper()
-	options := natstest.Options(t)
-	options.Users = []*server.User{
-		{Username: "relay", Password: "relay", Permissions: permissions},
-		{Username: "admin", Password: "admin"},
-	}
-	s := natstest.Start(t, options)
-	js := natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
-	before(js)
-	b := open(t, s, append([]string{"NATS_USER=relay", "NATS_PASSWORD=relay"}, environ...)...)
-	b.js = js
-	return b
-}
-
-// awaitReady waits until a message would be stored.
-func (b bench) awaitReady(t *testing.T) {
-	t.Helper()
-	for ctx := within(t, 30*time.Second); b.Ready() != nil; {
-		if ctx.Err() != nil {
-			t.Fatalf("never ready: %v\n%s", b.Ready(), b.log)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // awaitConnection waits until the publisher knows that there is a connection.
 func (b bench) awaitConnection(t *testing.T) {
 	t.Helper()

@@ -71,11 +71,12 @@ func (u *update) addSubject(subject string) {
 }
 
 // setAge lengthens the time for which messages are kept, or shortens it where that was
-// asked for, and no message is older.
+// asked for, and no message is older. Where others have messages, too, either has to be
+// asked for.
 func (u *update) setAge(info *jetstream.StreamInfo, needs Requirements) {
 	want := needs.Config.MaxAge
 	shorter := isLess(int64(want), int64(u.config.MaxAge))
-	if shorter && !needs.Given.MaxAge {
+	if !needs.Given.MaxAge && (shorter || isShared(info.Config, needs)) {
 		return
 	}
 	now := info.TimeStamp
@@ -95,7 +96,7 @@ func (u *update) setSize(info *jetstream.StreamInfo, needs Requirements) {
 	smaller := isLess(want, u.config.MaxBytes)
 	switch {
 	case want <= 0 && u.config.MaxBytes <= 0: // no bound has more than one spelling
-	case smaller && !needs.Given.MaxBytes:
+	case !needs.Given.MaxBytes && (smaller || isShared(info.Config, needs)):
 	case smaller && info.State.Bytes > uint64(want):
 		u.withheld["MaxBytes"] = fmt.Sprintf("it holds %d bytes already, which are more than a max_bytes of %d: remove messages yourself, or raise RELAY_STREAM_MAX_BYTES", info.State.Bytes, want)
 	default:

@@ -49,7 +49,7 @@ func TestUpdateTakesNothingAway(t *testing.T) {
 	t.Parallel()
 	shared := jetstream.StreamConfig{
 		Subjects: []string{"orders.>", "apixo.task.success"}, Description: "Theirs.", Metadata: map[string]string{"owner": "somebody"},
-		MaxMsgs: 1000, Discard: jetstream.DiscardNew, DenyDelete: true, MaxConsumers: 7, Compression: jetstream.S2Compression,
+		MaxMsgs: 1000, MaxBytes: 1_000_000, MaxAge: 3 * time.Hour, Discard: jetstream.DiscardNew, DenyDelete: true, MaxConsumers: 7, Compression: jetstream.S2Compression,
 		Duplicates: 2 * time.Hour, AllowMsgTTL: true, ConsumerLimits: jetstream.StreamConsumerLimits{MaxAckPending: 5},
 		RePublish: &jetstream.RePublish{Source: "orders.>", Destination: "copy.>"},
 	}
@@ -62,7 +62,7 @@ func TestUpdateTakesNothingAway(t *testing.T) {
 	for name, pair := range map[string][2]any{
 		"description": {got.Description, want.Description}, "owner": {got.Metadata["owner"], "somebody"}, "max_msgs": {got.MaxMsgs, want.MaxMsgs},
 		"deny_delete": {got.DenyDelete, true}, "max_consumers": {got.MaxConsumers, 7}, "compression": {got.Compression, want.Compression},
-		"window": {got.Duplicates, want.Duplicates}, "max_age": {got.MaxAge, time.Duration(0)}, "limits": {got.ConsumerLimits, want.ConsumerLimits},
+		"window": {got.Duplicates, want.Duplicates}, "max_age": {got.MaxAge, want.MaxAge}, "max_bytes": {got.MaxBytes, want.MaxBytes}, "limits": {got.ConsumerLimits, want.ConsumerLimits},
 		"republish": {*got.RePublish, *want.RePublish}, "ttl": {got.AllowMsgTTL, true},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
