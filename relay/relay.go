@@ -40,7 +40,8 @@ type Relay struct {
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
-	failed   chan error // a server that ended by itself, or a broken store
+	failed   chan error      // a server that ended by itself, or a broken store
+	reloads  []chan struct{} // each has a watcher of files read them again
 	cleanups []cleanup
 	stopOnce sync.Once
 	stopErr  error
@@ -89,6 +90,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		}
 	}()
 	metrics := telemetry.NewMetrics(version)
+	metrics.Log(log)
 	metrics.State(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
 
 	outboxLimit := int64(0)
@@ -179,6 +181,23 @@ func (r *Relay) BrokerURL() string { return r.broker.URL() }
 // BytesInFlight is the size of the bodies of the webhooks that are being worked on.
 func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 
+// Reload reads the files of tokens and certificates again, as happens anyway within a
+// second of a change, and does not wait for that. What cannot be used is logged, and
+// what was in force stays so.
+func (r *Relay) Reload() {
+	if len(r.reloads) == 0 {
+		r.log.Info("there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE and no RELAY_TLS_CERT_FILE is set")
+		return
+	}
+	r.log.Info("reading tokens and certificates again, as far as they are in files")
+	for _, again := range r.reloads {
+		select {
+		case again <- struct{}{}:
+		default: // it is about to
+		}
+	}
+}
+
 // Failed delivers the error of a relay that cannot go on by itself.
 func (r *Relay) Failed() <-chan error { return r.failed }
 
@@ -246,7 +265,10 @@ func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
 		return nil
 	})
 	watch := func(what string, files []string, apply func() error) {
-		watchers.Go(func() { reload.Watch(ctx, what, files, apply, r.log) })
+		again := make(chan struct{}, 1)
+		r.reloads = append(r.reloads, again)
+		watched := reload.Watched{What: what, Files: files, Apply: apply, Again: again}
+		watchers.Go(func() { reload.Watch(ctx, watched, r.log) })
 	}
 	if tlsFiles != nil {
 		watch("TLS certificate", tlsFiles.Files(), tlsFiles.Reload)

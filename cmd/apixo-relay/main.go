@@ -12,13 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -31,22 +30,6 @@ const (
 
 func main() {
 	os.Exit(run(untilSignal(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
-}
-
-// untilSignal is a context that ends with the first SIGTERM or SIGINT, which
-// asks for an orderly end. By then signals have their ordinary effect again, so
-// that a second one ends the process at once; signal.NotifyContext would leave
-// a moment in which it is swallowed.
-func untilSignal() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	go func() {
-		<-signals
-		signal.Stop(signals)
-		cancel()
-	}()
-	return ctx
 }
 
 // sayFinishing says at the first signal what the program waits for, until the function
@@ -82,12 +65,20 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "apixo-relay: %v\n", err)
+		sayError(stderr, err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "apixo-relay: %v\n", err)
+		sayError(stderr, err)
 		return exitFailed
 	}
+}
+
+// sayError prints what a command failed with. A reader that has stopped reading does
+// not keep the process from ending with its exit code.
+func sayError(stderr io.Writer, err error) {
+	out := telemetry.NewAsyncWriter(stderr, telemetry.Text)
+	fmt.Fprintf(out, "apixo-relay: %v\n", err)
+	_ = out.Close() // it has no error
 }
 
 // usageError marks an error that is the caller's to mend: exit code 2.

@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,9 @@ func serveCommand(w world) *cobra.Command {
 
 SIGTERM or SIGINT ends it in order: it becomes unready, finishes the webhooks
 that are in flight or on their way, and stops. A second signal ends it at once.
+SIGHUP ends it in order on a terminal; elsewhere it reads tokens and certificates
+from their files again, and goes on. The log goes to standard error and holds
+nothing up: lines that nobody reads in time are dropped and counted.
 
 Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.
 
@@ -44,6 +49,8 @@ Settings, all of them environment variables:
   NATS_URL=nats://127.0.0.1:4222 RELAY_OUTBOX=true apixo-relay serve`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			// A reader of the log that has ended is no reason to end.
+			signal.Ignore(syscall.SIGPIPE)
 			cfg, err := config.Load(w.environ)
 			if err != nil {
 				return usageError{err}
@@ -56,13 +63,23 @@ Settings, all of them environment variables:
 				return 0
 			})
 			format := logFormat(cfg.Log.Format, w.stderr)
-			log := telemetry.NewLogger(w.stderr, format, cfg.Log.Level)
+			out := openLog(w.stderr, format)
+			defer out.Close()
+			log := telemetry.NewLogger(out, format, cfg.Log.Level)
+			slog.SetDefault(log) // for libraries that use package log
 			if now := time.Now(); now.Before(built()) {
 				log.Warn("this machine's clock is before the time at which this program was built: events are stored as long past, and are gone when the broker restarts; set the clock", "clock", now, "built", built())
 			}
+			if !w.onTerminal() {
+				onHangup(c.Context(), func() {
+					if r := running.Load(); r != nil {
+						r.Reload()
+					}
+				})
+			}
 			return relay.Run(c.Context(), cfg, version(), log, func(r *relay.Relay) {
 				running.Store(r)
-				welcome(w.stderr, format, log, cfg, r)
+				welcome(out, format, log, cfg, r)
 			})
 		},
 	}
@@ -115,9 +132,15 @@ func logFormat(f config.LogFormat, w io.Writer) telemetry.Format {
 	return telemetry.JSON
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether a stream of the process is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// onTerminal reports whether somebody runs the process on a terminal.
+func (w world) onTerminal() bool {
+	return isTerminal(w.stdin) || isTerminal(w.stdout) || isTerminal(w.stderr)
 }
 
 // sample is a webhook that fits on a line, for trying.

@@ -17,32 +17,48 @@ import (
 // Interval is how often files are looked at.
 const Interval = time.Second
 
-// Watch calls apply once, since the files may have changed after they were read
-// and before they were watched, and then after the content of any of them has
-// changed, until ctx ends. When apply fails, as it does while a certificate is
-// there and its key is not yet, the error is logged and apply is called again
-// after the next change. What is in force stays so meanwhile.
-func Watch(ctx context.Context, what string, files []string, apply func() error, log *slog.Logger) {
+// Watched are files whose content belongs together.
+type Watched struct {
+	// What they are, for the log.
+	What string
+	// Files are their names.
+	Files []string
+	// Apply reads them and brings what they say into force.
+	Apply func() error
+	// Again has them applied whether they have changed or not. It may be nil.
+	Again <-chan struct{}
+}
+
+// Watch applies files once, since they may have changed after they were read and before
+// they were watched, and then after the content of any of them has changed, until ctx
+// ends. When that fails, as it does while a certificate is there and its key is not yet,
+// the error is logged and they are applied again after the next change. What is in force
+// stays so meanwhile.
+func Watch(ctx context.Context, w Watched, log *slog.Logger) {
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
 	var last [sha256.Size]byte // of nothing that files can hold
 	for first := true; ; first = false {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.Again:
+			asked = true
 		case <-ticker.C:
 		}
-		now := fingerprint(files)
-		if now == last {
+		now := fingerprint(w.Files)
+		changed := now != last
+		if !changed && !asked {
 			continue
 		}
 		last = now
-		if err := apply(); err != nil {
-			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", what, "error", err)
+		if err := w.Apply(); err != nil {
+			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", w.What, "error", err)
 			continue
 		}
-		if !first {
-			log.Info("took up a changed file", "what", what)
+		if changed && !first {
+			log.Info("took up a changed file", "what", w.What)
 		}
 	}
 }

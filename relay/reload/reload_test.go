@@ -20,13 +20,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // each change; an apply that reads "bad" fails.
 func watch(t *testing.T, files ...string) (seen <-chan string) {
 	t.Helper()
+	return watchAgain(t, nil, files...)
+}
+
+// watchAgain is watch with a channel that has the files applied.
+func watchAgain(t *testing.T, again <-chan struct{}, files ...string) (seen <-chan string) {
+	t.Helper()
 	applied := make(chan string, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	watching, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		close(watching)
-		reload.Watch(ctx, "test", files, func() (err error) {
+		reload.Watch(ctx, reload.Watched{What: "test", Files: files, Again: again, Apply: func() (err error) {
 			var contents []byte
 			for _, file := range files {
 				content, readErr := os.ReadFile(file)
@@ -37,7 +43,7 @@ func watch(t *testing.T, files ...string) (seen <-chan string) {
 			}
 			applied <- string(contents)
 			return err
-		}, slog.New(slog.DiscardHandler))
+		}}, slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -149,4 +155,18 @@ func TestSeveralFiles(t *testing.T) {
 	expect(t, seen, "ba")
 	write(t, key, "c")
 	expect(t, seen, "bc")
+}
+
+// Whoever asks has files applied that have not changed, too.
+func TestFilesAreAppliedAgain(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "the same")
+	again := make(chan struct{}, 1)
+	seen := watchAgain(t, again, file)
+	expect(t, seen, "the same")
+	for range 3 {
+		again <- struct{}{}
+		expect(t, seen, "the same")
+	}
 }

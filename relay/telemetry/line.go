@@ -14,16 +14,18 @@ import (
 // itself, in about a quarter of the time; all others it leaves to that handler.
 type lineHandler struct {
 	*slog.JSONHandler
-	out *oneByOne
+	out io.Writer
 }
 
 func newLineHandler(w io.Writer, level slog.Leveler) lineHandler {
-	out := &oneByOne{w: w}
+	out := w
+	if _, itself := w.(*AsyncWriter); !itself {
+		out = &oneByOne{w: w}
+	}
 	return lineHandler{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}), out}
 }
 
-// Handle is part of slog.Handler. Each line is one write, before it returns: a
-// crash loses none.
+// Handle is part of slog.Handler. Each line is one write, before it returns.
 func (h lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	buf := lines.Get().(*[]byte)
 	defer lines.Put(buf)

@@ -27,7 +27,27 @@ func NewLogger(w io.Writer, format Format, level slog.Leveler) *slog.Logger {
 	if format == JSON {
 		return slog.New(newLineHandler(w, level))
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(textHandler{slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}), w})
+}
+
+// textHandler is the library's, with its output.
+type textHandler struct {
+	*slog.TextHandler
+	out io.Writer
+}
+
+func (h textHandler) output() io.Writer { return h.out }
+func (h lineHandler) output() io.Writer { return h.out }
+
+// droppedLines is the count of the logger's [AsyncWriter], or 0 where it writes to
+// anything else.
+func droppedLines(log *slog.Logger) func() uint64 {
+	if h, ok := log.Handler().(interface{ output() io.Writer }); ok {
+		if w, ok := h.output().(*AsyncWriter); ok {
+			return w.Dropped
+		}
+	}
+	return func() uint64 { return 0 }
 }
 
 // inSeconds replaces a duration, which slog writes as a bare number of

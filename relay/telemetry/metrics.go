@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"log/slog"
 	"net/http"
 	"runtime"
 	"time"
@@ -225,6 +226,15 @@ func (m *Metrics) Limits(inFlight int, publishTimeout time.Duration, outboxBytes
 	gauge(m.registry, "in_flight_requests_limit", "RELAY_MAX_IN_FLIGHT: more webhooks at once are refused.").Set(float64(inFlight))
 	gauge(m.registry, "publish_timeout_seconds", "RELAY_PUBLISH_TIMEOUT: the whole budget for one webhook.").Set(publishTimeout.Seconds())
 	gauge(m.registry, "outbox_limit_bytes", "RELAY_OUTBOX_MAX_BYTES: a full outbox refuses; 0 without an outbox.").Set(float64(outboxBytes))
+}
+
+// Log takes the logger whose lines are counted that its [AsyncWriter] has dropped. It
+// must be called once at the most.
+func (m *Metrics) Log(log *slog.Logger) {
+	dropped := droppedLines(log)
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "log_lines_dropped_total", Help: "Lines that are missing in the log, since its reader was too slow or gone.",
+	}, func() float64 { return float64(dropped()) }))
 }
 
 // truth registers a gauge that is 1 for yes.
