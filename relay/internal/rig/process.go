@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -17,6 +16,7 @@ type Process struct {
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended and all it wrote is in lines
+	log  logReader
 
 	mu     sync.Mutex
 	lines  []string
@@ -25,13 +25,21 @@ type Process struct {
 	change chan struct{} // closed, and made anew, with every line
 }
 
-func startProcess(name, program, dir string, args, environ []string) (*Process, error) {
+// nothing is the signal that only looks whether a process is there.
+const nothing = syscall.Signal(0)
+
+// startProcess starts a program, whose standard input is a terminal if there is one.
+func startProcess(name, program, dir string, args, environ []string, terminal *os.File) (*Process, error) {
 	p := &Process{name: name, cmd: exec.Command(program, args...), done: make(chan struct{}), change: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = environ
 	p.cmd.Stdout, p.cmd.Stderr = (*logWriter)(p), (*logWriter)(p)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	endWithParent(p.cmd.SysProcAttr)
+	if terminal != nil {
+		p.cmd.Stdin = terminal
+		onTerminal(p.cmd.SysProcAttr)
+	}
 	started := make(chan error)
 	go func() {
 		// To the kernel the parent is a thread, which has to last as long.
@@ -143,25 +151,4 @@ func (p *Process) next(match func(string) bool) (line string, change <-chan stru
 		}
 	}
 	return "", p.change, false
-}
-
-// logWriter takes what a process writes.
-type logWriter Process
-
-// Write splits the text into lines.
-func (w *logWriter) Write(text []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rest = append(w.rest, text...)
-	for {
-		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
-		if !ok {
-			break
-		}
-		w.lines = append(w.lines, string(line))
-		w.rest = rest
-	}
-	close(w.change)
-	w.change = make(chan struct{})
-	return len(text), nil
 }

@@ -52,7 +52,23 @@ func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error)
 // Restart starts a relay that has ended once more, with the same folder and
 // variables. Its sender stays, and so does a load that it is sending.
 func (r *Relay) Restart(ctx context.Context) error {
-	p, err := r.rig.start("relay", r.rig.programs.relay, nil, r.environ)
+	return r.startOn(ctx, nil)
+}
+
+// RestartOnTerminal is [Relay.Restart] on a pseudo-terminal of its own. The function
+// that it returns closes that, as the end of a connection does.
+func (r *Relay) RestartOnTerminal(ctx context.Context) (hangUp func() error, err error) {
+	emulator, device, err := openTerminal()
+	if err != nil {
+		return nil, err
+	}
+	defer device.Close()
+	r.rig.onClose(closer(func() error { _ = emulator.Close(); return nil })) // which may have been
+	return emulator.Close, r.startOn(ctx, device)
+}
+
+func (r *Relay) startOn(ctx context.Context, terminal *os.File) error {
+	p, err := r.rig.startOn(terminal, "relay", r.rig.programs.relay, nil, r.environ)
 	if err != nil {
 		return err
 	}

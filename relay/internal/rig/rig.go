@@ -63,12 +63,17 @@ func (r *Rig) Processes() []*Process {
 
 // start runs a program until the rig is closed, or it ends.
 func (r *Rig) start(name, program string, args, environ []string) (*Process, error) {
+	return r.startOn(nil, name, program, args, environ)
+}
+
+// startOn is start with a terminal for standard input.
+func (r *Rig) startOn(terminal *os.File, name, program string, args, environ []string) (*Process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, fmt.Errorf("%s cannot be started: the rig is closed", name)
 	}
-	p, err := startProcess(name, program, r.dir, args, environ)
+	p, err := startProcess(name, program, r.dir, args, environ, terminal)
 	if err != nil {
 		return nil, err
 	}
