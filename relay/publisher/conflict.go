@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -25,40 +23,25 @@ const (
 	readTimeout = 2 * time.Second
 	// maxReads is how many stored events are being looked at, at the most.
 	maxReads = 16
-	// outcomeSlots is how many outcomes are remembered, at about 100 bytes each.
+	// A task that is looked at stormLooks times within stormTime comes in a storm of
+	// repeats: for the rest of that time the last look is believed.
+	stormLooks = 8
+	stormTime  = time.Second
+	// outcomeSlots is how many outcomes are remembered, at about 120 bytes each.
 	outcomeSlots = 4096
 )
 
 // contradiction says in what a repeat differs from the event that is stored, or
-// nothing if it tells the same. Its error is a *event.Refusal: the repeat must
-// come again.
+// nothing if it tells the same. Its error is a *event.Refusal.
 //
 // A repeat that is equal to the byte, as APIXO's are, is known by a hash while
-// its task is among the last few thousand that this relay has stored. Of others
-// the stored event is read, once for all that repeat it.
-func (p *Publisher) contradiction(ctx context.Context, msg event.Message, sequence uint64) (string, error) {
-	first, known := p.stored.find(sequence, msg.ID)
-	if known && first.body == p.stored.hash(msg.Delivery.Body) {
+// its task is among the last few thousand that this relay has stored.
+func (p *Publisher) contradiction(msg event.Message, first slot) (string, error) {
+	body := p.stored.hash(msg.Delivery.Body)
+	if first.unread || first.body == body {
 		return "", nil
 	}
-	for backoff := minBackoff; !known || !first.hasOutcome; backoff = min(2*backoff, maxBackoff) {
-		if p.streams.Load().unreadable != nil {
-			return "", nil // which the log has told
-		}
-		read, err := p.readOnce(ctx, sequence, msg.ID)
-		if err == nil {
-			first = read
-			break
-		}
-		p.checkSoon()
-		if !sleep(ctx, backoff/2+rand.N(backoff)) {
-			return "", outOfTime(event.BrokerUnavailable, fmt.Errorf("the task is stored at sequence %d of %s, but whether it says the same is not known: %w", sequence, p.cfg.Name, err))
-		}
-	}
-	if first.gone {
-		return "", nil
-	}
-	where := fmt.Sprintf("the event stored first, at sequence %d of %s", sequence, p.cfg.Name)
+	where := fmt.Sprintf("the event stored first, at sequence %d of %s", first.sequence, p.cfg.Name)
 	if !first.isTask {
 		return "there is no result of a task in " + where, nil
 	}
@@ -69,8 +52,7 @@ func (p *Publisher) contradiction(ctx context.Context, msg event.Message, sequen
 	if members := mine.Differences(first.outcome); len(members) > 0 {
 		return "it differs in " + strings.Join(members, ", ") + " from " + where, nil
 	}
-	first.body = p.stored.hash(msg.Delivery.Body)
-	p.stored.put(first)
+	p.stored.same(first, body)
 	return "", nil
 }
 
@@ -80,8 +62,8 @@ func (p *Publisher) readOnce(ctx context.Context, sequence uint64, id string) (s
 		p.stored.readers <- struct{}{}
 		defer func() { <-p.stored.readers }()
 		first, err := p.read(sequence, id)
-		if err == nil {
-			p.stored.put(first)
+		if err == nil && !first.unread {
+			first = p.stored.saw(first)
 		}
 		return first, err
 	})
@@ -101,11 +83,15 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	msg, err := p.getMsg(ctx, events, sequence)
-	first := slot{sequence: sequence, id: p.stored.hash([]byte(id)), hasOutcome: true}
+	first := slot{sequence: sequence, id: p.stored.hash([]byte(id)), seen: true}
+	msg, err := p.getCopy(ctx, events, sequence, id)
 	switch {
+	case errors.Is(err, errBlind):
+		return slot{unread: true}, nil
+	case errors.Is(err, jetstream.ErrMsgNotFound) && events.CachedInfo().Config.Retention != jetstream.LimitsPolicy:
+		return slot{unread: true}, nil // its consumers have it, and so it is gone
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		first.gone = true // expired or deleted, and its id still in the window
+		first.gone = true
 		return first, nil
 	case err != nil:
 		return slot{}, err
@@ -118,33 +104,6 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 	// An event that a transform has put under another subject is where no consumer looks.
 	first.gone = first.isTask && !takes(p.events.needs.Config, msg.Subject)
 	return first, nil
-}
-
-// getMsg reads a message. A replica that lags behind does not have it yet, so
-// one that is not found is asked for a few times.
-func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	ctx, answered := p.denials.asking(ctx, ReadSubject(p.cfg.Domain, stream.CachedInfo().Config))
-	defer answered()
-	for wait := minBackoff; ; wait *= 2 {
-		msg, err := stream.GetMsg(ctx, sequence)
-		if err == nil {
-			return msg, nil
-		}
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		if !errors.Is(err, jetstream.ErrMsgNotFound) || wait > 8*minBackoff || stream.CachedInfo().Config.Replicas == 1 || !sleep(ctx, wait) {
-			return nil, err
-		}
-	}
-}
-
-// ReadSubject is where a message of a stream is asked for, in a JetStream domain.
-func ReadSubject(domain string, cfg jetstream.StreamConfig) string {
-	if cfg.AllowDirect {
-		return jsapi.Prefix(domain) + "DIRECT.GET." + cfg.Name
-	}
-	return jsapi.Prefix(domain) + "STREAM.MSG.GET." + cfg.Name
 }
 
 // readable finds out whether this user may read the stream's messages. An error
@@ -163,17 +122,24 @@ func (p *Publisher) readable(ctx context.Context, stream jetstream.Stream) error
 // slot is what is known of one stored event.
 type slot struct {
 	sequence uint64
-	id       uint64 // hash of the task's id: a stream that is made anew counts from 1 again
+	id       uint64 // hash of its message id: a stream that is made anew counts from 1 again
 	body     uint64 // hash of the last body that told the same as the event
 	outcome  schema.Outcome
-	// hasOutcome: the event was read. gone: it is not there any more. isTask: it
-	// has an outcome.
-	hasOutcome, gone, isTask bool
+	// seen: it was looked at, looks times in the second since a time that is counted
+	// from the making of the table.
+	seen  bool
+	looks int32
+	since time.Duration
+	// gone: it is not there any more. isTask: it has an outcome.
+	gone, isTask bool
+	// unread: nothing is known, and nothing can be.
+	unread bool
 }
 
 // outcomes remembers the last stored events in a bounded table, by sequence.
 type outcomes struct {
 	seed    maphash.Seed
+	made    time.Time
 	mu      sync.Mutex
 	table   [outcomeSlots]slot
 	reading singleflight.Group
@@ -181,20 +147,55 @@ type outcomes struct {
 }
 
 func newOutcomes() *outcomes {
-	return &outcomes{seed: maphash.MakeSeed(), readers: make(chan struct{}, maxReads)}
+	return &outcomes{seed: maphash.MakeSeed(), made: time.Now(), readers: make(chan struct{}, maxReads)}
 }
 
 func (o *outcomes) hash(b []byte) uint64 { return maphash.Bytes(o.seed, b) }
 
 // remember notes what this relay has stored itself.
 func (o *outcomes) remember(sequence uint64, id string, body []byte) {
-	o.put(slot{sequence: sequence, id: o.hash([]byte(id)), body: o.hash(body)})
-}
-
-func (o *outcomes) put(s slot) {
+	s := slot{sequence: sequence, id: o.hash([]byte(id)), body: o.hash(body)}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.table[s.sequence%outcomeSlots] = s
+	o.table[sequence%outcomeSlots] = s
+}
+
+// saw notes what a look has found, and returns it with what was known before and is
+// so still.
+func (o *outcomes) saw(found slot) slot {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := &o.table[found.sequence%outcomeSlots]
+	if s.sequence == found.sequence && s.id == found.id {
+		// What this relay stored itself has the outcome of its body.
+		if !found.gone && (!s.seen || s.isTask && s.outcome == found.outcome) {
+			found.body = s.body
+		}
+		found.looks, found.since = s.looks, s.since
+	}
+	if now := time.Since(o.made); found.looks == 0 || now-found.since > stormTime {
+		found.looks, found.since = 0, now
+	}
+	found.looks++
+	*s = found
+	return found
+}
+
+// amidStorm returns what the looks of the last moment have found, if they were many.
+func (o *outcomes) amidStorm(sequence uint64, id string) (slot, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.table[sequence%outcomeSlots]
+	return s, s.looks >= stormLooks && s.sequence == sequence && s.id == o.hash([]byte(id)) && time.Since(o.made)-s.since <= stormTime
+}
+
+// same notes a body that tells what an event does.
+func (o *outcomes) same(first slot, body uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := &o.table[first.sequence%outcomeSlots]; s.sequence == first.sequence && s.id == first.id {
+		s.body = body
+	}
 }
 
 // claim reports whether nothing was known of a stored event: then it can be the
@@ -209,11 +210,4 @@ func (o *outcomes) claim(sequence uint64, id string) bool {
 	}
 	*s = mine
 	return true
-}
-
-func (o *outcomes) find(sequence uint64, id string) (slot, bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s := o.table[sequence%outcomeSlots]
-	return s, s.sequence == sequence && s.id == o.hash([]byte(id))
 }

@@ -152,19 +152,20 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 		wg.Wait()
 	}
 	storm(one, func(int) string { return body }, false)
-	// Now and then a relay looks whether it may read at all.
-	const looks = 2
+	// So often a relay looks whether what is repeated is there, within a second or two,
+	// and now and then whether it may read at all.
+	const looks = 2*8 + 2
 	if n := reads(); n > looks {
 		t.Errorf("%d reads for the repeats of what this relay has just stored", n)
 	}
 	storm(other, func(int) string { return body }, false)
-	if n := reads(); n > 1+looks {
+	if n := reads(); n > 2*looks {
 		t.Errorf("%d reads for the repeats of one event", n)
 	}
 	reads = one.reads(t)
 	storm(one, func(i int) string { return result("task_1", "success", `{"a":1}`, fmt.Sprintf(`"completeTime":%d`, i)) }, false)
 	storm(one, func(i int) string { return result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)) }, true)
-	if n := reads(); n > 1+looks {
+	if n := reads(); n > 2*looks {
 		t.Errorf("%d reads for the mutations of one event", n)
 	}
 	third := start(t, s)
@@ -172,28 +173,12 @@ func TestStormOfRepeatsIsNoStormOfReads(t *testing.T) {
 	for i := range 20 {
 		third.mustStore(t, result("task_1", "success", fmt.Sprintf(`{"a":%d}`, i%7+2)), duplicate(true))
 	}
-	if n := reads(); n > 1+looks {
+	if n := reads(); n > looks {
 		t.Errorf("%d reads for contradictions one after the other", n)
 	}
 	if kept := one.kept(t); len(kept) != 7 {
 		t.Errorf("%d conflicts are kept, want one for each of 7 bodies", len(kept))
 	}
-}
-
-// An event that was stored first and removed cannot be compared with.
-func TestRepeatOfWhatIsGone(t *testing.T) {
-	t.Parallel()
-	s := natstest.Start(t, natstest.Options(t))
-	b, other := start(t, s), start(t, s)
-	b.mustStore(t, result("task_1", "success", `{"a":1}`), first)
-	stream, err := b.js.Stream(t.Context(), "APIXO")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	other.mustStore(t, result("task_1", "failed", ""), duplicate(false))
 }
 
 // Whether a repeat contradicts is not known while the event cannot be read: it

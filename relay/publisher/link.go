@@ -53,6 +53,7 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 		m.changed() // while nobody was told, or by another server
 		m.denied.Store(false)
 	}
+	p.since.Store(new(time.Now())) // first, so that nobody takes the new one for the old
 	p.lost.Store(nil)
 	p.denials.forget() // permissions belong to a connection
 	p.commits.Attach(conn)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type Publisher struct {
 
 	link    atomic.Pointer[link]
 	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
+	since   atomic.Pointer[time.Time] // when it was made, nil before the first
 	streams atomic.Pointer[streamsState]
 	denials denials
 	// When a message was refused for want of room, and when one was not answered;
@@ -53,6 +55,7 @@ type Publisher struct {
 	fullSeen     *time.Time // full as the last look at the streams saw it
 	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
+	blind        atomic.Bool // the log has told that the stream's leader cannot be asked
 	commits      *groupcommit.Committer
 	arrived      chan struct{} // a connection
 	recheck      chan struct{}
@@ -92,15 +95,17 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 //
 // It tries again while that can help. A try that timed out may have been stored
 // all the same: the next one finds it, and it counts as stored now. A duplicate
-// that tells another outcome than the event that is stored is kept in the
-// quarantine, and a conflict.
+// whose first copy is gone is stored anew, and one that tells another outcome than
+// the event that is stored is kept in the quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	m := p.monitorOf(msg.Subject)
-	s := &sending{p: p, msg: msg, start: time.Now(), told: m.told.Load()}
+	s := &sending{p: p, msg: msg, id: msg.ID, start: time.Now(), told: m.told.Load()}
 	if unfit := m.refuses(); unfit != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: unfit}
 	}
-	s.try = p.commits.Send(p.outgoing(msg))
+	if !p.mayHaveForgotten(msg) {
+		s.send()
+	}
 	return s.Receipt(ctx)
 }
 
@@ -108,26 +113,39 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 type sending struct {
 	p     *Publisher
 	msg   event.Message
+	id    string // under which it is sent: see event.CopyID
+	copy  int
 	start time.Time
-	told  uint64 // how many changes of its stream had been told before it was sent
-	try   *groupcommit.Sending
-	once  bool // no other try
+	told  uint64               // how many changes of its stream had been told before it was sent
+	try   *groupcommit.Sending // nil if it is asked for first: see recall
+	once  bool                 // no other try
 }
+
+// send sends the message, under its id as it is now.
+func (s *sending) send() { s.try = s.p.commits.Send(s.p.outgoing(s.msg, s.id)) }
 
 // Send hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
 func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 	sendings := make([]event.Sending, len(msgs))
-	var outgoing []groupcommit.Message
 	var sent []*sending
 	for i, msg := range msgs {
 		m := p.monitorOf(msg.Subject)
-		s := &sending{p: p, msg: msg, start: time.Now(), told: m.told.Load(), once: true}
+		s := &sending{p: p, msg: msg, id: msg.ID, start: time.Now(), told: m.told.Load(), once: true}
 		if unfit := m.refuses(); unfit != nil {
 			sendings[i] = notSent{&event.Refusal{Reason: event.BrokerError, Err: unfit}}
 			continue
 		}
-		outgoing, sent, sendings[i] = append(outgoing, p.outgoing(msg)), append(sent, s), s
+		sent, sendings[i] = append(sent, s), s
+	}
+	// What has to be asked for first is sent when its receipt is waited for, and in
+	// that order.
+	if slices.ContainsFunc(msgs, p.mayHaveForgotten) {
+		return sendings
+	}
+	outgoing := make([]groupcommit.Message, len(sent))
+	for i, s := range sent {
+		outgoing[i] = p.outgoing(s.msg, s.id)
 	}
 	for i, try := range p.commits.SendInOrder(outgoing) {
 		sent[i].try = try
@@ -145,8 +163,8 @@ func (s notSent) Receipt(context.Context) (event.Receipt, error) {
 
 // outgoing is what is sent of a message. Only the stream of the events takes
 // batches: what is kept in the other comes seldom.
-func (p *Publisher) outgoing(msg event.Message) groupcommit.Message {
-	return groupcommit.Message{Subject: msg.Subject, ID: msg.ID, Header: msg.Header, Data: msg.Data, Single: msg.Task == nil}
+func (p *Publisher) outgoing(msg event.Message, id string) groupcommit.Message {
+	return groupcommit.Message{Subject: msg.Subject, ID: id, Header: msg.Header, Data: msg.Data, Single: msg.Task == nil}
 }
 
 // takesBatches reports whether the stream of the events takes atomic batches, as
@@ -171,25 +189,41 @@ func (p *Publisher) observe(s groupcommit.Stored) any {
 	})
 }
 
-// Receipt is part of event.Sending.
+// Receipt implements event.Sending.
 func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
+	if s.try == nil {
+		if ack, ok := s.recall(ctx); ok {
+			return s.settle(ctx, ack, false)
+		}
+		s.send()
+	}
+	ack, retried, err := s.acknowledgement(ctx)
+	if err != nil {
+		return event.Receipt{}, err
+	}
+	return s.settle(ctx, ack, retried)
+}
+
+// acknowledgement waits for the broker's word on what was sent, and sends it again
+// while that can help; retried says that a try before the acknowledged one may have
+// stored it. Its error is a *event.Refusal.
+func (s *sending) acknowledgement(ctx context.Context) (ack groupcommit.Ack, retried bool, err error) {
 	p := s.p
-	var cause error     // of the last try that ended by itself
-	var unanswered bool // a try may have been stored all the same
+	var cause error // of the last try that ended by itself
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		ack, err := s.wait(ctx)
+		ack, err = s.wait(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
 			if ack.Note != nil {
 				telemetry.Batched(ctx, ack.Note)
 			}
-			return p.acknowledged(ctx, s.msg, ack, unanswered)
+			return ack, retried, nil
 		}
 		if ctx.Err() == nil || cause == nil {
 			cause = err
 		}
 		if mayBeStored(err) {
-			unanswered = true
+			retried = true
 			p.silent.Store(new(time.Now()))
 		}
 		p.checkSoon() // so that readiness tells what senders are told
@@ -198,15 +232,15 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 			p.full.Store(new(time.Now()))
 		}
 		if !again || s.once {
-			return event.Receipt{}, &event.Refusal{Reason: reason, Err: cause}
+			return ack, retried, &event.Refusal{Reason: reason, Err: cause}
 		}
 		telemetry.Tried(ctx, cause)
 		// Many webhooks that fail together should not come back together.
 		if !sleep(ctx, backoff/2+rand.N(backoff)) {
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
-			return event.Receipt{}, outOfTime(reason, cause)
+			return ack, retried, outOfTime(reason, cause)
 		}
-		s.try = p.commits.Send(p.outgoing(s.msg))
+		s.send()
 	}
 }
 
@@ -230,34 +264,6 @@ func (s *sending) wait(ctx context.Context) (groupcommit.Ack, error) {
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
-
-// acknowledged makes the receipt of what is stored, now or before; retried says
-// that a try before this one may have stored it.
-func (p *Publisher) acknowledged(ctx context.Context, msg event.Message, ack groupcommit.Ack, retried bool) (event.Receipt, error) {
-	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}
-	switch {
-	case msg.Task == nil:
-		return receipt, nil
-	case !ack.Duplicate:
-		p.stored.remember(ack.Sequence, msg.ID, msg.Delivery.Body)
-		return receipt, nil
-	}
-	mine := retried && p.stored.claim(ack.Sequence, msg.ID)
-	detail, err := p.contradiction(ctx, msg, ack.Sequence)
-	if err != nil || detail == "" {
-		receipt.Duplicate = !mine
-		return receipt, err
-	}
-	conflict, err := p.encoder.Conflict(msg, detail)
-	if err != nil {
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
-	}
-	if _, err = p.Store(ctx, conflict); err != nil {
-		return event.Receipt{}, err
-	}
-	receipt.Conflict = true
-	return receipt, nil
-}
 
 // sleep waits, and reports whether the time was there.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -1,0 +1,216 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
+)
+
+// settle makes the receipt of what was acknowledged. The broker remembers an id for
+// the whole duplicate window, and calls it a duplicate though an operator has
+// deleted the event, or purged it: then it is stored under the id of its next copy.
+// Whoever does that at the same time uses the same id, so that one is stored.
+//
+// Of what goes to the quarantine a duplicate is believed: that is kept for somebody
+// to judge, and whoever removes it has. Nor may the relay's user read it.
+func (s *sending) settle(ctx context.Context, ack groupcommit.Ack, retried bool) (event.Receipt, error) {
+	p := s.p
+	for gone := uint64(0); ; {
+		switch {
+		case s.msg.Task == nil:
+			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+		case !ack.Duplicate:
+			if s.copy > 0 {
+				p.log.Warn("the event of a task had been removed from the stream, and is stored anew", "taskId", s.msg.ID, "messageId", s.id, "stream", ack.Stream, "sequence", ack.Sequence)
+			}
+			p.stored.remember(ack.Sequence, s.id, s.msg.Delivery.Body)
+			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
+		}
+		mine := retried && p.stored.claim(ack.Sequence, s.id)
+		first, err := p.lookUp(ctx, ack.Sequence, s.id)
+		if err != nil {
+			return event.Receipt{}, err
+		}
+		if !first.gone {
+			return s.repeated(ctx, ack, first, mine)
+		}
+		// The stream may have been made anew since it was acknowledged, and know
+		// nothing of the id: the next one is used only if this is a duplicate still.
+		if gone == ack.Sequence {
+			s.copy++
+			s.id = event.CopyID(s.msg.ID, s.copy)
+		}
+		gone = ack.Sequence
+		s.send()
+		if ack, retried, err = s.acknowledgement(ctx); err != nil {
+			return event.Receipt{}, err
+		}
+	}
+}
+
+// repeated makes the receipt of a repeat of an event that is there; mine says that
+// it is this message itself, stored by a try before.
+func (s *sending) repeated(ctx context.Context, ack groupcommit.Ack, first slot, mine bool) (event.Receipt, error) {
+	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
+	detail, err := s.p.contradiction(s.msg, first)
+	if err != nil {
+		return event.Receipt{}, err
+	}
+	if detail == "" {
+		receipt.Duplicate = !mine
+		return receipt, nil
+	}
+	conflict, err := s.p.encoder.Conflict(s.msg, detail)
+	if err != nil {
+		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
+	}
+	if _, err = s.p.Store(ctx, conflict); err != nil {
+		return event.Receipt{}, err
+	}
+	receipt.Conflict = true
+	return receipt, nil
+}
+
+// lookUp finds out what there is at the sequence at which a message was acknowledged
+// as a duplicate. Its error is a *event.Refusal: without an answer nobody may be told
+// that the event is there, and the repeat must come again.
+//
+// Whoever wants the same now shares one look; a task that is looked at again and
+// again is a storm of repeats, in which a look is believed for a moment.
+func (p *Publisher) lookUp(ctx context.Context, sequence uint64, id string) (slot, error) {
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		if first, ok := p.stored.amidStorm(sequence, id); ok {
+			return first, nil
+		}
+		if p.streams.Load().unreadable != nil {
+			return slot{unread: true}, nil // which the log has told
+		}
+		first, err := p.readOnce(ctx, sequence, id)
+		if err == nil {
+			return first, nil
+		}
+		p.checkSoon()
+		if !sleep(ctx, backoff/2+rand.N(backoff)) {
+			return slot{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, err))
+		}
+	}
+}
+
+// getCopy reads the message that was stored under an id at a sequence, or returns
+// [jetstream.ErrMsgNotFound] if there is none, or another one.
+//
+// Whoever answers first may lag behind, or be a mirror: only the leader of the
+// stream is believed that something is not there. Where this user may not ask it,
+// the others are asked a few times, and errBlind says that they do not have it.
+func (p *Publisher) getCopy(ctx context.Context, stream jetstream.Stream, sequence uint64, id string) (*jetstream.RawStreamMsg, error) {
+	msg, err := p.getMsg(ctx, stream, sequence)
+	var denied *DeniedError
+	switch {
+	case err == nil && isCopy(msg, id):
+		return msg, nil
+	case errors.As(err, &denied), ctx.Err() != nil:
+		return nil, err
+	}
+	for wait := minBackoff; ; wait *= 2 {
+		msg, err = p.getFromLeader(ctx, stream.CachedInfo().Config.Name, sequence)
+		switch {
+		case err == nil && !isCopy(msg, id):
+			return nil, jetstream.ErrMsgNotFound
+		case !errors.As(err, &denied):
+			return msg, err
+		}
+		if !p.blind.Swap(true) {
+			p.log.Warn("a repeat of an event that was removed from the stream is taken for a plain duplicate", "error", err)
+		}
+		if wait > 8*minBackoff || stream.CachedInfo().Config.Replicas == 1 || !sleep(ctx, wait) {
+			return nil, errBlind
+		}
+		if msg, err = p.getMsg(ctx, stream, sequence); err == nil && isCopy(msg, id) {
+			return msg, nil
+		}
+	}
+}
+
+// errBlind says that a message was not found, and that it may be there.
+var errBlind = errors.New("the leader of the stream may not be asked")
+
+// isCopy reports whether a message was stored under an id.
+func isCopy(msg *jetstream.RawStreamMsg, id string) bool {
+	return msg.Header.Get(jetstream.MsgIDHeader) == id
+}
+
+// getMsg reads a message from whoever answers first.
+func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, answered := p.denials.asking(ctx, ReadSubject(p.cfg.Domain, stream.CachedInfo().Config))
+	defer answered()
+	msg, err := stream.GetMsg(ctx, sequence)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause
+	}
+	return msg, err
+}
+
+// getFromLeader reads a message from the leader of a stream. That the stream is not
+// there is [jetstream.ErrMsgNotFound], too.
+func (p *Publisher) getFromLeader(ctx context.Context, stream string, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	l, ok := p.connection()
+	if !ok {
+		return nil, errNotConnected
+	}
+	subject := LeaderReadSubject(p.cfg.Domain, stream)
+	ctx, answered := p.denials.asking(ctx, subject)
+	defer answered()
+	reply, err := l.conn.RequestWithContext(ctx, subject, fmt.Appendf(nil, `{"seq":%d}`, sequence))
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return nil, fmt.Errorf("the broker's answer about sequence %d of %s cannot be read: %w", sequence, stream, err)
+	}
+	if e := answer.Error; e != nil {
+		if e.ErrorCode == jetstream.JSErrCodeMessageNotFound || e.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+			return nil, jetstream.ErrMsgNotFound
+		}
+		return nil, e
+	}
+	msg := &jetstream.RawStreamMsg{Sequence: sequence, Data: answer.Message.Data}
+	if len(answer.Message.Header) > 0 {
+		if msg.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
+			return nil, err
+		}
+	}
+	return msg, nil
+}
+
+// ReadSubject is where a message of a stream is asked for, in a JetStream domain.
+func ReadSubject(domain string, cfg jetstream.StreamConfig) string {
+	if cfg.AllowDirect {
+		return jsapi.Prefix(domain) + "DIRECT.GET." + cfg.Name
+	}
+	return LeaderReadSubject(domain, cfg.Name)
+}
+
+// LeaderReadSubject is where the leader of a stream is asked for a message, in a
+// JetStream domain.
+func LeaderReadSubject(domain, stream string) string {
+	return jsapi.Prefix(domain) + "STREAM.MSG.GET." + stream
+}

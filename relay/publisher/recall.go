@@ -1,0 +1,93 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
+)
+
+// recalled is for how many copies of a task's event is asked: that many times it
+// was removed and stored anew within the duplicate window.
+const recalled = 3
+
+// mayHaveForgotten reports whether the broker may know a copy of a task's event, and
+// not the task itself. When a server starts it remembers the ids of those messages
+// that it has, and so no id whose message was removed: to it a task is new that is
+// stored as a later copy. That can be so only if something was removed that is
+// younger than the duplicate window, and of a single server only as long after its
+// start as its window is.
+func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
+	state, since := p.streams.Load(), p.since.Load()
+	if msg.Task == nil || state.events == nil || state.unreadable != nil || since == nil {
+		return false
+	}
+	info := state.events.CachedInfo()
+	now, window := time.Now(), info.Config.Duplicates
+	switch {
+	case info.Config.Retention != jetstream.LimitsPolicy, info.Config.Replicas == 1 && now.Sub(*since) > window:
+		return false
+	case info.State.NumDeleted > 0:
+		return true
+	}
+	return info.State.FirstSeq > 1 && info.State.FirstTime.After(now.Add(-window))
+}
+
+// recall asks the broker for the last copy of the event, where the task itself may
+// be new to it. Without an answer the message is sent as if there were none: what
+// keeps the broker from answering keeps it from storing, too.
+func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var acks [recalled]chan groupcommit.Ack
+	for i := range acks {
+		acks[i] = make(chan groupcommit.Ack, 1)
+		go func() { acks[i] <- s.p.known(ctx, s.msg.Subject, event.CopyID(s.msg.ID, i+1)) }()
+	}
+	for i := range acks {
+		if known := <-acks[i]; known.Duplicate {
+			ack, ok = known, true
+			s.copy, s.id = i+1, event.CopyID(s.msg.ID, i+1)
+		}
+	}
+	return ack, ok
+}
+
+// known finds out whether the broker remembers a message id, and where its message
+// is, by a message that it cannot store: JetStream compares the id before it looks
+// at what else the message expects. A single server does so before it compares the
+// id of the last message, but after its sequence; a cluster has to look at the latter
+// before its servers agree about the message.
+func (p *Publisher) known(ctx context.Context, subject, id string) (ack groupcommit.Ack) {
+	l, ok := p.connection()
+	if !ok {
+		return ack
+	}
+	msg := &nats.Msg{Subject: subject, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
+	if p.streams.Load().events.CachedInfo().Config.Replicas > 1 {
+		msg.Header.Set(jetstream.ExpectedLastSeqHeader, "9223372036854775807")
+	} else {
+		msg.Header.Set(jetstream.ExpectedLastMsgIDHeader, "~")
+	}
+	ctx, answered := p.denials.asking(ctx, subject)
+	defer answered()
+	reply, err := l.conn.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return ack
+	}
+	var answer struct {
+		Error     *jetstream.APIError `json:"error"`
+		Stream    string              `json:"stream"`
+		Sequence  uint64              `json:"seq"`
+		Duplicate bool                `json:"duplicate"`
+	}
+	if json.Unmarshal(reply.Data, &answer) != nil || answer.Error != nil || answer.Stream != p.cfg.Name {
+		return ack
+	}
+	return groupcommit.Ack{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}
+}
