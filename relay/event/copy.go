@@ -20,8 +20,12 @@ func CopyID(taskID string, n int) string {
 	return taskID + copyMark + strconv.Itoa(n)
 }
 
-// TaskIDOf returns the task id of a message id that [CopyID] has made.
+// TaskIDOf returns the task id of a message id that [CopyID] has made, and any other
+// message id as it is.
 func TaskIDOf(messageID string) string {
-	taskID, _, _ := strings.Cut(messageID, copyMark)
+	taskID, n, _ := strings.Cut(messageID, copyMark)
+	if _, err := strconv.ParseUint(n, 10, 32); err != nil {
+		return messageID
+	}
 	return taskID
 }

@@ -175,21 +175,43 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	if msg.Task == nil {
 		kind = "rejected/"
 	}
-	receipt, err := o.put(ctx, kind+msg.ID, msg.Delivery, direct)
-	if err != nil || !receipt.Duplicate || msg.Task == nil {
+	if msg.Task == nil {
+		// What the quarantine has of the body by way of an earlier entry stays there
+		// until somebody has judged it.
+		return o.put(ctx, kind+msg.ID, msg.Delivery, direct)
+	}
+	receipt, first, err := o.putOnce(ctx, kind+msg.ID, msg.Delivery, direct)
+	if err != nil || first == nil || !contradicts(msg.Delivery, *first) {
 		return receipt, err
 	}
-	// What is there may tell another outcome. If it has been forwarded meanwhile,
-	// the broker has to judge.
-	first, err := o.stored(ctx, receipt.Sequence)
-	if err == nil && !contradicts(msg.Delivery, first) {
-		return receipt, nil
-	}
-	if _, err := o.put(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
+	if _, _, err := o.putOnce(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
 		return event.Receipt{}, err
 	}
-	receipt.Conflict = err == nil
+	receipt.Conflict = true
 	return receipt, nil
+}
+
+// putOnce stores an entry unless there is one of its id already, which first is then.
+//
+// An entry that the broker has leaves the outbox, and its id is remembered all the
+// same. What became of its event meanwhile, and whether that says the same, only the
+// broker can tell: so another entry of the id goes there, and only the first of them
+// that the outbox has waits for it.
+func (o *Outbox) putOnce(ctx context.Context, id string, d event.Delivery, direct error) (receipt event.Receipt, first *event.Delivery, err error) {
+	for n := 0; ; n++ {
+		receipt, err = o.put(ctx, event.CopyID(id, n), d, direct)
+		if err != nil || !receipt.Duplicate {
+			receipt.Duplicate = n > 0
+			return receipt, nil, err
+		}
+		stored, err := o.stored(ctx, receipt.Sequence)
+		switch {
+		case err == nil:
+			return receipt, &stored, nil
+		case !errors.Is(err, jetstream.ErrMsgNotFound):
+			return event.Receipt{}, nil, refusal(err, direct)
+		}
+	}
 }
 
 // put stores an entry under an id.

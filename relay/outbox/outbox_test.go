@@ -337,7 +337,7 @@ func TestContradictionOfWhatHasBeenForwarded(t *testing.T) {
 	away := r.external.Conn().StatusChanged(nats.RECONNECTING)
 	natstest.Stop(s)
 	<-away
-	repeat := inOutbox(1)
+	repeat := inOutbox(2)
 	repeat.Duplicate = true
 	r.mustStore(t, result("task_1", "failed"), repeat)
 	natstest.Start(t, options)
@@ -345,6 +345,39 @@ func TestContradictionOfWhatHasBeenForwarded(t *testing.T) {
 	if kept[0].Type != schema.TypeWebhookConflict || kept[0].Subject != "task_1" {
 		t.Errorf("kept %+v", kept)
 	}
+}
+
+// An event that was forwarded and then removed from the broker's stream comes back
+// by way of the outbox, too, as often as that happens.
+func TestRepeatOfWhatHasBeenForwardedAndRemoved(t *testing.T) {
+	t.Parallel()
+	options := brokerAt(t)
+	r := open(t, options, t.TempDir())
+	r.mustStore(t, result("task_1", "success"), inOutbox(1))
+	for round := uint64(1); round <= 3; round++ {
+		s := natstest.Start(t, options)
+		arrive(t, options, "APIXO", 1)
+		r.drained(t)
+		js := natstest.JetStream(t, s.ClientURL())
+		stream, err := js.Stream(t.Context(), "APIXO")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		away := r.external.Conn().StatusChanged(nats.RECONNECTING)
+		natstest.Stop(s)
+		<-away
+		r.external.Conn().RemoveStatusListener(away)
+		repeat := inOutbox(round + 1)
+		repeat.Duplicate = true
+		for range 3 {
+			r.mustStore(t, result("task_1", "success"), repeat)
+		}
+	}
+	natstest.Start(t, options)
+	arrive(t, options, "APIXO", 1)
 }
 
 // A full outbox refuses, and has every webhook that it has acknowledged.

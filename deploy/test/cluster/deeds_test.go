@@ -44,9 +44,12 @@ var deeds = []deed{
 		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
 		"$JS.API.STREAM.CREATE.APIXO", "$JS.API.STREAM.CREATE.APIXO_QUARANTINE", relayInbox,
 	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.serveAll(t, ctx, "relay") }},
+	{"relay", "bring back what an operator removed", false, []string{
+		"$JS.API.STREAM.MSG.GET.APIXO",
+	}, bringBack},
 	{"relay", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", relayInbox,
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", "$JS.API.STREAM.MSG.GET.APIXO", relayInbox,
 		"$JS.EVENT.ADVISORY.STREAM.*.APIXO", "$JS.EVENT.ADVISORY.STREAM.*.APIXO_QUARANTINE",
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "relay", "this user may do all that the relay does", "check")
@@ -69,7 +72,7 @@ var deeds = []deed{
 
 	{"operator", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		info, "$JS.API.DIRECT.GET.>", relayInbox, changes,
+		info, "$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.*", relayInbox, changes,
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "this user may do all that the relay does", "check")
 	}},
@@ -126,6 +129,27 @@ func (b *bench) serveAll(t *testing.T, ctx context.Context, user string) error {
 		post(ctx, r, rejected, http.StatusUnprocessableEntity, `"quarantined":{"stream":"APIXO_QUARANTINE"`),
 		post(ctx, r, webhook(success, "failed"), http.StatusOK, `"conflict":true`),
 	)
+}
+
+// bringBack repeats a webhook whose event was deleted.
+func bringBack(t *testing.T, ctx context.Context, b *bench) error {
+	r, err := b.serve(t, ctx, "relay", "RELAY_PUBLISH_TIMEOUT=3s")
+	if err != nil {
+		return err
+	}
+	task := b.task()
+	if err := post(ctx, r, webhook(task, "success"), http.StatusOK, `"duplicate":false`); err != nil {
+		return err
+	}
+	_, js := b.connect(t, "operator")
+	stream, err := js.Stream(ctx, "APIXO")
+	if err != nil {
+		return err
+	}
+	if err := stream.DeleteMsg(ctx, stream.CachedInfo().State.LastSeq); err != nil {
+		return err
+	}
+	return post(ctx, r, webhook(task, "success"), http.StatusOK, `"duplicate":false`)
 }
 
 // says runs a command that must succeed and print a text.

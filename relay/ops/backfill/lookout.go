@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -85,8 +86,9 @@ func (r *run) follow(ctx context.Context, conn *nats.Conn, read *atomic.Uint64, 
 	}, func(s stored.Start) {
 		total = s.Pending
 	}, func(m stored.Message) error {
-		if i, ok := r.o.Tasks.byID[m.Header.Get(jetstream.MsgIDHeader)]; ok {
-			// The first of several is the one that counts.
+		if i, ok := r.o.Tasks.byID[event.TaskIDOf(m.Header.Get(jetstream.MsgIDHeader))]; ok {
+			// The first of several is the one that counts. What is removed before the end
+			// of the run was there when it was looked for.
 			r.o.Tasks.list[i].at.CompareAndSwap(0, m.Sequence)
 		}
 		if n := read.Add(1); n%scanStep == 0 && n <= total && r.o.OnScan != nil {

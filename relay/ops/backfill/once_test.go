@@ -249,3 +249,33 @@ func TestConflict(t *testing.T) {
 		t.Errorf("it is not in the quarantine: %v", err)
 	}
 }
+
+// What an operator has removed comes back, and what came back is known the next time.
+func TestEventThatWasRemoved(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	url := b.startRelay(t)
+	webhook(t, url, "task_A")
+	stream, err := b.js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"task_A~1", "task_A~2"} {
+		sequence := uint64(i + 2)
+		if err := stream.DeleteMsg(t.Context(), sequence-1); err != nil {
+			t.Fatal(err)
+		}
+		for _, result := range []string{backfill.Stored, backfill.Already} {
+			out := b.run(t.Context(), t, nil, "task_A")
+			if got := out.results["task_A"]; out.err != nil || got.Result != result || got.Sequence != sequence {
+				t.Errorf("%+v", out)
+			}
+		}
+		if msg, e := b.message(t, sequence); msg.Header.Get(jetstream.MsgIDHeader) != want || e.ID != "task_A" {
+			t.Errorf("stored is %v with the event %s", msg.Header, e.ID)
+		}
+	}
+	if again := webhook(t, url, "task_A"); again.Sequence != 3 || !again.Duplicate {
+		t.Errorf("the webhook is %+v", again)
+	}
+}

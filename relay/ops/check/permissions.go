@@ -69,9 +69,17 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 	if events.info != nil {
 		reading = events.info.Config
 	}
+	never := []byte(`{"seq":18446744073709551615}`) // is there
+	leader := publisher.LeaderReadSubject(x.cfg.Stream.Domain, reading.Name)
+	if subject := publisher.ReadSubject(x.cfg.Stream.Domain, reading); subject != leader {
+		needs = append(needs, &need{
+			msg: &nats.Msg{Subject: subject, Data: never},
+			to:  "tell a repeat that contradicts a stored event from one that does not", weak: true,
+		})
+	}
 	return append(needs, &need{
-		msg: &nats.Msg{Subject: publisher.ReadSubject(x.cfg.Stream.Domain, reading), Data: []byte(`{"seq":18446744073709551615}`)}, // never there
-		to:  "tell a repeat that contradicts a stored event from one that does not", weak: true,
+		msg: &nats.Msg{Subject: leader, Data: never},
+		to:  "bring an event back that was removed from the stream when it is repeated", weak: true,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
@@ -120,13 +121,20 @@ func (t *publisher) close() {
 
 // prepare leaves out the headers that steer a server: they were for the stream that
 // the message is in, and could refuse it elsewhere, or empty the other stream. The
-// id stays, by which that one knows what it has.
+// id stays, by which that one knows what it has; it is the task's again where the event
+// was stored anew under another one.
+//
+// What that stream calls a duplicate is believed, though its copy may be gone: it is
+// another's, who may have consumed it, and this user need not be allowed to read it.
 func (t *publisher) prepare(m stored.Message) (parcel, error) {
 	header := make(map[string][]string, len(m.Header))
 	for name, values := range m.Header {
 		if name == jetstream.MsgIDHeader || !strings.HasPrefix(strings.ToLower(name), "nats-") {
 			header[name] = values
 		}
+	}
+	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
+		header[jetstream.MsgIDHeader] = []string{event.TaskIDOf(id)}
 	}
 	return parcel{header: header, body: m.Data}, nil
 }

@@ -62,6 +62,32 @@ func (s *store) wantInOrder(t testing.TB, stream string, n int) {
 	}
 }
 
+// An event that was stored anew is to another stream the one that it may have.
+func TestNATSKnowsWhatWasStoredAnew(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.stream(t, jetstream.StreamConfig{Name: "REPLAYED", Subjects: []string{"replayed.>"}})
+	anew := func(subject, id string) {
+		t.Helper()
+		msg := nats.NewMsg(subject)
+		for name, value := range map[string]string{"ce-id": "task", "ce-specversion": "1.0", "ce-source": "s", "ce-type": "t"} {
+			msg.Header[name] = []string{value}
+		}
+		if _, err := s.js.PublishMsg(t.Context(), msg, jetstream.WithMsgID(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew("replayed.tasks", "task_1")
+	anew("apixo.task.success", "task_1~1")
+	anew("apixo.task.success", "task_2~12")
+	to, _ := natsTarget(t, s, subject("replayed.tasks"))
+	run(t.Context(), t, s, to, all(1))
+	is := s.contents(t, "REPLAYED")
+	if len(is) != 2 || is[1].Header.Get(jetstream.MsgIDHeader) != "task_2" {
+		t.Errorf("the other stream holds %v", is)
+	}
+}
+
 // A message comes to another stream as it is, but for the headers that steer the
 // broker, and once, however often it is replayed.
 func TestNATSWithStream(t *testing.T) {
