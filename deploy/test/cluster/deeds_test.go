@@ -85,6 +85,7 @@ var deeds = []deed{
 	{"operator", "tail --quarantine", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "not-final", "tail", "--quarantine", "--since", "1h", "--count", "1")
 	}},
+	{"operator", "tail and leave no consumer", false, []string{"$JS.API.CONSUMER.DELETE.*.*"}, leaveNoConsumer},
 	{"operator", "replay to standard output", false, []string{info, create, fetch, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", `"ai.apixo.task.failed"`, "replay", "--from-seq", "1", "--to", "-")
 	}},
@@ -400,6 +401,24 @@ func ask(ctx context.Context, conn *nats.Conn, subject string, request []byte) (
 		return nil, answer.Error
 	}
 	return msg.Data, nil
+}
+
+// leaveNoConsumer reads events, and looks what that has left.
+func leaveNoConsumer(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "operator")
+	stream, err := js.Stream(ctx, "APIXO")
+	if err != nil {
+		return err
+	}
+	before := stream.CachedInfo().State.Consumers
+	if err := b.says(ctx, "operator", "task_", "tail", "--since", "1h", "--count", "1"); err != nil {
+		return err
+	}
+	after, err := stream.Info(ctx)
+	if err == nil && after.State.Consumers > before {
+		err = fmt.Errorf("there were %d consumers, and are %d", before, after.State.Consumers)
+	}
+	return err
 }
 
 func lookAfterConsumers(t *testing.T, ctx context.Context, b *bench) error {

@@ -1,14 +1,16 @@
 // Package stored reads what a stream holds, in order and in bounded memory, and
 // goes on with what comes if asked to.
 //
-// It leaves nothing in the broker: its consumers are ephemeral and acknowledge
-// nothing. It must not know what becomes of the messages.
+// It leaves nothing in the broker: its consumers are ephemeral, acknowledge nothing,
+// and are deleted at the end. It must not know what becomes of the messages.
 package stored
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,9 +33,13 @@ const (
 	// on a broker that is away: with the client's back-off about half a minute.
 	maxResets = 6
 	// heartbeat is how often the broker shows that it still has the consumer. After two
-	// that are missing, which must be before silence, the client makes another one: the
-	// broker drops one that asked for nothing for five minutes, as a slow reader does.
+	// that are missing, which must be before silence, the client makes another one.
 	heartbeat = 2 * time.Second
+	// inactive is after how long without a request the broker deletes a consumer whose
+	// reader has not, because it was killed or may not. A reader that takes its time
+	// has nothing to ask for, so that something is asked for its sake now and then: see
+	// [reader.keepAlive].
+	inactive = 6 * time.Second
 )
 
 // Selection says what to read.
@@ -61,6 +67,8 @@ type Selection struct {
 	// CaughtUp is called with Follow, once, when all has been read that is there so
 	// far; it may be nil.
 	CaughtUp func()
+
+	inactive time.Duration // the constant if it is 0
 }
 
 // Message is one message of a stream.
@@ -97,15 +105,27 @@ type Start struct {
 // A broker that goes away is waited for, for ever with Follow and else for about
 // half a minute.
 func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start), each func(Message) error) error {
+	for {
+		next, err := read(ctx, conn, s, started, each)
+		if err != nil || next == nil {
+			return err
+		}
+		s, started = *next, nil
+	}
+}
+
+// read reads by one consumer, and returns what is left to read if messages were lost.
+func read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start), each func(Message) error) (rest *Selection, err error) {
 	r, err := open(ctx, conn, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	defer r.close()
 	messages, err := r.consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))),
 		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
-		return fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
+		return nil, fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
 	}
 	defer context.AfterFunc(ctx, messages.Stop)()
 	defer messages.Stop()
@@ -113,7 +133,7 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		started(r.start)
 	}
 	if r.isEmpty() {
-		return nil
+		return nil, nil
 	}
 	if r.start.Pending == 0 {
 		r.caughtUp()
@@ -122,15 +142,14 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		msg, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil, nil
 		case errors.Is(err, nats.ErrTimeout):
 			switch nothingLeft, lost := r.look(ctx); {
 			case lost:
-				messages.Stop()
 				r.s.FromSeq, r.s.Since = r.read+1, time.Time{}
-				return Read(ctx, conn, r.s, nil, each)
+				return &r.s, nil
 			case nothingLeft && !s.Follow:
-				return nil
+				return nil, nil
 			case nothingLeft:
 				r.caughtUp()
 			}
@@ -138,23 +157,23 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			continue // the client makes the consumer anew
 		case err != nil && !conn.IsConnected():
-			return fmt.Errorf("reading the stream %s ended: the connection to the broker was lost and did not come back: %w", s.Stream, nats.ErrDisconnected)
+			return nil, fmt.Errorf("reading the stream %s ended: the connection to the broker was lost and did not come back: %w", s.Stream, nats.ErrDisconnected)
 		case err != nil:
-			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
+			return nil, fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}
 		m, err := r.message(msg)
 		if err != nil {
-			return fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
+			return nil, fmt.Errorf("reading the stream %s ended: %w", s.Stream, err)
 		}
 		r.read = m.Sequence
 		if r.last != 0 && m.Sequence > r.last || !s.Until.IsZero() && m.Stored.After(s.Until) {
-			return nil
+			return nil, nil
 		}
-		if err := each(m); err != nil {
-			return err
+		if err := r.deal(m, each); err != nil {
+			return nil, err
 		}
 		if !s.Follow && m.Pending == 0 || m.Sequence == r.last {
-			return nil
+			return nil, nil
 		}
 		if m.Pending == 0 {
 			r.caughtUp()
@@ -164,6 +183,7 @@ func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 
 // reader is a selection that is being read.
 type reader struct {
+	conn     *nats.Conn
 	s        Selection
 	consumer jetstream.Consumer
 	start    Start
@@ -171,9 +191,13 @@ type reader struct {
 	// read is the sequence of the last message that was read, and looked what that was
 	// when the broker was last asked what is left.
 	read, looked uint64
+	// busy: a message is being dealt with; slow runs meanwhile.
+	busy atomic.Bool
+	slow *time.Timer
 }
 
 func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
+	s.inactive = cmp.Or(s.inactive, inactive)
 	js, err := jsapi.New(conn, s.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
@@ -182,11 +206,11 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	if err != nil {
 		return nil, explain(s, err)
 	}
-	r := &reader{s: s, start: Start{LastSeq: stream.CachedInfo().State.LastSeq}, last: s.ToSeq}
+	r := &reader{conn: conn, s: s, start: Start{LastSeq: stream.CachedInfo().State.LastSeq}, last: s.ToSeq}
 	if !s.Follow && (r.last == 0 || r.last > r.start.LastSeq) {
 		r.last = r.start.LastSeq
 	}
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly}
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly, InactiveThreshold: s.inactive}
 	if !s.Follow {
 		cfg.MaxResetAttempts = maxResets
 	}
@@ -202,6 +226,8 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	if err != nil {
 		return nil, explain(s, err)
 	}
+	r.slow = time.AfterFunc(r.s.inactive, r.keepAlive)
+	r.slow.Stop()
 	info := r.consumer.CachedInfo()
 	r.start.Pending, r.start.FirstSeq = info.NumPending, info.Delivered.Stream+1
 	return r, nil
