@@ -164,7 +164,8 @@ func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUr
 
 // Health is nil while the broker can recover by itself. An error means that
 // only a restart of this process helps: the embedded store stays frozen after a
-// write error. An external broker's health is not this process's.
+// write error, and goes on with files that were removed. An external broker's health
+// is not this process's.
 func (b *Broker) Health() error {
 	if b.embedded == nil {
 		return nil
@@ -172,14 +173,15 @@ func (b *Broker) Health() error {
 	return b.embedded.health()
 }
 
-// Keep completes what an acknowledgement of an embedded broker promises that
-// fsyncs always: it returns when the files of a stream have their names for good,
-// too. An error means that they may not, and that [Broker.Health] has one.
+// Keep completes what an acknowledgement of an embedded broker promises: it returns
+// when the files of a stream are where the next start looks for them and, with a broker
+// that always fsyncs, have their names for good. An error means that they may not be;
+// where only a restart mends that, [Broker.Health] has one, too.
 func (b *Broker) Keep(stream string) error {
-	if b.embedded == nil || b.embedded.names == nil {
+	if b.embedded == nil {
 		return nil
 	}
-	return b.embedded.names.keep(stream)
+	return b.embedded.keep(stream)
 }
 
 // MinFreeBytes is what is left on the disk of an embedded store: a write that

@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type embedded struct {
 	lock   *flock.Flock
 	url    string
 	names  *names // nil unless an acknowledgement means fsynced
+	files  *presence
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
@@ -81,6 +83,11 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		return nil, err
 	}
 	e := &embedded{server: s, lock: lock}
+	if e.files, err = newPresence(s, options.StoreDir, lock); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, err
+	}
 	if options.SyncAlways {
 		e.names = newNames(options.StoreDir)
 	}
@@ -197,18 +204,50 @@ func nextPort(addr string) string {
 	return net.JoinHostPort(host, strconv.Itoa(port+1))
 }
 
-// health asks the server what its own monitoring would say.
+// keep returns when what a stream has acknowledged is there for good.
+func (e *embedded) keep(stream string) error {
+	if e.names != nil {
+		if err := e.names.keep(stream); err != nil {
+			return err
+		}
+	}
+	return e.files.check(stream)
+}
+
+// health looks at the files, and asks the server what its own monitoring would say.
 func (e *embedded) health() error {
 	if e.names != nil {
 		if err := e.names.health(); err != nil {
 			return err
 		}
 	}
-	status := e.server.Healthz(&server.HealthzOptions{})
+	if err := e.files.checkAll(); err != nil {
+		return err
+	}
+	// A stream that is being deleted is for a moment one that could not be recovered.
+	var err error
+	for range lookTries {
+		if err = e.status(); err == nil {
+			return nil
+		}
+		time.Sleep(lookPause)
+	}
+	return err
+}
+
+// status is what the server's own monitoring would say.
+func (e *embedded) status() error {
+	status := e.server.Healthz(&server.HealthzOptions{Details: true})
 	if status == nil || status.StatusCode == 0 || status.StatusCode == 200 {
 		return nil
 	}
-	return fmt.Errorf("the embedded broker is not healthy: %s", status.Error)
+	for _, found := range status.Errors {
+		// What is left of a deleted stream has such a name, until all its files are gone.
+		if found.Type != server.HealthzErrorStream || !strings.HasPrefix(found.Stream, ".") {
+			return fmt.Errorf("the embedded broker is not healthy: %s", found.Error)
+		}
+	}
+	return nil
 }
 
 func (e *embedded) stop() error {
