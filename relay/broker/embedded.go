@@ -9,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -242,8 +241,7 @@ func (e *embedded) status() error {
 		return nil
 	}
 	for _, found := range status.Errors {
-		// What is left of a deleted stream has such a name, until all its files are gone.
-		if found.Type != server.HealthzErrorStream || !strings.HasPrefix(found.Stream, ".") {
+		if found.Type != server.HealthzErrorStream || e.files.hasMeta(found.Stream) {
 			return fmt.Errorf("the embedded broker is not healthy: %s", found.Error)
 		}
 	}

@@ -126,6 +126,13 @@ func (p *presence) checkLock() error {
 	return nil
 }
 
+// hasMeta reports whether the folder of a stream says that it is one. When the server
+// deletes a stream that goes first, and files may be left for a while.
+func (p *presence) hasMeta(stream string) bool {
+	_, err := os.Stat(filepath.Join(p.streams, stream, server.JetStreamMetaFile))
+	return err == nil
+}
+
 // details are the server's streams.
 func (p *presence) details() ([]server.StreamDetail, error) {
 	account, err := p.server.JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true, Config: true})

@@ -106,7 +106,6 @@ func TestFilesThatGoAway(t *testing.T) {
 				b.beginBlocks(3)
 				return os.Remove(filepath.Join(b.stream, "msgs", "2.blk"))
 			},
-			"the lock is removed": func(b *filesBench) error { return os.Remove(filepath.Join(b.data, "relay.lock")) },
 		} {
 			t.Run(kind+", "+what, func(t *testing.T) {
 				t.Parallel()
@@ -120,6 +119,19 @@ func TestFilesThatGoAway(t *testing.T) {
 					t.Errorf("health: %v", err)
 				}
 			})
+		}
+	}
+}
+
+// Without its lock the folder may get another relay.
+func TestLockThatGoesAway(t *testing.T) {
+	t.Parallel()
+	for kind := range kinds {
+		b := newFilesBench(t, kind)
+		b.must(os.Remove(filepath.Join(b.data, "relay.lock")))
+		var gone *goneError
+		if err := b.Health(); !errors.As(err, &gone) {
+			t.Errorf("%s: health: %v", kind, err)
 		}
 	}
 }
