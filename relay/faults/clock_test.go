@@ -87,7 +87,7 @@ func TestClockBeforeTheProgramWasBuilt(t *testing.T) {
 		if got := strings.Contains(r.Log(), "is before the time at which this program was built"); got != want {
 			t.Errorf("%s wrong: the log tells of it: %v, want %v", wrong, got, want)
 		}
-		p, err := r.Command([]string{"check"}, "RELAY_ADMIN_ADDR=off")
+		p, err := r.StartCommand([]string{"check"}, "RELAY_ADMIN_ADDR=off")
 		b.must(err)
 		code, err := p.Wait(b.ctx)
 		b.must(err)

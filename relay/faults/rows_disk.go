@@ -54,11 +54,6 @@ var diskRows = []Row{
 		Injected: "each fsync takes up to 0.1 s under 128 connections, on " + forgetting,
 		run:      slowDisk,
 	},
-	{
-		Name: "store-removed", Fault: "somebody removes the store of a running relay",
-		Injected: "rm -r of RELAY_DATA_DIR, or of what is in it; what comes afterwards must not get 200",
-		run:      storeRemoved,
-	},
 }
 
 // diskBytes is more than any row writes.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -164,34 +162,4 @@ func slowDisk(t *trial) {
 		t.returns(r.Sender, o, died)
 	}
 	t.audit(r.Broker)
-}
-
-// storeRemoved is not about what was stored, which is gone, but about what comes
-// afterwards: nobody may be told that it is stored.
-func storeRemoved(t *trial) {
-	n := t.times(2, 10)
-	for i := range n {
-		t.round(i, n)
-		r := t.embedded("RELAY_PUBLISH_TIMEOUT=" + ioBudget.String())
-		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
-		t.must(load.AwaitAccepted(t.ctx, 200))
-		o := load.Stop()
-		t.only(o)
-		t.answered(o.Sent(), len(o.Accepted), o.Slowest)
-		if i%2 == 0 {
-			t.must(os.RemoveAll(filepath.Join(r.Dir, "jetstream")))
-		} else {
-			t.must(os.RemoveAll(r.Dir))
-		}
-		load = r.StartLoad(t.ctx, fmt.Sprintf("later_%d", i), rig.Pace{})
-		t.sleep(time.Second)
-		o = load.Stop()
-		t.answered(o.Sent(), len(o.Accepted), o.Slowest)
-		t.within(o, ioBudget)
-		if n := len(o.Accepted); n > 0 {
-			t.result.Lost.End += n
-			t.fail("%d webhooks got 200 after their store had been removed", n)
-		}
-		r.Kill()
-	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 )
 
-// recalled is for how many copies of a task's event is asked: that many times it
-// was removed and stored anew within the duplicate window.
-const recalled = 3
+// recalled is for how many copies of a task's event is asked: more often than that
+// nobody removes it again within the duplicate window.
+const recalled = 8
 
 // mayHaveForgotten reports whether the broker may know a copy of a task's event, and
 // not the task itself. When a server starts it remembers the ids of those messages

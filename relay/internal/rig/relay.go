@@ -85,10 +85,21 @@ func (r *Relay) startOn(ctx context.Context, terminal *os.File) error {
 	return nil
 }
 
-// Command starts another command of the relay's program, with the relay's variables and
-// further ones. What it prints is its log.
-func (r *Relay) Command(args []string, environ ...string) (*Process, error) {
-	return r.rig.start(args[0], r.rig.programs.relay, args, append(slices.Clip(r.environ), environ...))
+// StartCommand starts another command of the relay's program, with the relay's variables
+// and further ones. What it prints is its log.
+func (r *Relay) StartCommand(args []string, environ ...string) (*Process, error) {
+	return r.rig.start(args[0], r.rig.programs.relay, args, slices.Concat(r.environ, environ))
+}
+
+// Command runs a command of the relay's program to its end, with the relay's variables
+// and more, and returns its exit code and what it wrote to standard error.
+func (r *Relay) Command(ctx context.Context, environ []string, args ...string) (code int, said string, err error) {
+	p, err := r.StartCommand(args, environ...)
+	if err != nil {
+		return 0, "", err
+	}
+	code, err = p.Wait(ctx)
+	return code, p.Log(), err
 }
 
 // Secure reports whether webhooks come by HTTPS.
