@@ -38,16 +38,25 @@ func startServer(t *testing.T, options *server.Options) *server.Server {
 	return s
 }
 
-// The streams are in a hub, and the relay and its commands reach a leaf node only.
-func TestJetStreamInAnotherDomain(t *testing.T) {
-	t.Parallel()
-	hub := startServer(t, &server.Options{ServerName: "hub", JetStream: true, JetStreamDomain: "hub", StoreDir: t.TempDir(), LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT}})
+// startLeaf runs a server with JetStream in the domain hub, and a leaf node of it, with
+// further options and a JetStream of its own.
+func startLeaf(t *testing.T, options *server.Options) (hub, leaf *server.Server) {
+	t.Helper()
+	hub = startServer(t, &server.Options{ServerName: "hub", JetStream: true, JetStreamDomain: "hub", StoreDir: t.TempDir(), LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT}})
 	about, err := hub.Varz(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	remote := &server.RemoteLeafOpts{URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", about.LeafNode.Port)}}}
-	leaf := startServer(t, &server.Options{ServerName: "leaf", JetStream: true, JetStreamDomain: "leaf", StoreDir: t.TempDir(), LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{remote}}})
+	options.ServerName, options.JetStream, options.JetStreamDomain, options.StoreDir = "leaf", true, "leaf", t.TempDir()
+	options.LeafNode.Remotes = []*server.RemoteLeafOpts{remote}
+	return hub, startServer(t, options)
+}
+
+// The streams are in a hub, and the relay and its commands reach a leaf node only.
+func TestJetStreamInAnotherDomain(t *testing.T) {
+	t.Parallel()
+	hub, leaf := startLeaf(t, &server.Options{})
 	conn, err := nats.Connect(hub.ClientURL())
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +95,8 @@ func TestJetStreamInAnotherDomain(t *testing.T) {
 	command(environ, exitDone, "replay", "--from-seq", "1", "--to", "nats:copy.tasks")
 	if out := command(append(environ, "RELAY_ADMIN_ADDR=off"), exitDone, "check"); !strings.Contains(out, "this user may do all") || !strings.Contains(out, "ok    stream         APIXO takes apixo.task.>, and holds 2 messages") {
 		t.Errorf("check says\n%s", out)
+	} else if strings.Contains(out, "warn") {
+		t.Errorf("check warns:\n%s", out)
 	}
 	for name, want := range map[string]uint64{"APIXO": 2, "COPY": 2} {
 		stream, err := js.Stream(t.Context(), name)
@@ -113,4 +124,29 @@ func TestJetStreamInAnotherDomain(t *testing.T) {
 	}
 	_ = p.cmd.Process.Kill()
 	_ = p.wait()
+}
+
+// What a user may not ask of another domain is named by its subjects.
+func TestPermissionsInAnotherDomain(t *testing.T) {
+	t.Parallel()
+	const denied = "$JS.hub.API.STREAM.INFO.APIXO"
+	_, leaf := startLeaf(t, &server.Options{Users: []*server.User{{
+		Username: "relay", Password: "relay", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{denied}}},
+	}}})
+	environ := append(slices.Clone(freePorts), "NATS_URL="+leaf.ClientURL(), "NATS_USER=relay", "NATS_PASSWORD=relay", "NATS_JS_DOMAIN=hub", "RELAY_ADMIN_ADDR=off")
+	p, err := startProcess(programIn(t, t.TempDir()), append(environ, "RELAY_DATA_DIR="+t.TempDir()), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.wait()
+	}()
+	if line, err := p.await("the streams cannot be used yet"); err != nil || !strings.Contains(line["error"].(string), denied) {
+		t.Errorf("the log says %v, %v", line, err)
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"check"}, environ, strings.NewReader(""), &out, &out); code != exitFailed || !strings.Contains(out.String(), "allow publishing to "+denied) {
+		t.Errorf("check says\n%s", out.String())
+	}
 }

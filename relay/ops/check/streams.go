@@ -147,6 +147,9 @@ func (x *examiner) replicas(found *lines, streams []*target, conn *nats.Conn) {
 			found.warn(Replicas, look, "of the %d replicas of the stream %s %s is away", n, name, strings.Join(away, ", "))
 		case len(behind) > 0:
 			found.warn(Replicas, look, "of the %d replicas of the stream %s %s is behind", n, name, strings.Join(behind, ", "))
+		case n == 1 && x.cfg.Stream.Domain != "" && (info.Cluster == nil || info.Cluster.RaftGroup == ""):
+			// What is connected to is a leaf node, and its cluster another one.
+			found.ok(Replicas, "%s is on the one server that the domain %s has", name, x.cfg.Stream.Domain)
 		case n == 1 && cluster != "":
 			found.warn(Replicas, "set RELAY_STREAM_REPLICAS=3 and RELAY_STREAM_POLICY=update", "the stream %s is on one server of the cluster %s: without that server webhooks get 503, and without its disk the events are gone", name, cluster)
 		case n == 1:
