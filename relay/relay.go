@@ -251,7 +251,11 @@ func (r *Relay) notes() []string {
 	if r.outbox == nil || !r.started.Load() {
 		return nil
 	}
-	return r.outbox.Notes()
+	notes := r.outbox.Notes()
+	if err := r.broker.Cause(); err != nil {
+		notes = append(notes, "there is no connection to the broker: "+err.Error())
+	}
+	return notes
 }
 
 // watchFiles takes up changes of secrets and certificates, and returns the

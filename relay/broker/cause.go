@@ -28,7 +28,6 @@ const (
 	credentialsHint = "compare NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY, whichever is set, with the broker's users"
 	addressHint     = "look at NATS_URL, and whether the broker runs"
 	notNATSHint     = "look at NATS_URL: the port for clients is 4222 unless the broker says otherwise"
-	tlsFirstHint    = "set NATS_TLS_FIRST=true"
 )
 
 // causeOf finds out why a connection to the servers of a configuration was not made. It
@@ -93,7 +92,7 @@ func closerLook(cfg config.NATS, isTimeout bool) *Cause {
 	case strings.Contains(word, "-ERR"):
 		return &Cause{fmt.Sprintf("it ends the connection with %.200q", word[strings.Index(word, "-ERR"):]), "look at its log"}
 	case word == "" && !cfg.TLSFirst && answersTLS(address):
-		return &Cause{"it expects TLS first", tlsFirstHint}
+		return &Cause{"it says nothing before TLS: it expects TLS first, or is no NATS server", "set NATS_TLS_FIRST=true, or correct the port in NATS_URL"}
 	case isTimeout:
 		return &Cause{"it accepts connections, and says nothing in time", "see whether that is a NATS server, and whether it is stalled"}
 	}

@@ -41,7 +41,7 @@ func TestTLSFirst(t *testing.T) {
 		t.Fatalf("a command: %v", err)
 	}
 	conn.Close()
-	if _, err := Connect(load(t, environ[:2]...), "test"); err == nil || !strings.Contains(err.Error(), "it expects TLS first; set NATS_TLS_FIRST=true") {
+	if _, err := Connect(load(t, environ[:2]...), "test"); err == nil || !strings.Contains(err.Error(), "it expects TLS first, or is no NATS server; set NATS_TLS_FIRST=true") {
 		t.Errorf("without the setting: %v", err)
 	}
 }

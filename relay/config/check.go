@@ -1,21 +1,16 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
 const (
@@ -269,51 +264,6 @@ func (k *checker) addr(variable, addr string) bool {
 	}
 	k.expect(err == nil, variable, "is not an address", "write it like 127.0.0.1:8720, :8720 or [::1]:8720")
 	return err == nil
-}
-
-// file expects a file that can be read, if one is named, and is not in UTF-16.
-func (k *checker) file(variable, name string) {
-	if name == "" {
-		return
-	}
-	start, err := startOf(name)
-	k.expect(err == nil, variable, fmt.Sprintf("cannot be opened: %v", err), "name a file that this user may read")
-	_, err = utf8text.Trim(start)
-	k.expect(err == nil, variable, fmt.Sprint(err), "")
-}
-
-// pem expects a file as file does, in which nothing stands before the first line: with
-// a byte order mark there, that is not found.
-func (k *checker) pem(variable, name string) {
-	k.file(variable, name)
-	if name == "" {
-		return
-	}
-	start, _ := startOf(name) // of whose error there is a word already
-	k.expect(!utf8text.HasMark(start), variable, "begins with a byte order mark, before which its first line is not found", "save it as UTF-8 without one")
-}
-
-// startOf reads the first bytes of a file.
-func startOf(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	switch info, err := f.Stat(); {
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return nil, fmt.Errorf("%s is a folder", name)
-	case !info.Mode().IsRegular():
-		return nil, nil // what is read of a pipe is gone
-	}
-	start := make([]byte, 8)
-	n, err := io.ReadFull(f, start)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
-	}
-	return start[:n], err
 }
 
 // isLoopback reports whether only this machine can reach the address. A host
