@@ -61,16 +61,17 @@ func TestProxyHeaderTellsTheSender(t *testing.T) {
 	t.Parallel()
 	const own = "" // the peer's own address
 	for name, test := range map[string]struct{ header, from string }{
-		"version 1":           {string(header(t, 1, client4)), client4},
-		"version 1, IPv6":     {string(header(t, 1, client6)), client6},
-		"version 1, unknown":  {"PROXY UNKNOWN\r\n", own},
-		"version 1, and more": {"PROXY UNKNOWN 192.0.2.1 192.0.2.2 1 2\r\n", own},
-		"version 2":           {string(header(t, 2, client4)), client4},
-		"version 2, IPv6":     {string(header(t, 2, client6)), client6},
-		"version 2, TLVs":     {string(header(t, 2, client4, proxyproto.TLV{Type: 0xea, Value: bytes.Repeat([]byte("vpce-"), 100)})), client4},
-		"version 2, local":    {"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", own},
-		"version 2, UNIX":     {"\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("/a", 54) + strings.Repeat("/b", 54), own},
-		"none":                {"", own},
+		"version 1":                  {string(header(t, 1, client4)), client4},
+		"version 1, IPv6":            {string(header(t, 1, client6)), client6},
+		"version 1, unknown":         {"PROXY UNKNOWN\r\n", own},
+		"version 1, and more":        {"PROXY UNKNOWN 192.0.2.1 192.0.2.2 1 2\r\n", own},
+		"version 2":                  {string(header(t, 2, client4)), client4},
+		"version 2, IPv6":            {string(header(t, 2, client6)), client6},
+		"version 2, TLVs":            {string(header(t, 2, client4, proxyproto.TLV{Type: 0xea, Value: bytes.Repeat([]byte("vpce-"), 100)})), client4},
+		"version 2, local":           {"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", own},
+		"version 2, local, and more": {"\r\n\r\n\x00\r\nQUIT\n\x20\x11\x00\x0c\xcb\x00\x71\x07\xcb\x00\x71\x08\x00\x01\x00\x02", own},
+		"version 2, UNIX":            {"\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("/a", 54) + strings.Repeat("/b", 54), own},
+		"none":                       {"", own},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
