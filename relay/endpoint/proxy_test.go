@@ -193,3 +193,25 @@ func TestMissingProxyHeaderHoldsNothingUp(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is refused while more of his request is coming reads the answer, and an end
+// instead of a reset.
+func TestAnswerBehindProxyHeaderIsNotReset(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil, trusting(true)).serve()
+	c := r.dial()
+	c.send(string(header(t, 2, client4)) + "POST / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 64<<10))
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil || resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Fatalf("answered %v, %v", resp, err)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.reader.ReadByte(); err != io.EOF {
+		t.Errorf("the connection ends with %v", err)
+	}
+	r.wantRefused(nil, "headers over 8192 bytes", "peer="+client4)
+	r.close()
+}
