@@ -28,8 +28,8 @@ func OutcomeOf(data []byte) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	r, err := readTask(data)
-	if err != nil {
+	var r taskReader
+	if err := r.read(data); err != nil {
 		return Outcome{}, err
 	}
 	result := canonical(r.resultJSON.value)

@@ -72,15 +72,15 @@ func DecodeTask(data []byte) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	r, err := readTask(data)
+	var r taskReader
+	err = r.read(data)
 	return r.task, err
 }
 
-// readTask reads a data object out of a text that validate accepted.
-func readTask(data jsontext.Value) (taskReader, error) {
-	var r taskReader
+// read reads a data object out of a text that validate accepted.
+func (r *taskReader) read(data jsontext.Value) error {
 	if data.Kind() != jsontext.KindBeginObject {
-		return r, notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
+		return notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
 	}
 	var hasID, hasState bool
 	for m := range members(data) {
@@ -111,23 +111,23 @@ func readTask(data jsontext.Value) (taskReader, error) {
 			r.task.CompleteTime = instant(r.number(memberCompleteTime, m, readTime))
 		}
 		if err != nil {
-			return r, err
+			return err
 		}
 	}
 	switch {
 	case !hasID:
-		return r, notResult(CodeMemberMissing, "data.taskId is missing")
+		return notResult(CodeMemberMissing, "data.taskId is missing")
 	case !isTaskID(r.task.ID):
-		return r, notResult(CodeTaskID, "taskId is %s, 1 to 128 letters, digits and _ . : - were expected", quote(r.task.ID))
+		return notResult(CodeTaskID, "taskId is %s, 1 to 128 letters, digits and _ . : - were expected", quote(r.task.ID))
 	case !hasState:
-		return r, notResult(CodeMemberMissing, "data.state is missing")
+		return notResult(CodeMemberMissing, "data.state is missing")
 	case r.task.State != StateSuccess && r.task.State != StateFailed:
-		return r, notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(r.task.State)))
+		return notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(r.task.State)))
 	case r.task.State == StateFailed:
 		r.readLeftovers()
-		return r, nil
+		return nil
 	}
-	return r, r.readResult()
+	return r.readResult()
 }
 
 // A time.Duration holds 292 years of nanoseconds.

@@ -59,8 +59,8 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	if data == nil {
 		return Webhook{}, notResult(CodeMemberMissing, "data is missing")
 	}
-	r, err := readTask(data)
-	if err != nil {
+	var r taskReader
+	if err := r.read(data); err != nil {
 		return Webhook{}, err
 	}
 	normalized |= r.normalized
