@@ -87,6 +87,28 @@ func TestService(t *testing.T) {
 		m.ready(t)
 		m.sh(t, "journalctl --no-pager -u apixo-relay | grep -F 'SIGQUIT: quit'; journalctl --no-pager -u apixo-relay | grep -F status=6/ABRT")
 	})
+	t.Run("reloaded", func(t *testing.T) {
+		m.sh(t, "systemctl reload apixo-relay")
+		until(t, "it reads its files again", func() bool {
+			_, err := m.run("journalctl --no-pager -u apixo-relay | grep -F 'reading tokens and certificates again'")
+			return err == nil
+		})
+		m.deliver(t, m.token(t), true)
+		m.expectRestarts(t, "2")
+	})
+	t.Run("ended by hand", func(t *testing.T) {
+		m.sh(t, "kill -TERM $(systemctl show --property MainPID --value apixo-relay)")
+		until(t, "it is started again", func() bool { return m.service(t, "NRestarts") == "3" })
+		m.ready(t)
+	})
+	t.Run("without a journal", func(t *testing.T) {
+		m.sh(t, "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket systemd-journald.service 2>/dev/null || true; ! systemctl is-active --quiet systemd-journald")
+		m.sh(t, "relay-exec apixo-relay send --count 200")
+		m.expectRestarts(t, "3")
+		m.sh(t, "systemctl start systemd-journald.socket systemd-journald.service")
+		m.sh(t, "systemctl restart apixo-relay") // which has a broken pipe in the place of the journal
+		m.ready(t)
+	})
 	t.Run("a wrong setting", func(t *testing.T) {
 		m.sh(t, "echo RELAY_MAX_IN_FLIGHT=0 >>/etc/apixo-relay/apixo-relay.env; systemctl restart apixo-relay || true")
 		until(t, "it stays stopped", func() bool { return m.service(t, "SubState") == "failed" })
