@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 )
 
 // BenchmarkReceive is what the relay itself does for a webhook: without the
-// library's part, and with a store that answers at once. With tracing it makes both
-// spans, which a collector takes.
+// library's part, and with a store that answers at once. Its log goes to a file by way
+// of a writer of its own, as the program's does, or straight to it. With tracing it makes
+// both spans, which a collector takes.
 func BenchmarkReceive(b *testing.B) {
 	store := storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
 		return event.Receipt{Stream: "APIXO", Sequence: 123456}, nil
@@ -28,16 +30,29 @@ func BenchmarkReceive(b *testing.B) {
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	defer collector.Close()
 	for _, c := range []struct {
-		name  string
-		level slog.Level
-		trace config.Tracing
+		name   string
+		level  slog.Level
+		direct bool
+		trace  config.Tracing
 	}{
-		{"log=info", slog.LevelInfo, config.Tracing{}},
-		{"log=off", slog.LevelError, config.Tracing{}},
-		{"log=off/tracing", slog.LevelError, config.Tracing{Endpoint: collector.URL, Timeout: time.Second, Propagate: true}},
+		{"log=info", slog.LevelInfo, false, config.Tracing{}},
+		{"log=direct", slog.LevelInfo, true, config.Tracing{}},
+		{"log=off", slog.LevelError, false, config.Tracing{}},
+		{"log=off/tracing", slog.LevelError, false, config.Tracing{Endpoint: collector.URL, Timeout: time.Second, Propagate: true}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			log := telemetry.NewLogger(io.Discard, telemetry.JSON, c.level)
+			file, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer file.Close()
+			var out io.Writer = file
+			if !c.direct {
+				async := telemetry.NewAsyncWriter(file, telemetry.JSON)
+				defer async.Close()
+				out = async
+			}
+			log := telemetry.NewLogger(out, telemetry.JSON, c.level)
 			tracing := telemetry.StartTracing(c.trace, "bench", log)
 			defer func() { _ = tracing.Stop(context.Background()) }()
 			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), tracing, log)
