@@ -159,7 +159,7 @@ var errChanged = errors.New("the message was stored while somebody changed the s
 // isWatched reports whether changes of both streams are told.
 func (p *Publisher) isWatched() bool { return !p.events.denied.Load() && !p.quarantine.denied.Load() }
 
-// DeniedSubscription is part of broker.Follower.
+// DeniedSubscription implements broker.Follower.
 func (p *Publisher) DeniedSubscription(subject string) {
 	for _, m := range []*monitor{p.events, p.quarantine} {
 		if subject != AdvisorySubject(m.needs.Config.Name) {

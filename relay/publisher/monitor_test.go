@@ -288,3 +288,36 @@ func TestRepeatOfAnEventThatWasMoved(t *testing.T) {
 		t.Errorf("%+v, %v: it contradicts what nobody reads", receipt, err)
 	}
 }
+
+// What comes by a source counts for ids, and what it says is compared as any other
+// repeat's is: so sources are warned of, and not refused.
+func TestIDsOfSourcedMessages(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	js := natstest.JetStream(t, s.ClientURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORIGIN", Subjects: []string{"origin"}}); err != nil {
+		t.Fatal(err)
+	}
+	msg := webhook(t, `{"code":200,"data":{"taskId":"task_1","state":"success","resultJson":"{\"resultUrls\":[\"a\"]}"}}`)
+	if _, err := js.Publish(t.Context(), "origin", []byte("{}"), jetstream.WithMsgID(msg.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "APIXO", Subjects: []string{"apixo.task.>"}, Duplicates: time.Hour, AllowDirect: true, Sources: []*jetstream.StreamSource{{Name: "ORIGIN"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for ctx := within(t, 30*time.Second); lastSequence(t, js, "APIXO") == 0; {
+		if ctx.Err() != nil {
+			t.Fatal("nothing comes by the source")
+		}
+	}
+	b := start(t, s)
+	receipt, err := b.Store(within(t, 10*time.Second), msg)
+	if err != nil || !receipt.Duplicate || !receipt.Conflict {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if !strings.Contains(b.log.String(), "takes messages from other streams (sources)") {
+		t.Errorf("the log is\n%s", b.log)
+	}
+}

@@ -156,7 +156,7 @@ func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 // notSent is a message that was refused before it was sent.
 type notSent struct{ refusal *event.Refusal }
 
-// Receipt is part of event.Sending.
+// Receipt implements event.Sending.
 func (s notSent) Receipt(context.Context) (event.Receipt, error) {
 	return event.Receipt{}, s.refusal
 }
