@@ -43,7 +43,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 	case <-p.arrived: // which this first look is for
 	default:
 	}
-	err := p.checkStreams(ctx)
+	err := p.checkStreams(ctx, true)
 	unfit := false
 	for _, m := range []*monitor{p.events, p.quarantine} {
 		if e := m.verdict.Load().unfit; e != nil {
@@ -81,6 +81,11 @@ func (p *Publisher) Ready() error {
 	if err := p.streams.Load().err; err != nil {
 		return err
 	}
+	for _, m := range []*monitor{p.events, p.quarantine} {
+		if unfit := m.verdict.Load().unfit; unfit != nil { // a look that has not ended yet
+			return unfit
+		}
+	}
 	// The limit may be the account's or the server's, of which nothing is known
 	// until the next message comes.
 	if full := p.full.Load(); full != nil && time.Since(*full) < recheckGood {
@@ -116,6 +121,7 @@ func (p *Publisher) lookAfterStreams(ctx context.Context) {
 		if p.streams.Load().err != nil || p.full.Load() != nil || p.silent.Load() != nil {
 			wait = recheckBad
 		}
+		makes := true
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -126,13 +132,18 @@ func (p *Publisher) lookAfterStreams(ctx context.Context) {
 		case <-p.recheck:
 			// At once, but never more often than that, however many webhooks fail.
 			sleep(ctx, recheckBad/4-time.Since(looked))
+		case <-p.changes:
+			sleep(ctx, recheckBad/4-time.Since(looked))
+			// Whoever deletes a stream may be about to make another one, and would find
+			// the relay's there.
+			makes = false
 		}
 		timer.Stop()
 		if _, ok := p.connection(); !ok {
 			continue
 		}
 		before := p.streams.Load().err
-		err := p.checkStreams(ctx)
+		err := p.checkStreams(ctx, makes)
 		looked = time.Now()
 		switch {
 		case ctx.Err() != nil:
@@ -152,8 +163,9 @@ func (p *Publisher) checkSoon() {
 	}
 }
 
-// checkStreams makes, changes or only looks at both streams, as the policy says.
-func (p *Publisher) checkStreams(ctx context.Context) error {
+// checkStreams makes, changes or only looks at both streams, as the policy says. One
+// that is missing is made only if makes is true.
+func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	// An existing stream is changed, and its weaknesses are told, once and after
@@ -178,7 +190,7 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 			return errNotConnected
 		}
 		// Each is looked at whatever became of the other: somebody may wait for it.
-		events, err := p.look(ctx, l, p.events, settle)
+		events, err := p.look(ctx, l, p.events, settle, makes)
 		if events != nil {
 			p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
 		}
@@ -189,7 +201,7 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 		case errors.As(err, &denied) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}
-		quarantine, quarantineErr := p.look(ctx, l, p.quarantine, settle)
+		quarantine, quarantineErr := p.look(ctx, l, p.quarantine, settle, makes)
 		switch {
 		case errors.As(err, &unfit) && errors.As(quarantineErr, &unfit):
 			return fmt.Errorf("%w; and %w", err, quarantineErr)
@@ -209,16 +221,16 @@ func (p *Publisher) checkStreams(ctx context.Context) error {
 }
 
 // look brings one stream in order, judges it, and tells the log what is new about it.
-func (p *Publisher) look(ctx context.Context, l *link, m *monitor, settle bool) (jetstream.Stream, error) {
+func (p *Publisher) look(ctx context.Context, l *link, m *monitor, settle, makes bool) (jetstream.Stream, error) {
 	told := m.told.Load()
 	v := &verdict{at: time.Now()}
 	defer m.end(told)
-	if err := m.follow(l.conn, p.checkSoon); err != nil {
+	if err := m.follow(l.conn, p.changeTold); err != nil {
 		return nil, fmt.Errorf("the stream %s cannot be watched: %w", m.needs.Config.Name, err)
 	}
 	needs := m.needs
 	needs.MaxPayload = l.conn.MaxPayload()
-	stream, err := p.checkStream(ctx, l, needs, settle)
+	stream, err := p.checkStream(ctx, l, needs, settle, makes)
 	if err != nil {
 		if errors.As(err, &v.unfit) {
 			m.verdict.Store(v)

@@ -41,7 +41,11 @@ func (p *Publisher) isBackSoon() bool {
 
 // Connected is part of broker.Follower.
 func (p *Publisher) Connected(conn *nats.Conn) {
-	if l := p.link.Load(); l == nil || l.conn != conn {
+	l := p.link.Load()
+	if l != nil && l.conn == conn && p.lost.Load() == nil {
+		return // it is told twice of one that was made just now
+	}
+	if l == nil || l.conn != conn {
 		js, err := jsapi.New(conn, p.cfg.Domain)
 		if err != nil {
 			p.log.Error("JetStream cannot be used", "error", err) // only for options that it does not take

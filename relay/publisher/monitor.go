@@ -12,11 +12,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 )
 
 // advisories is where the broker tells that a stream was made, changed or deleted.
-const advisories = "$JS.EVENT.ADVISORY.STREAM.*."
+const (
+	advisories = "$JS.EVENT.ADVISORY.STREAM.*."
+	deletions  = "$JS.EVENT.ADVISORY.STREAM.DELETED."
+)
 
 // AdvisorySubject is where the broker tells of changes of a stream.
 func AdvisorySubject(stream string) string { return advisories + stream }
@@ -89,14 +93,14 @@ func (m *monitor) end(told uint64) {
 }
 
 // follow subscribes to what is told of the stream over a connection.
-func (m *monitor) follow(conn *nats.Conn, soon func()) error {
+func (m *monitor) follow(conn *nats.Conn, told func(subject string)) error {
 	if m.conn == conn {
 		return nil
 	}
 	m.denied.Store(false)
-	sub, err := conn.Subscribe(AdvisorySubject(m.needs.Config.Name), func(*nats.Msg) {
+	sub, err := conn.Subscribe(AdvisorySubject(m.needs.Config.Name), func(msg *nats.Msg) {
 		m.changed()
-		soon()
+		told(msg.Subject)
 	})
 	if err != nil {
 		return err
@@ -104,6 +108,18 @@ func (m *monitor) follow(conn *nats.Conn, soon func()) error {
 	m.conn = conn
 	m.updates.Store(sub)
 	return nil
+}
+
+// changeTold asks for a look, since something was told of a stream. That it was deleted
+// the next webhook finds out, which misses it.
+func (p *Publisher) changeTold(subject string) {
+	if p.cfg.Policy != config.PolicyRequire && strings.HasPrefix(subject, deletions) {
+		return
+	}
+	select {
+	case p.changes <- struct{}{}:
+	default: // one is coming already
+	}
 }
 
 // monitorOf is that of the stream in which a subject is stored.

@@ -58,7 +58,8 @@ type Publisher struct {
 	blind        atomic.Bool // the log has told that the stream's leader cannot be asked
 	commits      *groupcommit.Committer
 	arrived      chan struct{} // a connection
-	recheck      chan struct{}
+	recheck      chan struct{} // somebody wants to know how the streams are
+	changes      chan struct{} // the broker tells of one
 	stop         context.CancelFunc
 	done         sync.WaitGroup
 }
@@ -80,7 +81,7 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
 		warned:  make(map[string]map[string]bool),
 		stored:  newOutcomes(),
-		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 	}
 	events, quarantine := Wanted(cfg)
 	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage})

@@ -25,13 +25,16 @@ func Required(want jetstream.StreamConfig) *UnfitError {
 }
 
 // checkStream returns the stream as it is in the end. It changes an existing one
-// only if the policy says so and settle is true.
-func (p *Publisher) checkStream(ctx context.Context, l *link, needs Requirements, settle bool) (jetstream.Stream, error) {
+// only if the policy says so and settle is true, and makes a missing one only if makes
+// is.
+func (p *Publisher) checkStream(ctx context.Context, l *link, needs Requirements, settle, makes bool) (jetstream.Stream, error) {
 	want := needs.Config
 	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
 		return nil, Required(want)
+	case errors.Is(err, jetstream.ErrStreamNotFound) && !makes:
+		return nil, fmt.Errorf("the stream %s is not there, and is made in a moment unless somebody else makes it", want.Name)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
