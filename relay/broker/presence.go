@@ -102,13 +102,15 @@ func (p *presence) checkAll() error {
 	if err != nil {
 		return nil // the server's own health says why
 	}
-	errs := []error{p.checkLock()}
+	if err := p.checkLock(); err != nil {
+		return err
+	}
 	for _, s := range streams {
-		if err := p.check(s.Name); !errors.Is(err, errDeleted) {
-			errs = append(errs, err)
+		if err := p.check(s.Name); err != nil && !errors.Is(err, errDeleted) {
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // checkLock looks whether the folder is the one that is locked: in another one under

@@ -49,7 +49,7 @@ func deletedExternal(t *trial) {
 			t.must(r.AwaitReady(t.ctx))
 		}
 	}
-	d.run(t.times(6, 60))
+	d.run(t.times(6, 30))
 }
 
 func deletedEmbedded(t *trial) {
@@ -62,7 +62,7 @@ func deletedEmbedded(t *trial) {
 		}
 		t.must(r.AwaitReady(t.ctx))
 	}
-	d.run(t.times(3, 30))
+	d.run(t.times(3, 15))
 }
 
 // deletions are events that are deleted, and come again.
