@@ -46,6 +46,43 @@ func (b *bench) on(s *rig.Server, environ ...string) *rig.Relay {
 	return r
 }
 
+// The servers of a cluster forget the id of an event that was removed, too, and know
+// that of its copy.
+func TestRepeatAfterAClusterHasForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.cluster()
+	r := b.on(c.leader)
+	b.ready(r)
+	first := b.accepted(r.Sender, "task_1")
+	stream, err := c.js.Stream(b.ctx, "APIXO")
+	b.must(err)
+	b.must(stream.DeleteMsg(b.ctx, first.Sequence))
+	anew := b.accepted(r.Sender, "task_1")
+	if anew.Duplicate || anew.Sequence == first.Sequence {
+		t.Errorf("what was removed got %+v", anew)
+	}
+	b.accepted(r.Sender, "task_2")
+	for _, s := range c.Servers {
+		s.Kill()
+	}
+	b.must(c.Start(b.ctx, c.Servers...))
+	_, _, err = c.Leader(b.ctx, c.js, "APIXO")
+	b.must(err)
+	b.ready(r)
+	for range 3 {
+		if a := b.accepted(r.Sender, "task_1"); !a.Duplicate || a.Sequence != anew.Sequence {
+			t.Errorf("the repeat got %+v, and the event is at %d", a, anew.Sequence)
+		}
+		if a := b.accepted(r.Sender, "task_3"); a.Sequence <= anew.Sequence {
+			t.Errorf("a new task got %+v", a)
+		}
+	}
+	if stored := b.stored(c.URL()); len(stored) != 3 || len(stored.Twice()) > 0 {
+		t.Errorf("stored are %v", stored)
+	}
+}
+
 // Two relays make the streams, and get the same webhooks at the same moment.
 func TestTwoRelaysOnACluster(t *testing.T) {
 	t.Parallel()
