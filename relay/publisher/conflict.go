@@ -24,9 +24,10 @@ const (
 	// maxReads is how many stored events are being looked at, at the most.
 	maxReads = 16
 	// A task that is looked at stormLooks times within stormTime comes in a storm of
-	// repeats: for the rest of that time the last look is believed.
+	// repeats: for the rest of that time, which nobody notices who deletes an event and
+	// sends its webhook again, the last look is believed.
 	stormLooks = 8
-	stormTime  = time.Second
+	stormTime  = 100 * time.Millisecond
 	// outcomeSlots is how many outcomes are remembered, at about 120 bytes each.
 	outcomeSlots = 4096
 )
@@ -125,8 +126,8 @@ type slot struct {
 	id       uint64 // hash of its message id: a stream that is made anew counts from 1 again
 	body     uint64 // hash of the last body that told the same as the event
 	outcome  schema.Outcome
-	// seen: it was looked at, looks times in the second since a time that is counted
-	// from the making of the table.
+	// seen: it was looked at, looks times in the stormTime since a time that is
+	// counted from the making of the table.
 	seen  bool
 	looks int32
 	since time.Duration
