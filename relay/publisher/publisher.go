@@ -55,6 +55,7 @@ type Publisher struct {
 	fullSeen     *time.Time // full as the last look at the streams saw it
 	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
+	removed      atomic.Pointer[removals]
 	blind        atomic.Bool // the log has told that the stream's leader cannot be asked
 	commits      *groupcommit.Committer
 	arrived      chan struct{} // a connection

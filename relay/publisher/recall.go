@@ -16,6 +16,12 @@ import (
 // nobody removes it again within the duplicate window.
 const recalled = 8
 
+// removals are the gaps that a stream was seen to have, and since when.
+type removals struct {
+	gaps  int
+	since time.Time
+}
+
 // mayHaveForgotten reports whether the broker may know a copy of a task's event, and
 // not the task itself. When a server starts it remembers the ids of those messages
 // that it has, and so no id whose message was removed: to it a task is new that is
@@ -23,16 +29,21 @@ const recalled = 8
 // younger than the duplicate window, and of a single server only as long after its
 // start as its window is.
 func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
-	state, since := p.streams.Load(), p.since.Load()
-	if msg.Task == nil || state.events == nil || state.unreadable != nil || since == nil {
+	state, connected := p.streams.Load(), p.since.Load()
+	if msg.Task == nil || state.events == nil || state.unreadable != nil || connected == nil {
 		return false
 	}
 	info := state.events.CachedInfo()
 	now, window := time.Now(), info.Config.Duplicates
-	switch {
-	case info.Config.Retention != jetstream.LimitsPolicy, info.Config.Replicas == 1 && now.Sub(*since) > window:
+	if info.Config.Retention != jetstream.LimitsPolicy || info.Config.Replicas == 1 && now.Sub(*connected) > window {
 		return false
-	case info.State.NumDeleted > 0:
+	}
+	seen := p.removed.Load()
+	if seen == nil || seen.gaps != info.State.NumDeleted {
+		seen = &removals{info.State.NumDeleted, now}
+		p.removed.Store(seen)
+	}
+	if seen.gaps > 0 && now.Sub(seen.since) <= window {
 		return true
 	}
 	return info.State.FirstSeq > 1 && info.State.FirstTime.After(now.Add(-window))
