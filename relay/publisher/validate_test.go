@@ -133,29 +133,28 @@ func transformed(source, destination string) func(*jetstream.StreamConfig) {
 // Each stream is one that a server takes.
 func TestValidateStream(t *testing.T) {
 	t.Parallel()
-	js := natstest.JetStream(t, natstest.Start(t, natstest.Options(t)).ClientURL())
 	for _, tt := range judgements {
-		cfg := needed(t).Config
-		tt.change(&cfg)
-		stream, err := js.CreateStream(t.Context(), cfg)
-		if err != nil {
-			t.Errorf("%s: %v", tt.name, err)
-			continue
-		}
-		issues := publisher.ValidateStream(stream.CachedInfo(), needed(t, tt.environ...))
-		switch {
-		case tt.want == "":
-			if len(issues) > 0 {
-				t.Errorf("%s: it has %+v", tt.name, issues)
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			js := natstest.JetStream(t, natstest.Start(t, natstest.Options(t)).ClientURL())
+			cfg := needed(t).Config
+			tt.change(&cfg)
+			stream, err := js.CreateStream(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
 			}
-		case !slices.ContainsFunc(issues, func(i publisher.Issue) bool {
-			return i.Severity == tt.severity && i.Category == tt.category && strings.Contains(i.Problem+"; "+i.Hint, tt.want) && i.Hint != ""
-		}):
-			t.Errorf("%s: it has %+v, want %q", tt.name, issues, tt.want)
-		}
-		if err := js.DeleteStream(t.Context(), cfg.Name); err != nil {
-			t.Fatal(err)
-		}
+			issues := publisher.ValidateStream(stream.CachedInfo(), needed(t, tt.environ...))
+			switch {
+			case tt.want == "":
+				if len(issues) > 0 {
+					t.Errorf("it has %+v", issues)
+				}
+			case !slices.ContainsFunc(issues, func(i publisher.Issue) bool {
+				return i.Severity == tt.severity && i.Category == tt.category && strings.Contains(i.Problem+"; "+i.Hint, tt.want) && i.Hint != ""
+			}):
+				t.Errorf("it has %+v, want %q", issues, tt.want)
+			}
+		})
 	}
 }
 
