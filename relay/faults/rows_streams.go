@@ -156,6 +156,7 @@ func (t *trial) unfitUnderLoad(kind, round int) (late time.Duration) {
 		o.Accepted = slices.DeleteFunc(o.Accepted, func(a rig.Receipt) bool { return a.Sequence <= mended })
 	}
 	t.count(o)
+	t.again(r.Sender, o)
 	stored, err := rig.AuditBelow(t.ctx, s.URL(), stream, "apixo.task.")
 	t.must(err)
 	t.compare(stored)

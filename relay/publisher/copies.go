@@ -179,8 +179,9 @@ func (p *Publisher) getFromLeader(ctx context.Context, stream string, sequence u
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Header []byte `json:"hdrs"`
-			Data   []byte `json:"data"`
+			Subject string `json:"subject"`
+			Header  []byte `json:"hdrs"`
+			Data    []byte `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
@@ -192,7 +193,7 @@ func (p *Publisher) getFromLeader(ctx context.Context, stream string, sequence u
 		}
 		return nil, e
 	}
-	msg := &jetstream.RawStreamMsg{Sequence: sequence, Data: answer.Message.Data}
+	msg := &jetstream.RawStreamMsg{Subject: answer.Message.Subject, Sequence: sequence, Data: answer.Message.Data}
 	if len(answer.Message.Header) > 0 {
 		if msg.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
 			return nil, err

@@ -172,8 +172,11 @@ func (p *Publisher) confirm(ctx context.Context, m *monitor, sequence uint64) er
 
 var errChanged = errors.New("the message was stored while somebody changed the stream")
 
-// isWatched reports whether changes of both streams are told.
-func (p *Publisher) isWatched() bool { return !p.events.denied.Load() && !p.quarantine.denied.Load() }
+// isWatched reports whether changes of both streams are told. Those of another JetStream
+// domain need not pass its leaf nodes.
+func (p *Publisher) isWatched() bool {
+	return p.cfg.Domain == "" && !p.events.denied.Load() && !p.quarantine.denied.Load()
+}
 
 // DeniedSubscription implements broker.Follower.
 func (p *Publisher) DeniedSubscription(subject string) {
