@@ -14,7 +14,7 @@ import (
 
 // recalled is for how many copies of a task's event is asked: more often than that
 // nobody removes it again within the duplicate window.
-const recalled = 3
+const recalled = 8
 
 // removals are the gaps that a stream was seen to have, and since when.
 type removals struct {
