@@ -105,14 +105,14 @@ func (p *Process) lastLines() string {
 // Await waits for a line that match takes, and returns it. The next call looks
 // at what comes after that line.
 func (p *Process) Await(ctx context.Context, what string, match func(line string) bool) (string, error) {
-	for {
+	for looked := 0; ; {
 		ended := false
 		select {
 		case <-p.done:
 			ended = true
 		default:
 		}
-		line, change, ok := p.next(match)
+		line, change, ok := p.next(&looked, match)
 		if ok {
 			return line, nil
 		}
@@ -141,14 +141,18 @@ func (p *Process) SkipLog() {
 	p.read = len(p.lines)
 }
 
-func (p *Process) next(match func(string) bool) (line string, change <-chan struct{}, ok bool) {
+// next finds the first new line that matches. Those before looked have been looked at
+// and do not: under load, to look at them again with each line that comes would hold up
+// the log.
+func (p *Process) next(looked *int, match func(string) bool) (line string, change <-chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := p.read; i < len(p.lines); i++ {
+	for i := max(p.read, *looked); i < len(p.lines); i++ {
 		if match(p.lines[i]) {
 			p.read = i + 1
 			return p.lines[i], nil, true
 		}
 	}
+	*looked = len(p.lines)
 	return "", p.change, false
 }
