@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -35,10 +36,19 @@ func sendSignal(t *testing.T, cmd *exec.Cmd, s syscall.Signal) {
 	}
 }
 
+// heedHangup lets SIGHUP have its effect on the processes to come, also where it is
+// ignored here: nohup would be inherited.
+func heedHangup() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+}
+
 // Where there is no terminal, SIGHUP has files read again. Signals that supervisors and
 // log rotators send else end nothing.
 func TestHangupReadsFilesAgain(t *testing.T) {
 	t.Parallel()
+	heedHangup()
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(tokens, []byte(strings.Repeat("t", 16)), 0o600); err != nil {
 		t.Fatal(err)
@@ -85,6 +95,7 @@ func TestIgnoredHangupStaysIgnored(t *testing.T) {
 // Other commands end in order.
 func TestHangupEndsCommands(t *testing.T) {
 	t.Parallel()
+	heedHangup()
 	program := programIn(t, t.TempDir())
 	_, ready := runRelay(t, program, freePorts)
 	cmd := exec.Command(program, "tail")

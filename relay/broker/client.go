@@ -83,20 +83,29 @@ func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 }
 
 // dial connects to an external broker, or starts to wait for it.
-func (b *Broker) dial() (err error) {
-	b.conn, err = nats.Connect(b.url, b.options...)
+func (b *Broker) dial() error {
+	conn, err := nats.Connect(b.url, b.options...)
 	if err == nil {
+		b.setConn(conn)
 		return nil
 	}
 	if refused(err) {
 		return fmt.Errorf("the broker at %s cannot be used: %w", config.RedactURLs(b.url), causeOf(b.nats, err))
 	}
 	b.away(err)
-	b.conn, err = nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
+	conn, err = nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
 	if err != nil {
 		return fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(b.url), err)
 	}
+	b.setConn(conn)
 	return nil
+}
+
+// setConn makes a connection the broker's. Its handlers may be running already.
+func (b *Broker) setConn(conn *nats.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conn = conn
 }
 
 // refused tells errors that waiting would not mend from a broker that is away.

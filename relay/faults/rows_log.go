@@ -2,6 +2,8 @@ package faults
 
 import (
 	"encoding/json"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -157,6 +159,10 @@ func logGone(t *trial) {
 }
 
 func signals(t *trial) {
+	if signal.Ignored(syscall.SIGHUP) { // by nohup, and so by the relays, too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+		defer signal.Ignore(syscall.SIGHUP)
+	}
 	dir, err := t.NewFolder("secrets")
 	t.must(err)
 	server, err := rig.NewAuthority("servers")

@@ -28,9 +28,10 @@ const (
 type streamsState struct {
 	at  time.Time // when it began
 	err error     // nil: they are there and take what the relay sends
-	// events is the stream of the events once it has been found, and unreadable
-	// says why this user may not read it, if so.
+	// events is the stream of the events once it has been found, as it was at the time
+	// found, and unreadable says why this user may not read it, if so.
 	events     jetstream.Stream
+	found      time.Time
 	unreadable error
 }
 
@@ -173,7 +174,7 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 	// meanwhile is not fought over.
 	before := p.streams.Load()
 	settle := before.err != nil
-	now := streamsState{at: time.Now(), events: before.events, unreadable: before.unreadable}
+	now := streamsState{at: time.Now(), events: before.events, found: before.found, unreadable: before.unreadable}
 	defer func() {
 		// A broker that answers now may have been silent before.
 		if silent := p.silent.Load(); now.err == nil && silent != nil && silent.Before(now.at) {
@@ -197,7 +198,7 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 		var denied *DeniedError
 		switch {
 		case err == nil:
-			now.events, now.unreadable = events, p.readable(ctx, events)
+			now.events, now.found, now.unreadable = events, now.at, p.readable(ctx, events)
 		case errors.As(err, &denied) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}

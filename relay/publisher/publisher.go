@@ -105,9 +105,6 @@ func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt
 	if unfit := m.refuses(); unfit != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: unfit}
 	}
-	if !p.mayHaveForgotten(msg) {
-		s.send()
-	}
 	return s.Receipt(ctx)
 }
 
@@ -119,7 +116,7 @@ type sending struct {
 	copy  int
 	start time.Time
 	told  uint64               // how many changes of its stream had been told before it was sent
-	try   *groupcommit.Sending // nil if it is asked for first: see recall
+	try   *groupcommit.Sending // nil until it is sent
 	once  bool                 // no other try
 }
 
@@ -193,12 +190,6 @@ func (p *Publisher) observe(s groupcommit.Stored) any {
 
 // Receipt implements event.Sending.
 func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
-	if s.try == nil {
-		if ack, ok := s.recall(ctx); ok {
-			return s.settle(ctx, ack, false)
-		}
-		s.send()
-	}
 	ack, retried, err := s.acknowledgement(ctx)
 	if err != nil {
 		return event.Receipt{}, err
@@ -206,14 +197,14 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 	return s.settle(ctx, ack, retried)
 }
 
-// acknowledgement waits for the broker's word on what was sent, and sends it again
-// while that can help; retried says that a try before the acknowledged one may have
+// acknowledgement waits for the broker's word on the message, and sends it again while
+// that can help; retried says that a try before the acknowledged one may have
 // stored it. Its error is a *event.Refusal.
 func (s *sending) acknowledgement(ctx context.Context) (ack groupcommit.Ack, retried bool, err error) {
 	p := s.p
 	var cause error // of the last try that ended by itself
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		ack, err = s.wait(ctx)
+		ack, err = s.attempt(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
 			if ack.Note != nil {
@@ -242,8 +233,23 @@ func (s *sending) acknowledgement(ctx context.Context) (ack groupcommit.Ack, ret
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 			return ack, retried, outOfTime(reason, cause)
 		}
+		s.try = nil
+	}
+}
+
+// attempt returns the broker's word on one try, which it makes unless it was made. What
+// the broker may have forgotten is asked for first.
+func (s *sending) attempt(ctx context.Context) (groupcommit.Ack, error) {
+	if s.try == nil {
+		if s.copy == 0 && s.p.mayHaveForgotten(s.msg) {
+			ack, known, err := s.recall(ctx)
+			if known || err != nil {
+				return ack, err
+			}
+		}
 		s.send()
 	}
+	return s.wait(ctx)
 }
 
 // wait returns the broker's word on one try.

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
 )
 
 // recalled is for how many copies of a task's event is asked: more often than that
@@ -38,6 +40,9 @@ func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
 	if info.Config.Retention != jetstream.LimitsPolicy || info.Config.Replicas == 1 && now.Sub(*connected) > window {
 		return false
 	}
+	if state.found.Before(*connected) {
+		return true // what was removed by now is not known
+	}
 	seen := p.removed.Load()
 	if seen == nil || seen.gaps != info.State.NumDeleted {
 		seen = &removals{info.State.NumDeleted, now}
@@ -50,34 +55,47 @@ func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
 }
 
 // recall asks the broker for the last copy of the event, where the task itself may
-// be new to it. Without an answer the message is sent as if there were none: what
-// keeps the broker from answering keeps it from storing, too.
-func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, ok bool) {
+// be new to it. Its error says that there is no answer: nothing was sent.
+func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	var acks [recalled]chan groupcommit.Ack
-	for i := range acks {
-		acks[i] = make(chan groupcommit.Ack, 1)
-		go func() { acks[i] <- s.p.known(ctx, s.msg.Subject, event.CopyID(s.msg.ID, i+1)) }()
+	type answer struct {
+		ack groupcommit.Ack
+		err error
 	}
-	for i := range acks {
-		if known := <-acks[i]; known.Duplicate {
-			ack, ok = known, true
+	var answers [recalled]chan answer
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+		go func() {
+			ack, err := s.p.lookUpID(ctx, s.msg.Subject, event.CopyID(s.msg.ID, i+1))
+			answers[i] <- answer{ack, err}
+		}()
+	}
+	for i := range answers {
+		switch a := <-answers[i]; {
+		case a.err != nil:
+			err = &groupcommit.NotSentError{Err: a.err}
+		case a.ack.Duplicate:
+			ack, known = a.ack, true
 			s.copy, s.id = i+1, event.CopyID(s.msg.ID, i+1)
 		}
 	}
-	return ack, ok
+	if err != nil {
+		s.copy, s.id = 0, s.msg.ID
+		return groupcommit.Ack{}, false, err
+	}
+	return ack, known, nil
 }
 
-// known finds out whether the broker remembers a message id, and where its message
+// lookUpID finds out whether the broker remembers a message id, and where its message
 // is, by a message that it cannot store: JetStream compares the id before it looks
 // at what else the message expects. A single server does so before it compares the
 // id of the last message, but after its sequence; a cluster has to look at the latter
 // before its servers agree about the message.
-func (p *Publisher) known(ctx context.Context, subject, id string) (ack groupcommit.Ack) {
+func (p *Publisher) lookUpID(ctx context.Context, subject, id string) (ack groupcommit.Ack, err error) {
 	l, ok := p.connection()
 	if !ok {
-		return ack
+		return ack, nats.ErrDisconnected
 	}
 	msg := &nats.Msg{Subject: subject, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
 	if p.streams.Load().events.CachedInfo().Config.Replicas > 1 {
@@ -88,8 +106,13 @@ func (p *Publisher) known(ctx context.Context, subject, id string) (ack groupcom
 	ctx, answered := p.denials.asking(ctx, subject)
 	defer answered()
 	reply, err := l.conn.RequestMsgWithContext(ctx, msg)
-	if err != nil {
-		return ack
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return ack, jetstream.ErrNoStreamResponse
+	case err != nil && context.Cause(ctx) != nil:
+		return ack, context.Cause(ctx)
+	case err != nil:
+		return ack, err
 	}
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
@@ -97,8 +120,14 @@ func (p *Publisher) known(ctx context.Context, subject, id string) (ack groupcom
 		Sequence  uint64              `json:"seq"`
 		Duplicate bool                `json:"duplicate"`
 	}
-	if json.Unmarshal(reply.Data, &answer) != nil || answer.Error != nil || answer.Stream != p.cfg.Name {
-		return ack
+	if json.Unmarshal(reply.Data, &answer) != nil {
+		return ack, jetstream.ErrInvalidJSAck
 	}
-	return groupcommit.Ack{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}
+	if e := answer.Error; e != nil && jscode.MayPass(e.ErrorCode) && e.ErrorCode != jscode.WrongLastSequence {
+		return ack, e
+	}
+	if answer.Error != nil || answer.Stream != p.cfg.Name {
+		return ack, nil // it is not known
+	}
+	return groupcommit.Ack{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}, nil
 }

@@ -207,27 +207,6 @@ func TestWebhookComesMeanwhile(t *testing.T) {
 	}
 }
 
-// What only the broker remembers is not stored again either: here the event has been
-// deleted, and its id is still in the window.
-func TestBrokerRemembers(t *testing.T) {
-	t.Parallel()
-	b := open(t)
-	if out := b.run(t.Context(), t, nil, "task_A"); out.err != nil || out.summary.Stored != 1 {
-		t.Fatal(out)
-	}
-	stream, err := b.js.Stream(t.Context(), "APIXO")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.DeleteMsg(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	out := b.run(t.Context(), t, nil, "task_A")
-	if r := out.results["task_A"]; out.err != nil || r.Result != backfill.Already || r.Sequence != 1 || out.summary.Requests != 1 {
-		t.Errorf("%+v", out)
-	}
-}
-
 // Where another outcome is stored under the id, the broker's word counts, and what
 // the API tells is kept.
 func TestConflict(t *testing.T) {
