@@ -85,17 +85,26 @@ func (r *report) count(s faults.Status) (n int) {
 	return n
 }
 
-// takeIn replaces rows of a report by those of a later run, which then tell their
-// own commit.
+// takeIn replaces rows of a report by those of a later run, and adds those that are new,
+// in the order of the suite. They tell their own commit. Its error says that the runs are
+// of different forms.
 func (r *report) takeIn(later *report) error {
-	for _, row := range later.Rows {
-		i := slices.IndexFunc(r.Rows, func(old faults.Result) bool { return old.Row == row.Row })
-		if i < 0 || later.Form != r.Form {
-			return fmt.Errorf("the %s run of %s has no place in results of a %s run without it", later.Form, row.Row, r.Form)
-		}
-		row.Commit = later.Commit
-		r.Rows[i] = row
+	if later.Form != r.Form {
+		return fmt.Errorf("a %s run has no place in the results of a %s run", later.Form, r.Form)
 	}
+	for _, row := range later.Rows {
+		row.Commit = later.Commit
+		if i := slices.IndexFunc(r.Rows, func(old faults.Result) bool { return old.Row == row.Row }); i >= 0 {
+			r.Rows[i] = row
+		} else {
+			r.Rows = append(r.Rows, row)
+		}
+	}
+	place := make(map[string]int)
+	for i, row := range faults.Rows() {
+		place[row.Name] = i
+	}
+	slices.SortStableFunc(r.Rows, func(a, b faults.Result) int { return place[a.Row] - place[b.Row] })
 	return nil
 }
 
