@@ -169,6 +169,9 @@ func (p *Publisher) checkSoon() {
 func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	p.interrupt.Store(&interrupt)
 	// An existing stream is changed, and its weaknesses are told, once and after
 	// trouble. In between it is only looked at: what somebody changes by hand
 	// meanwhile is not fought over.
@@ -214,6 +217,9 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 		p.lookForRoom(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
 		return nil
 	}()
+	if errors.Is(context.Cause(ctx), errNotConnected) {
+		now.err = errNotConnected
+	}
 	if now.unreadable != nil && before.unreadable == nil {
 		p.log.Warn("repeats are taken for plain duplicates", "error", now.unreadable)
 	}

@@ -70,6 +70,10 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 // Disconnected is part of broker.Follower.
 func (p *Publisher) Disconnected() {
 	p.lost.CompareAndSwap(nil, new(time.Now()))
+	// What a look has asked is not answered any more, and the next one is waited for.
+	if interrupt := p.interrupt.Load(); interrupt != nil {
+		(*interrupt)(errNotConnected)
+	}
 	p.commits.Lost()
 }
 

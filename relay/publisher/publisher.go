@@ -48,7 +48,9 @@ type Publisher struct {
 	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
 	since   atomic.Pointer[time.Time] // when it was made, nil before the first
 	streams atomic.Pointer[streamsState]
-	denials denials
+	// interrupt ends the look at the streams that is under way, if any is.
+	interrupt atomic.Pointer[context.CancelCauseFunc]
+	denials   denials
 	// When a message was refused for want of room, and when one was not answered;
 	// nil since one was stored.
 	full, silent atomic.Pointer[time.Time]
