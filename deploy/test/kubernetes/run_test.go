@@ -50,9 +50,14 @@ func TestWithCluster(t *testing.T) {
 	yours.makeStreams(t, ctx, js)
 	running := relay.Start(t)
 	p.awaitReady(t, ctx, running)
-	if out, code := relay.Exec(t, running.Process, nil, "/apixo-relay", "check"); code != 0 || strings.Contains(out, "\nwarn") || strings.Contains(out, "\nfail") {
-		t.Errorf("check: exit code %d\n%s", code, out)
-	}
+	// A replica may lag behind for a moment on a busy machine, which is a warning.
+	try(t, ctx, "check finds something", func(context.Context) error {
+		out, code := relay.Exec(t, running.Process, nil, "/apixo-relay", "check")
+		if code != 0 || strings.Contains(out, "\nwarn") || strings.Contains(out, "\nfail") {
+			return fmt.Errorf("exit code %d\n%s", code, out)
+		}
+		return nil
+	})
 	if status, body := p.deliver(t, token, "task_of_a_deployment"); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
 	}
