@@ -132,9 +132,9 @@ func (p *Publisher) monitorOf(subject string) *monitor {
 
 // vouch returns when a look at the stream has seen all changes of it that are known, and
 // an error if its acknowledgement of a message does not mean that this is stored for good.
-// told is how many changes had been told when the message was sent. Where the look gets
-// no answer, the one before it counts.
-func (p *Publisher) vouch(ctx context.Context, m *monitor, told uint64, ack groupcommit.Ack) error {
+// told is how many changes had been told when the message was sent, under that id. Where
+// the look gets no answer, the one before it counts.
+func (p *Publisher) vouch(ctx context.Context, m *monitor, told uint64, id string, ack groupcommit.Ack) error {
 	for !m.isCurrent() {
 		next := m.next()
 		if m.isCurrent() {
@@ -153,17 +153,24 @@ func (p *Publisher) vouch(ctx context.Context, m *monitor, told uint64, ack grou
 	if m.told.Load() == told || ack.Duplicate { // what a repeat refers to is looked at anyway
 		return nil
 	}
-	return p.confirm(ctx, m, ack.Sequence)
+	return p.confirm(ctx, m, ack.Sequence, id)
 }
 
 // confirm looks for what was acknowledged by a stream that was changed meanwhile: it may
-// have been another one in between. What this user may not read is not looked for.
-func (p *Publisher) confirm(ctx context.Context, m *monitor, sequence uint64) error {
+// have been another one in between. What this user may not read is not looked for, and
+// only the stream's leader is believed that it is not there.
+func (p *Publisher) confirm(ctx context.Context, m *monitor, sequence uint64, id string) error {
 	state := p.streams.Load()
 	if m != p.events || state.events == nil || state.unreadable != nil {
 		return nil
 	}
-	msg, err := p.getMsg(ctx, state.events, sequence)
+	if state.events.CachedInfo().Config.Retention != jetstream.LimitsPolicy {
+		return nil // it may have been consumed by now
+	}
+	msg, err := p.getCopy(ctx, state.events, sequence, id)
+	if errors.Is(err, errBlind) {
+		return nil
+	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !takes(m.needs.Config, msg.Subject) {
 		return fmt.Errorf("%w %s: it has no event at sequence %d", errChanged, m.needs.Config.Name, sequence)
 	}

@@ -270,7 +270,7 @@ func (s *sending) wait(ctx context.Context) (groupcommit.Ack, error) {
 	if want := m.needs.Config.Name; ack.Stream != want {
 		return ack, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}
-	return ack, s.p.vouch(ctx, m, s.told, ack)
+	return ack, s.p.vouch(ctx, m, s.told, s.id, ack)
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
