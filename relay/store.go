@@ -69,7 +69,7 @@ type ownStore struct {
 	quarantine string
 }
 
-// Store is part of receiver.Store.
+// Store implements receiver.Store.
 func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	if err := s.broker.Room(); err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.StreamFull, Err: err}

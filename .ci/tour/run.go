@@ -82,7 +82,7 @@ func (v *visitor) start(command string) (*process, error) {
 	return p, nil
 }
 
-// Write is part of io.Writer.
+// Write implements io.Writer.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -240,5 +240,5 @@ func waiting(w world, bar *progress) func(time.Duration) {
 // writer is an io.Writer of one function.
 type writer func([]byte) (int, error)
 
-// Write is part of io.Writer.
+// Write implements io.Writer.
 func (f writer) Write(p []byte) (int, error) { return f(p) }

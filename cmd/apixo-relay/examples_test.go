@@ -141,7 +141,7 @@ type firstWords struct {
 	said chan struct{}
 }
 
-// Write is part of io.Writer. One goroutine copies both outputs of a command.
+// Write implements io.Writer. One goroutine copies both outputs of a command.
 func (w *firstWords) Write(p []byte) (int, error) {
 	if w.text.Len() == 0 {
 		close(w.said)

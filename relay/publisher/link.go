@@ -39,7 +39,7 @@ func (p *Publisher) isBackSoon() bool {
 	return p.link.Load() != nil && (lost == nil || time.Since(*lost) < lostPatience)
 }
 
-// Connected is part of broker.Follower.
+// Connected implements broker.Follower.
 func (p *Publisher) Connected(conn *nats.Conn) {
 	l := p.link.Load()
 	if l != nil && l.conn == conn && p.lost.Load() == nil {
@@ -67,7 +67,7 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 	}
 }
 
-// Disconnected is part of broker.Follower.
+// Disconnected implements broker.Follower.
 func (p *Publisher) Disconnected() {
 	p.lost.CompareAndSwap(nil, new(time.Now()))
 	// What a look has asked is not answered any more, and the next one is waited for.
@@ -77,7 +77,7 @@ func (p *Publisher) Disconnected() {
 	p.commits.Lost()
 }
 
-// Denied is part of broker.Follower.
+// Denied implements broker.Follower.
 func (p *Publisher) Denied(subject string) {
 	p.denials.add(subject) // first, so that readiness says what senders are told
 	p.commits.Denied(subject, &DeniedError{subject})

@@ -25,7 +25,7 @@ func newLineHandler(w io.Writer, level slog.Leveler) lineHandler {
 	return lineHandler{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}), out}
 }
 
-// Handle is part of slog.Handler. Each line is one write, before it returns.
+// Handle implements slog.Handler. Each line is one write, before it returns.
 func (h lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	buf := lines.Get().(*[]byte)
 	defer lines.Put(buf)
@@ -51,7 +51,7 @@ type oneByOne struct {
 	w  io.Writer
 }
 
-// Write is part of io.Writer.
+// Write implements io.Writer.
 func (o *oneByOne) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -263,14 +263,14 @@ var (
 	outboxOldest   = prometheus.NewDesc(namespace+"_outbox_oldest_seconds", "Age of what has waited longest in the outbox; 0 if nothing waits.", nil, nil)
 )
 
-// Describe is part of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (c outboxCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- outboxMessages
 	descs <- outboxBytes
 	descs <- outboxOldest
 }
 
-// Collect is part of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 	messages, bytes, oldest := c()
 	metrics <- prometheus.MustNewConstMetric(outboxMessages, prometheus.GaugeValue, float64(messages))

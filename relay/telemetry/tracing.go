@@ -141,7 +141,7 @@ type reporting struct {
 	failing atomic.Bool
 }
 
-// UploadTraces is part of otlptrace.Client. It has no error: nobody could do more.
+// UploadTraces implements otlptrace.Client. It has no error: nobody could do more.
 func (r *reporting) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	err := r.Client.UploadTraces(ctx, spans)
 	switch failed := err != nil; {

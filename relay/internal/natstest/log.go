@@ -14,7 +14,7 @@ type Log struct {
 	written chan struct{} // closed with the next line, where somebody waits for it
 }
 
-// Write is part of io.Writer.
+// Write implements io.Writer.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

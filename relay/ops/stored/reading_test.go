@@ -89,7 +89,7 @@ type losingConn struct {
 	left []byte
 }
 
-// Read is part of net.Conn: it reads the server's protocol line by line.
+// Read implements net.Conn: it reads the server's protocol line by line.
 func (c *losingConn) Read(p []byte) (int, error) {
 	for len(c.left) == 0 {
 		line, err := c.from.ReadBytes('\n')

@@ -98,10 +98,10 @@ func New(s Settings) (*Client, error) {
 	return c, nil
 }
 
-// Start is part of otlptrace.Client.
+// Start implements otlptrace.Client.
 func (c *Client) Start(context.Context) error { return nil }
 
-// Stop is part of otlptrace.Client: it closes the connections.
+// Stop implements otlptrace.Client: it closes the connections.
 func (c *Client) Stop(context.Context) error {
 	c.http.CloseIdleConnections()
 	return nil

@@ -56,7 +56,7 @@ func (a *API) Asked() map[string]int {
 	return maps.Clone(a.asked)
 }
 
-// ServeHTTP is part of http.Handler.
+// ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
 func (a *API) status(w http.ResponseWriter, r *http.Request) {
