@@ -227,8 +227,10 @@ func storedAfterRefusal(t *trial) {
 			t.only(o)
 		}
 	}
-	if late == 0 || inBatches == 0 {
-		t.fail("this should be the case that webhooks are stored after their refusal: %d were, %d of them in batches", late, inBatches)
+	// Whether some of them share a batch is the machine's affair: the relay sends what
+	// comes while it waits for an acknowledgement, and a fast disk leaves little of that.
+	if late == 0 {
+		t.fail("this should be the case that webhooks are stored after their refusal: none were")
 	}
 	t.note("%d were stored after their refusal, %d of them in batches", late, inBatches)
 	t.audit(s.URL())
