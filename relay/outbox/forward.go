@@ -261,63 +261,6 @@ func (o *Outbox) setAside(e entry, why error) {
 	_ = e.in.NakWithDelay(asideFor) // lost, it comes after ackWait
 }
 
-// remove takes entries out of the outbox, and does not go on before they are
-// gone: later they could be forwarded again when the broker has forgotten them.
-// Those whose removal is lost with the process are, and are duplicates.
-func (o *Outbox) remove(ctx context.Context, entries []entry) {
-	if len(entries) == 0 {
-		return
-	}
-	for {
-		err := o.tryToRemove(ctx, entries)
-		if err == nil {
-			break
-		}
-		if !sleep(ctx, minBackoff) {
-			return
-		}
-		o.Log.Warn("forwarded webhooks could not be removed from the outbox; it is tried again", "messages", len(entries), "error", err)
-	}
-	if n := int64(len(entries)); o.waiting.Add(-n) == 0 {
-		o.Log.Info("the outbox is empty: all webhooks in it have been forwarded")
-	}
-}
-
-func (o *Outbox) tryToRemove(ctx context.Context, entries []entry) error {
-	// Also when the relay is stopping: what is removed now is not forwarded again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
-	defer cancel()
-	sequences := make([]uint64, len(entries))
-	for i, e := range entries {
-		metadata, err := e.in.Metadata()
-		if err != nil {
-			return err
-		}
-		sequences[i] = metadata.Sequence.Stream
-	}
-	slices.Sort(sequences) // what was handed out twice can come late
-	sequences = slices.Compact(sequences)
-	info, err := o.stream.Info(ctx)
-	if err != nil {
-		return err
-	}
-	oldest, last := sequences[0], sequences[len(sequences)-1]
-	if info.State.FirstSeq > last {
-		return nil // an earlier try did it, and its answer was lost
-	}
-	if oldest == info.State.FirstSeq && last-oldest == uint64(len(sequences)-1) {
-		// They are all that there is up to the last of them, so that they can go at
-		// once, with one fsync instead of one for each.
-		return o.stream.Purge(ctx, jetstream.WithPurgeSequence(last+1))
-	}
-	for _, e := range entries {
-		if err := e.in.DoubleAck(ctx); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-			return err
-		}
-	}
-	return nil
-}
-
 // reasonOf is why the broker refused, or empty if it did not say.
 func reasonOf(err error) event.Reason {
 	var refusal *event.Refusal
