@@ -68,7 +68,7 @@ func exchange(t *testing.T, r *relay.Relay, text string) int {
 }
 
 func requestOf(body string, headers ...string) string {
-	return "POST /webhook/apixo HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + strings.Join(append(headers, ""), "\r\n") + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+	return "POST /webhook/apixo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + strings.Join(append(headers, ""), "\r\n") + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // The address in a PROXY protocol header is the peer's, for whatever that decides.

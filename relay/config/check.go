@@ -133,7 +133,7 @@ func (c *Config) checkWebhooks(k *checker) {
 		k.addr("RELAY_ADMIN_ADDR", string(c.Admin.Addr))
 	}
 	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated && k.read("RELAY_WEBHOOK_TOKENS", "RELAY_ALLOW_UNAUTHENTICATED") {
-		k.expect(c.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
+		k.expect(w.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
 			"other machines can reach it, and nothing tells APIXO's calls from anybody's",
 			"set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16') or RELAY_TLS_CLIENT_CA_FILE, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
 	}

@@ -58,7 +58,7 @@ type Webhooks struct {
 	Tokens     Tokens `env:"RELAY_WEBHOOK_TOKENS" doc:"comma-separated secrets of 16 characters or more, one of which each callback URL must bring: APIXO signs nothing, so the URL is all there is to tell its calls from others. Several are valid at once: add the new one, change the callback URLs, remove the old one. Read from a file, a change of the file is taken up without a restart"`
 	TokensFile string `env:"-"`
 	// AllowUnauthenticated lifts the refusal to be reachable without a secret.
-	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true"`
+	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true. On a loopback address it takes webhooks for localhost and loopback addresses only, which keeps web pages out, unless this is true: for a proxy in front that passes on its public name"`
 	// AllowedCIDRs are the addresses that may send; none means any.
 	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
 	// TrustedProxies are the peers that are believed about whom they send for.
@@ -198,9 +198,7 @@ func (c Config) MemoryBound() int64 {
 }
 
 // HasSenderPolicy reports whether anything but the address tells senders apart.
-func (c Config) HasSenderPolicy() bool {
-	return len(c.Webhooks.Tokens) > 0 || c.Webhooks.TLSClientCAFile != ""
-}
+func (w Webhooks) HasSenderPolicy() bool { return len(w.Tokens) > 0 || w.TLSClientCAFile != "" }
 
 // OthersCanSend reports whether other machines can reach the webhook endpoint.
 func (c Config) OthersCanSend() bool { return !isLoopback(c.Webhooks.ListenAddr) }

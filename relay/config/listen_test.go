@@ -104,7 +104,7 @@ func TestHasSenderPolicy(t *testing.T) {
 		{config.Webhooks{Tokens: config.Tokens{"t"}}, true},
 		{config.Webhooks{TLSClientCAFile: "f"}, true},
 	} {
-		if got := (config.Config{Webhooks: test.webhooks}).HasSenderPolicy(); got != test.want {
+		if got := test.webhooks.HasSenderPolicy(); got != test.want {
 			t.Errorf("%+v: %v", test.webhooks, got)
 		}
 	}

@@ -26,8 +26,13 @@ var hostileRows = []Row{
 
 func hostileRequests(t *trial) {
 	r := t.embedded(hostile.Environ()...)
-	load := r.Vary(inPath(hostile.Token)).StartLoad(t.ctx, "fresh", rig.Pace{Workers: 8})
-	cases := hostile.New().Cases // the same in all rounds: it is not made in the same order twice
+	holdAgainst(t, r, r.Vary(inPath(hostile.Token)), hostile.New().Cases)
+}
+
+// holdAgainst sends cases, the same in all rounds, beside good webhooks, and then looks
+// at all that has come of them.
+func holdAgainst(t *trial, r *rig.Relay, good *rig.Sender, cases []hostile.Case) {
+	load := good.StartLoad(t.ctx, "fresh", rig.Pace{Workers: 8})
 	n := t.times(2, 10)
 	h := &hostility{trial: t, stored: make(map[uint64]string), kept: make(keptBodies)}
 	for i := range n {

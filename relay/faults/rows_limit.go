@@ -141,7 +141,7 @@ func (t *trial) burst(r *rig.Relay, round int) {
 			body := rig.LargeWebhook(fmt.Sprintf("large_%d_%d", round, i), largestBody, filler)
 			end := len(body[2]) - 1
 			// Who is refused at once cannot send the rest, and reads why.
-			err := conn.Send(t.ctx, fmt.Sprintf("POST /webhook/apixo HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", largestBody), body[0], body[1], body[2][:end])
+			err := conn.Send(t.ctx, fmt.Sprintf("POST /webhook/apixo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", largestBody), body[0], body[1], body[2][:end])
 			there.Done()
 			<-letGo
 			if err == nil {

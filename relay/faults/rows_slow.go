@@ -18,10 +18,10 @@ import (
 // be in flight, as those with a token can.
 var slowKinds = []string{
 	"", "", // never a byte
-	"P", "POST " + "/webhook/apixo/" + firstToken + " HTTP/1.1\r\nHost: h\r\nX-Slow: ", "POST /webhook/apixo HTTP/1.1\r\nHost: h\r\n",
-	"POST /webhook/apixo HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n{", "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n",
-	"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nX", "\x16\x03\x01",
-	"POST /webhook/apixo/" + firstToken + " HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n{",
+	"P", "POST " + "/webhook/apixo/" + firstToken + " HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", "POST /webhook/apixo HTTP/1.1\r\nHost: localhost\r\n",
+	"POST /webhook/apixo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n{", "POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n",
+	"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX", "\x16\x03\x01",
+	"POST /webhook/apixo/" + firstToken + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n{",
 }
 
 func slowConnections(t *trial) {

@@ -31,6 +31,8 @@ var (
 	methodNotAllowed  = kind{"method-not-allowed", http.StatusMethodNotAllowed, "Only POST is taken here", telemetry.Rejected, http.Header{"Allow": {"POST"}}}
 	unauthorized      = kind{"unauthorized", http.StatusUnauthorized, "The token is missing or wrong", telemetry.Unauthorized, http.Header{"WWW-Authenticate": {`Bearer realm="apixo-relay"`, `Basic realm="apixo-relay"`}}}
 	addressNotAllowed = kind{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil}
+	crossSite         = kind{"cross-site", http.StatusForbidden, "Web pages may not send", telemetry.Unauthorized, nil}
+	foreignHost       = kind{"foreign-host", http.StatusMisdirectedRequest, "This is another host", telemetry.Unauthorized, nil}
 	unsupportedType   = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Quarantined, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
 	bodyTooLarge      = kind{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil}
 	bodyTooSlow       = kind{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil}
@@ -51,7 +53,7 @@ var (
 // kinds are all of them.
 func kinds() []kind {
 	return []kind{
-		notFound, methodNotAllowed, unauthorized, addressNotAllowed, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
+		notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
 		overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
 	}
 }

@@ -58,6 +58,7 @@ func BenchmarkReceive(b *testing.B) {
 			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), tracing, log)
 			body := bytes.NewReader([]byte(success("task_abc123xyz")))
 			req := httptest.NewRequest(http.MethodPost, webhookPath+"?model=nano-banana", nil)
+			req.Host = "127.0.0.1:8720"
 			req.Header.Set("Content-Type", "application/json")
 			req.ContentLength = body.Size()
 			req.Body = io.NopCloser(body)

@@ -88,7 +88,7 @@ func TestLargestEventIsStored(t *testing.T) {
 func TestBodyThatDoesNotComeWhole(t *testing.T) {
 	t.Parallel()
 	webhook := success("task_1")
-	head := "POST " + webhookPath + " HTTP/1.1\r\nHost: h\r\n"
+	head := "POST " + webhookPath + " HTTP/1.1\r\nHost: localhost\r\n"
 	for name, request := range map[string]string{
 		"half of it":         head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(webhook)) + webhook[:len(webhook)/2],
 		"whole but for a \n": head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(webhook)+1) + webhook,
@@ -129,7 +129,7 @@ func TestBodyThatComesTooSlowly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n%s", webhookPath, success("task_1")); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n%s", webhookPath, success("task_1")); err != nil {
 		t.Fatal(err)
 	}
 	got := readReply(t, conn)

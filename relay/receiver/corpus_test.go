@@ -56,6 +56,20 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+// TestHostileHosts does so with a relay that asks nobody for a token, and that
+// web pages could reach.
+func TestHostileHosts(t *testing.T) {
+	t.Parallel()
+	r := start(t, append(hostile.OpenEnviron(), "RELAY_LOG_FORMAT=json")...)
+	k := newKept()
+	for _, h := range hostile.NewOpen().Cases {
+		r.provoke(t, h, k)
+	}
+	r.wantKept(t, k)
+	r.Close()
+	r.wantCleanLog(t)
+}
+
 // provoke writes a request and holds the answers against what is wanted.
 func (r *relay) provoke(t *testing.T, h hostile.Case, k *kept) {
 	t.Helper()

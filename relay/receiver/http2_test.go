@@ -81,7 +81,7 @@ func fields(namesAndValues ...string) (block []byte) {
 }
 
 func postFields(path string, more ...string) []byte {
-	return fields(append([]string{":method", "POST", ":scheme", "https", ":authority", "h", ":path", path}, more...)...)
+	return fields(append([]string{":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", path}, more...)...)
 }
 
 // ended waits until the server has answered on a stream, or has reset it, and

@@ -77,7 +77,7 @@ func TestMemoryOfBodiesThatDoNotCome(t *testing.T) {
 	before := heap()
 	for range senders {
 		conn := r.dialRaw(t)
-		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1048576\r\n\r\n", webhookPath); err != nil {
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1048576\r\n\r\n", webhookPath); err != nil {
 			t.Fatal(err)
 		}
 		var answer [25]byte // HTTP/1.1 100 Continue
@@ -97,7 +97,7 @@ func TestBodiesCountAsTheyCome(t *testing.T) {
 	r := startWith(t, storeFunc(always))
 	conn := r.dialRaw(t)
 	const come = 100_000
-	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n%s", webhookPath, strings.Repeat(" ", come)); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n%s", webhookPath, strings.Repeat(" ", come)); err != nil {
 		t.Fatal(err)
 	}
 	wait := func(want int64) {

@@ -35,6 +35,9 @@ type Receiver struct {
 	tracing    *telemetry.Tracing
 	log        *slog.Logger
 
+	crossSite   http.CrossOriginProtection
+	ownHostOnly bool
+
 	inFlight, bytesInFlight atomic.Int64
 	draining                atomic.Bool
 	// closing ends what is still being stored when the time for an orderly end is over.
@@ -49,7 +52,7 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	metrics.Problems(slugs())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
-		closing: closing, close: cancel,
+		ownHostOnly: ownHostOnly(cfg), closing: closing, close: cancel,
 	}
 }
 
@@ -108,6 +111,9 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	line.sender = senders[0]
 	if !allowed(senders, rc.cfg.AllowedCIDRs) {
 		return problem(addressNotAllowed, "this address may not send webhooks here")
+	}
+	if a, ok := rc.checkBrowser(r); !ok {
+		return a
 	}
 	if !rc.tokens.accept(r, token) {
 		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")

@@ -104,7 +104,7 @@ func TestStoreMustAnswerInsideTheBudget(t *testing.T) {
 		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	}), "RELAY_PUBLISH_TIMEOUT="+whole.String())
 	before := time.Now()
-	r.receiver.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, webhookPath, strings.NewReader(success("task_1"))))
+	r.receiver.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "http://localhost"+webhookPath, strings.NewReader(success("task_1"))))
 	if !deadline.Before(before.Add(whole)) || deadline.Before(before.Add(whole*9/10)) {
 		t.Errorf("the store has %s, of %s in all", deadline.Sub(before), whole)
 	}

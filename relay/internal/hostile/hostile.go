@@ -64,6 +64,7 @@ func New() *Corpus {
 	c.addSenders()
 	c.addPaths()
 	c.addTokens()
+	c.addBrowsers()
 	c.addHeaders()
 	c.addFraming()
 	return c

@@ -83,7 +83,7 @@ func (c *Corpus) addHeaders() {
 	}
 	with("200", "many", many...)
 	with("200", "of messages", "Nats-Msg-Id: "+Mark, "Nats-Expected-Stream: "+Mark, "ce-id: "+Mark, "ce-type: "+Mark, "Nats-Rollup: all")
-	with("200", "of browsers", "User-Agent: "+Mark, "Referer: http://relay:"+Token+"@"+Mark+goodPath, "Cookie: "+Mark, "Origin: "+Mark, "Range: bytes=0-", "If-None-Match: *", "traceparent: "+Mark)
+	with("200", "of browsers", "User-Agent: "+Mark, "Referer: http://relay:"+Token+"@"+Mark+goodPath, "Cookie: "+Mark, "Range: bytes=0-", "If-None-Match: *", "traceparent: "+Mark)
 	with("200", "upgrades", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
 	with("200", "WebSocket", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: "+Mark)
 	with("200", "not ASCII", "X-A: 🍌\xff\x80"+Mark)
