@@ -1,5 +1,9 @@
 // Package admin is the endpoint for operators and their probes: health,
 // readiness and metrics. It asks no one for a secret and tells none.
+//
+// Nor does it ask for which host a request is, unlike the webhook endpoint: nothing
+// can be changed here, a web page whose name is bound to this machine would read
+// counters, and probes and scrapers come by whatever name or address they know.
 package admin
 
 import (

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -241,5 +243,64 @@ func TestConnectSaysWhatToDo(t *testing.T) {
 	_, err = Connect(load(t, "NATS_URL=nats://sec-ret@127.0.0.1:1"), "test")
 	if err == nil || !strings.Contains(err.Error(), "NATS_URL") || strings.Contains(err.Error(), "sec-ret") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A browser that a web page sends to the broker's port gets nowhere: the server ends
+// at the first line of HTTP, and never comes to orders that stand in a body.
+func TestEmbeddedBrokerTakesNoOrdersFromWebPages(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, load(t))
+	conn, err := nats.Connect(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	heard, err := conn.SubscribeSync("page.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	// speak writes what a client says, and returns once the server has ended the
+	// connection or answered the last order.
+	speak := func(words string) (answer string) {
+		t.Helper()
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.URL(), "nats://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, words) // whose rest may meet a closed connection
+		said := bufio.NewReader(c)
+		for {
+			line, err := said.ReadString('\n')
+			answer += line
+			if err != nil || line == "PONG\r\n" {
+				return answer
+			}
+		}
+	}
+	orders := func(by string) string {
+		return "CONNECT {\"verbose\":false}\r\nPUB page." + by + " 2\r\nhi\r\nPING\r\n"
+	}
+	for _, method := range []string{"POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "PRI"} {
+		body := orders(method)
+		answer := speak(fmt.Sprintf("%s / HTTP/1.1\r\nHost: %s\r\nOrigin: https://evil.example\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
+			method, strings.TrimPrefix(b.URL(), "nats://"), len(body), body))
+		if strings.Contains(answer, "PONG") {
+			t.Errorf("%s was answered with %q", method, answer)
+		}
+	}
+	if answer := speak(orders("client")); !strings.Contains(answer, "PONG") {
+		t.Fatalf("the same orders of a client were answered with %q", answer)
+	}
+	msg, err := heard.NextMsg(30 * time.Second)
+	if err != nil || msg.Subject != "page.client" {
+		t.Errorf("heard %+v, %v; want what the client published alone", msg, err)
 	}
 }

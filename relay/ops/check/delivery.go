@@ -212,6 +212,8 @@ func (x *examiner) undelivered(a web.Answer) string {
 		return "compare the token in the callback URL with RELAY_WEBHOOK_TOKENS, and see whether a proxy asks for a password of its own"
 	case http.StatusForbidden:
 		return "compare RELAY_ALLOWED_CIDRS with 'sender' in the relay's log, set RELAY_TRUSTED_PROXIES behind a proxy, and see whether the proxy itself refuses"
+	case http.StatusMisdirectedRequest:
+		return "set RELAY_WEBHOOK_TOKENS where the relay runs, and put one into the callback URL: without, it takes no public name on its loopback address, unless RELAY_ALLOW_UNAUTHENTICATED is true"
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		return "compare the callback URL's path with RELAY_WEBHOOK_PATH=" + x.cfg.Webhooks.Path + ", and see what path the proxy passes on"
 	case http.StatusBadGateway, http.StatusGatewayTimeout:

@@ -116,6 +116,7 @@ func TestDeliveryThatFails(t *testing.T) {
 		{403, nil, "RELAY_TRUSTED_PROXIES"},
 		{404, nil, "RELAY_WEBHOOK_PATH"},
 		{415, nil, "what a proxy on the way makes of the request"},
+		{421, nil, "RELAY_ALLOW_UNAUTHENTICATED"},
 		{422, nil, "this is not how a relay answers"},
 		{502, nil, "does not reach the relay"},
 		{503, nil, "/readyz"},
