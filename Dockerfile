@@ -1,7 +1,8 @@
 # The relay and nothing else: no shell, no package manager, no writable file.
 #
 #   docker build -t apixo-relay .
-#   docker run -p 8720:8720 -e RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16) \
+#   export RELAY_WEBHOOK_TOKENS=$(openssl rand -hex 16)
+#   docker run -p 8720:8720 -e RELAY_WEBHOOK_TOKENS \
 #     --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
 #     -v apixo-relay:/data apixo-relay
 #

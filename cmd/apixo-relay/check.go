@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
-	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 )
 
 func checkCommand(w world) *cobra.Command {
@@ -37,6 +36,8 @@ That is no result of a task, so no consumer sees it: the relay answers 422 and
 keeps it in the quarantine, once in a duplicate window, where it is looked for.
 With a wrong token in the place of the right one, it must get 401.
 
+` + secretPlaces + `
+
 With --probe it asks the running relay one question, prints one line, and looks at
 nothing else: health, whether it can recover by itself, or ready, whether a webhook
 would be accepted now. That is for containers, in which there is no other program
@@ -57,7 +58,11 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
   apixo-relay check --probe ready
 
   # through the callback URL, too; give it yours
-  apixo-relay check --url http://127.0.0.1:8720/webhook/apixo`,
+  apixo-relay check --url http://127.0.0.1:8720/webhook/apixo
+
+  # with a token in it: from a file, or from a variable
+  echo http://127.0.0.1:8720/webhook/apixo > callback.url; apixo-relay check --url @callback.url
+  CALLBACK_URL=http://127.0.0.1:8720/webhook/apixo apixo-relay check --url env:CALLBACK_URL`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := output.check(); err != nil {
@@ -71,9 +76,9 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 			}
 			o := check.Options{Environ: w.environ, Timeout: timeout, Built: built()}
 			if c.Flags().Changed("url") {
-				u, err := send.ParseURL(url)
+				u, err := w.secretURL("url", url)
 				if err != nil {
-					return usageError{fmt.Errorf("--url: %w", err)}
+					return usageError{err}
 				}
 				o.CallbackURL = u
 			} else if tls != (tlsFlags{}) {
@@ -106,7 +111,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 	flags := c.Flags()
 	flags.SortFlags = false // by subject, as here
 	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready")
-	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too")
+	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too, or the one in @file or env:NAME")
 	tls.add(flags)
 	durationVar(flags, &timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
 	output.add(flags, "the report")

@@ -119,7 +119,7 @@ Without a command it serves. All settings are environment variables:
 		replayCommand(w),
 		versionCommand(w),
 	)
-	arrange(root)
+	arrange(root, w)
 	return root
 }
 
@@ -133,6 +133,9 @@ var groups = []struct {
 	{"Deliver again:", []string{"replay", "backfill"}},
 }
 
+// secretFlags are those whose values may hold a secret.
+var secretFlags = []string{"url", "to", "header"}
+
 // completions are the values of flags that have few.
 var completions = map[string][]string{
 	"output": {"text", "json"},
@@ -142,7 +145,7 @@ var completions = map[string][]string{
 }
 
 // arrange puts the commands into groups, and tells shells what flags can be.
-func arrange(root *cobra.Command) {
+func arrange(root *cobra.Command, w world) {
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 	}
@@ -158,6 +161,11 @@ func arrange(root *cobra.Command) {
 				_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 			}
 		}
+		for _, flag := range secretFlags {
+			if c.Flags().Lookup(flag) != nil {
+				_ = c.RegisterFlagCompletionFunc(flag, w.completeSecret)
+			}
+		}
 	}
 }
 
@@ -166,5 +174,5 @@ func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usageError{fmt.Errorf("%q is not a command or argument of '%s'; '%[2]s -h' shows what it takes", args[0], c.CommandPath())}
+	return usageError{fmt.Errorf("%q is not a command or argument of '%s'; '%[2]s -h' shows what it takes", shown(args[0]), c.CommandPath())}
 }

@@ -250,7 +250,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 	defer conn.Close()
 	// The answer to Expect shows that the handler is waiting for the body.
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: relay\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", webhooks.Path)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", webhooks.Path)
 	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
 		t.Fatalf("%q, %v", line, err)
 	}

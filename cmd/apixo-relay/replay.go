@@ -13,7 +13,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 )
 
@@ -60,13 +59,16 @@ running one at RELAY_EMBEDDED_ADDR.
                          tries again, and waits as Retry-After says. Events may
                          arrive in another order, unless --concurrency is 1. A
                          secret goes into the URL (https://user:password@host/)
-                         or a header: --header @file, which holds header lines.
+                         or a header.
   nats:SUBJECT           publishes each to another subject, in order and with its
                          id: what a stream there has within its duplicate window
                          is skipped. The relay's own subjects are refused.
   -                      writes each to standard output, in order, as a line of
                          JSON (the CloudEvents JSON event format); the summary
                          goes to standard error then.
+
+` + secretPlaces + ` --header takes both, too, with a header
+in each line.
 
 With --quarantine and the URL of a relay's webhook endpoint, it sends the webhooks
 themselves, as APIXO sent them, for a relay that can read them by now. Those that
@@ -93,16 +95,19 @@ Exit codes:
   apixo-relay replay --from-seq 1 --state failed --to nats:replayed.tasks --rate 50/s
 
   # quarantined webhooks to the relay, which may be able to read them by now
-  apixo-relay replay --from-seq 1 --quarantine --to http://127.0.0.1:8720/webhook/apixo`,
+  apixo-relay replay --from-seq 1 --quarantine --to http://127.0.0.1:8720/webhook/apixo
+
+  # the same with the URL in a variable, since it may hold a token
+  CALLBACK_URL=http://127.0.0.1:8720/webhook/apixo apixo-relay replay --from-seq 1 --quarantine --to env:CALLBACK_URL`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runReplay(c, w, f) },
 	}
 	flags := c.Flags()
 	flags.SortFlags = false // by subject, as here
 	f.which.add(flags)
-	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, or - for standard output")
+	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, the one in @file or env:NAME, or - for standard output")
 	flags.StringVar(&f.mode, "mode", "", "`form` of what is posted to a URL: structured, binary or webhook (default RELAY_CE_MODE)")
-	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file, one in a line; repeat it for several")
+	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file or env:NAME, one a line; repeat it for several")
 	f.tls.add(flags)
 	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer may take")
 	flags.IntVar(&f.attempts, "attempts", 5, "how often each event is posted at most, until it is delivered")
@@ -258,7 +263,7 @@ func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o
 		return d, nil
 	}
 	defaultTo(replayHTTPConcurrency)
-	post, err := replayHTTP(f, cfg)
+	post, err := replayHTTP(w, f, cfg)
 	if err != nil {
 		return d, err
 	}
@@ -273,9 +278,9 @@ func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o
 }
 
 // replayHTTP is how to post to the URL of --to. All its errors are about usage.
-func replayHTTP(f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
-	if o.URL, err = send.ParseURL(f.to); err != nil {
-		return o, errors.New("--to is none of nats:SUBJECT, an http or https URL, and - for standard output; special characters in a URL's password have to be percent-encoded")
+func replayHTTP(w world, f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
+	if o.URL, err = w.secretURL("to", f.to); err != nil {
+		return o, fmt.Errorf("%w; --to takes nats:SUBJECT and - for standard output, too", err)
 	}
 	o.Timeout, o.Attempts = f.timeout, f.attempts
 	switch {
@@ -287,7 +292,7 @@ func replayHTTP(f replayFlags, cfg config.Config) (o replay.HTTPOptions, err err
 	if err := setReplayMode(&o, f, cfg); err != nil {
 		return o, err
 	}
-	o.Header, err = replayHeader(f.headers)
+	o.Header, err = w.replayHeader(f.headers)
 	return o, err
 }
 

@@ -3,37 +3,35 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/utf8text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/secretarg"
 )
 
-// replayHeader reads --header, and the files that it names.
-func replayHeader(given []string) (http.Header, error) {
+// replayHeader reads --header, and the files and variables that it names, which have
+// a header in each line.
+func (w world) replayHeader(given []string) (http.Header, error) {
 	header := make(http.Header)
-	for _, line := range given {
-		name, isFile := strings.CutPrefix(line, "@")
-		if !isFile {
-			if err := replay.ParseHeader(line, header); err != nil {
+	for _, arg := range given {
+		text, place, err := secretarg.Read(arg, w.environ)
+		if err != nil {
+			return nil, fmt.Errorf("--header: %w", err)
+		}
+		if place == "" {
+			if err := replay.ParseHeader(text, header); err != nil {
 				return nil, fmt.Errorf("--header: %w", err)
 			}
 			continue
 		}
-		content, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("--header: %w", err)
-		}
-		if content, err = utf8text.Trim(content); err != nil {
-			return nil, fmt.Errorf("--header: %s %w", name, err)
-		}
-		for number, line := range strings.Split(string(content), "\n") {
-			if strings.TrimSpace(line) == "" {
+		number := 0
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line == "" {
 				continue
 			}
+			number++
 			if err := replay.ParseHeader(line, header); err != nil {
-				return nil, fmt.Errorf("--header: line %d of %s: %w", number+1, name, err)
+				return nil, fmt.Errorf("--header: header %d in %s: %w", number, place, err)
 			}
 		}
 	}

@@ -57,6 +57,8 @@ see what a receiver makes of bad input.
 Without --url, webhooks go to the relay that the environment describes, with its
 first token. Tokens are never printed: of a URL, only scheme and host are shown.
 
+` + secretPlaces + `
+
 Exit codes:
   0  every webhook was delivered
   1  some were not, or the run was stopped
@@ -80,14 +82,17 @@ Exit codes:
   apixo-relay send --retry --time-scale 0.001
 
   # to a URL of your choice; a token is its last path segment or its password
-  apixo-relay send --url 'http://127.0.0.1:8720/webhook/apixo?model=nano-banana'`,
+  apixo-relay send --url 'http://127.0.0.1:8720/webhook/apixo?model=nano-banana'
+
+  # to the URL in a variable, as others cannot see it
+  CALLBACK_URL=http://127.0.0.1:8720/webhook/apixo apixo-relay send --url env:CALLBACK_URL`,
 		ValidArgs: []string{send.Success, send.Failed},
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
 				return usageError{fmt.Errorf("%d states given where one fits; '%s -h' shows what it takes", len(args), c.CommandPath())}
 			case len(args) == 1 && args[0] != send.Success && args[0] != send.Failed:
-				return usageError{fmt.Errorf("there is no sample %q: choose %s or %s, or give a file with --file", args[0], send.Success, send.Failed)}
+				return usageError{fmt.Errorf("there is no sample %q: choose %s or %s, or give a file with --file, and a URL with --url", shown(args[0]), send.Success, send.Failed)}
 			}
 			return nil
 		},
@@ -101,7 +106,7 @@ Exit codes:
 	flags.IntVar(&f.count, "count", 1, "how often the sample, or each file, is sent")
 	flags.IntVar(&f.concurrency, "concurrency", 1, "how many webhooks are in flight at most")
 	flags.StringVar(&f.rate, "rate", "0", "how many attempts are begun in a second at most, such as `50/s`; 0 for no limit")
-	flags.StringVar(&f.url, "url", "", "the `URL` to send to (default: the environment's callback URL)")
+	flags.StringVar(&f.url, "url", "", "the `URL` to send to, or the one in @file or env:NAME (default: the environment's callback URL)")
 	f.tls.add(flags)
 	flags.BoolVar(&f.retry, "retry", false, "try again as APIXO does what was not answered with 200")
 	flags.Float64Var(&f.timeScale, "time-scale", 1, "multiply the delays of --retry by this `factor`")
@@ -228,11 +233,7 @@ func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.
 // otherwise.
 func sendURL(w world, text string, given bool) (*url.URL, error) {
 	if given {
-		u, err := send.ParseURL(text)
-		if err != nil {
-			return nil, fmt.Errorf("--url: %w", err)
-		}
-		return u, nil
+		return w.secretURL("url", text)
 	}
 	cfg, err := w.settings()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/secretarg"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 )
 
@@ -136,7 +137,7 @@ Exit codes:
 	fs.IntSliceVar(&f.connections, "connections", []int{1, 64, 256}, "`numbers` of connections, each measured by itself")
 	fs.IntVar(&f.rounds, "rounds", 5, "how often each is measured")
 	fs.DurationVar(&f.duration, "duration", 1200*time.Millisecond, "how long a round is")
-	fs.StringArrayVar(&f.urls, "url", nil, "measure the receiver at this callback `URL`, too; repeat it for several. Of the URL, only the host is shown")
+	fs.StringArrayVar(&f.urls, "url", nil, "measure the receiver at this callback `URL`, or the one in @file or env:NAME, too; repeat it for several. Of the URL, only the host is shown")
 	fs.IntSliceVar(&f.pids, "pid", nil, "process `id` of the receiver of --url on this machine, for its CPU and memory; one for each --url, in the same order")
 	fs.StringVar(&f.relay, "relay", "", "measure this `program` instead of building ./cmd/apixo-relay")
 	fs.StringVar(&f.dir, "dir", "", "make the temporary folder in this `folder`, to measure its disk")
@@ -167,7 +168,11 @@ func (f *flags) check() error {
 	case len(f.pids) > 0 && len(f.pids) != len(f.urls):
 		return fmt.Errorf("%d --pid for %d --url: give one for each, in the same order", len(f.pids), len(f.urls))
 	}
-	for _, text := range f.urls {
+	for _, given := range f.urls {
+		text, _, err := secretarg.Read(given, os.Environ())
+		if err != nil {
+			return fmt.Errorf("--url: %w", err)
+		}
 		u, err := send.ParseURL(text)
 		if err != nil {
 			return fmt.Errorf("--url: %w", err)

@@ -182,7 +182,7 @@ func (t *poster) target(more map[string]string) string {
 }
 
 // ParseHeader reads a line such as "Authorization: Bearer …" into a header. The
-// error does not repeat the value, which may be a secret.
+// error repeats neither the value nor what cannot be a name: either may be a secret.
 func ParseHeader(line string, into http.Header) error {
 	name, value, ok := strings.Cut(line, ":")
 	value = strings.TrimSpace(value)
@@ -190,7 +190,7 @@ func ParseHeader(line string, into http.Header) error {
 	case !ok || name == "":
 		return errors.New("a header is written as 'Name: value'")
 	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }):
-		return fmt.Errorf("%q cannot be the name of a header: write 'Name: value'", name)
+		return errors.New("what stands before the colon cannot be the name of a header: write 'Name: value'")
 	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
 		return fmt.Errorf("the value of the header %s has control characters in it", name)
 	case strings.HasPrefix(name, "Ce-"), name == "Content-Type":
