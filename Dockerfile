@@ -24,6 +24,9 @@ ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
 # Go compiles for any platform on any: nothing here runs under emulation.
 FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
+# The image has Go keep to its own version, which can be one without the security
+# fixes of the toolchain that go.mod names: that is fetched then.
+ENV GOTOOLCHAIN=auto
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

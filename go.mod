@@ -2,6 +2,10 @@ module github.com/apixo-relay/apixo-relay
 
 go 1.26.0
 
+// Strangers reach the standard library through this program: a Go without the security
+// fixes of its minor releases is not enough.
+toolchain go1.26.8
+
 require (
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/cloudevents/sdk-go/v2 v2.16.2

@@ -2,6 +2,10 @@ module github.com/apixo-relay/apixo-relay/relay/interop
 
 go 1.26.0
 
+// Strangers reach the standard library through this program: a Go without the security
+// fixes of its minor releases is not enough.
+toolchain go1.26.8
+
 require (
 	github.com/apixo-relay/apixo-relay v0.0.0
 	github.com/cloudevents/sdk-go/protocol/nats_jetstream/v2 v2.16.2
