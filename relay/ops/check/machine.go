@@ -84,8 +84,8 @@ func (x *examiner) senders(found *lines) {
 		found.ok(Senders, "who sends to %s has to bring one of %d tokens%s", addr, len(w.Tokens), proxies)
 	case w.TLSClientCAFile != "":
 		found.ok(Senders, "who sends to %s has to show a client certificate%s", addr, proxies)
-	case !x.cfg.OthersCanSend():
-		found.ok(Senders, "no token is asked for; %s can be reached from this machine only%s", addr, proxies)
+	case !x.cfg.OthersCanSend() && !w.AllowUnauthenticated:
+		found.ok(Senders, "no token is asked for; %s can be reached from this machine only, by its own names%s", addr, proxies)
 	case len(w.AllowedCIDRs) > 0:
 		found.warn(Senders, "set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16')",
 			"no token is asked for at %s: whoever is in RELAY_ALLOWED_CIDRS can send what looks like a result%s", addr, proxies)

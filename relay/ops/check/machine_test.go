@@ -68,6 +68,7 @@ func TestSenders(t *testing.T) {
 	expect(t, here(t), check.Senders, check.OK, "from this machine only")
 	expect(t, here(t, "RELAY_PROXY_PROTOCOL=true", "RELAY_TRUSTED_PROXIES=10.0.0.1,10.1.0.0/16"), check.Senders, check.OK, "the PROXY protocol is taken from RELAY_TRUSTED_PROXIES")
 	expect(t, here(t), check.API, check.OK, "APIXO_API_KEY is not set")
+	expect(t, here(t, "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true", "RELAY_ALLOWED_CIDRS=10.0.0.0/8"), check.Senders, check.Warn, "RELAY_ALLOWED_CIDRS")
 }
