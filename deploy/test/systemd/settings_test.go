@@ -38,6 +38,9 @@ func (m machine) expectSandbox(t *testing.T, capabilities string) {
 	}
 	// Its own are the copies, and not the files that they were made of.
 	m.sh(t, "relay-exec sh -c 'cat $RELAY_WEBHOOK_TOKENS_FILE'; ! relay-exec cat /etc/apixo-relay/tokens")
+	// A callback URL comes by standard input, and nothing of the shell's own environment with it.
+	m.sh(t, "echo http://127.0.0.1:8720/webhook/apixo/$(cat /etc/apixo-relay/tokens) | relay-exec apixo-relay check --url @- | grep '^ok    strangers'")
+	m.sh(t, "export OWN=1; relay-exec env | grep -q ^RELAY_WEBHOOK_TOKENS_FILE=; ! relay-exec env | grep ^OWN=")
 	// The queue of connections that wait to be accepted is as long as the system allows.
 	if queue, most := m.sh(t, "ss -Hltn 'sport = :8720' | awk '{print $3}'"), m.sh(t, "cat /proc/sys/net/core/somaxconn"); queue != most {
 		t.Errorf("%s connections may wait to be accepted, the system allows %s", queue, most)
