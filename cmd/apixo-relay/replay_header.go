@@ -14,7 +14,7 @@ import (
 func (w world) replayHeader(given []string) (http.Header, error) {
 	header := make(http.Header)
 	for _, arg := range given {
-		text, place, err := secretarg.Read(arg, w.environ)
+		text, place, err := secretarg.Read(arg, w.environ, w.stdin)
 		if err != nil {
 			return nil, fmt.Errorf("--header: %w", err)
 		}

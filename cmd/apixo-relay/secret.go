@@ -14,8 +14,8 @@ import (
 
 // secretPlaces is what the help texts say of flags that may hold a secret.
 const secretPlaces = `Arguments are seen by every process of this machine, and kept by shells. A URL with
-a token in it is better given as @FILE or as env:NAME: it is read from the file, or
-from the variable of the environment, then.`
+a token in it is better given as @FILE or as env:NAME: it is read from the file (from
+standard input with @-), or from the variable of the environment, then.`
 
 // shown is an argument as an error may repeat it. A URL can hold a token anywhere.
 func shown(arg string) string {
@@ -28,7 +28,7 @@ func shown(arg string) string {
 // secretURL reads the URL that is given to a flag, or that is in the place which is
 // given. Its errors are about usage, and do not repeat it.
 func (w world) secretURL(flag, given string) (*url.URL, error) {
-	text, place, err := secretarg.Read(given, w.environ)
+	text, place, err := secretarg.Read(given, w.environ, w.stdin)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/secretarg"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
@@ -252,10 +253,10 @@ func sendPayloads(w world, f sendFlags, args []string) ([]send.Payload, error) {
 		return []send.Payload{sample}, err
 	}
 	var payloads []send.Payload
-	stdinRead := false
+	stdinRead := f.url == secretarg.Stdin
 	for _, name := range f.files {
 		if name == "-" && stdinRead {
-			return nil, errors.New("--file - is given twice, but standard input can be read once")
+			return nil, errors.New("standard input is to be read twice: --file - can be given once, and not beside --url @-")
 		}
 		stdinRead = stdinRead || name == "-"
 		body, err := readSendFile(w, name)

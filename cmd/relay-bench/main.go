@@ -169,7 +169,7 @@ func (f *flags) check() error {
 		return fmt.Errorf("%d --pid for %d --url: give one for each, in the same order", len(f.pids), len(f.urls))
 	}
 	for _, given := range f.urls {
-		text, _, err := secretarg.Read(given, os.Environ())
+		text, _, err := secretarg.Read(given, os.Environ(), os.Stdin)
 		if err != nil {
 			return fmt.Errorf("--url: %w", err)
 		}

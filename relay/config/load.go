@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -101,23 +102,30 @@ const maxSecretFileBytes = 64 << 10
 // it, the final newline above all, and a byte order mark. Its errors name the
 // file, never its content.
 func ReadSecretFile(path string) (string, error) {
-	info, err := os.Stat(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	if info.Size() > maxSecretFileBytes {
-		return "", fmt.Errorf("%s has %d bytes, which is no secret: at most %d are read", path, info.Size(), maxSecretFileBytes)
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
+	defer file.Close()
+	return ReadSecret(file, path)
+}
+
+// ReadSecret does so with what has been opened. Its errors name it as given, unless
+// it is a file, whose own errors do.
+func ReadSecret(from io.Reader, name string) (string, error) {
+	content, err := io.ReadAll(io.LimitReader(from, maxSecretFileBytes+1))
+	switch {
+	case err != nil:
 		return "", err
+	case len(content) > maxSecretFileBytes:
+		return "", fmt.Errorf("%s has more than %d bytes, which is no secret", name, maxSecretFileBytes)
 	}
 	if content, err = utf8text.Trim(content); err != nil {
-		return "", fmt.Errorf("%s %w", path, err)
+		return "", fmt.Errorf("%s %w", name, err)
 	}
 	secret := strings.TrimSpace(string(content))
 	if secret == "" {
-		return "", fmt.Errorf("%s is empty", path)
+		return "", fmt.Errorf("%s is empty", name)
 	}
 	return secret, nil
 }

@@ -3,7 +3,7 @@
 // supervisors keep. The value of such an argument is a file, as curl writes it, or
 // a variable of the environment, as openssl writes it:
 //
-//	@FILE     what is in the file
+//	@FILE     what is in the file; @- is standard input
 //	env:NAME  the value of the variable
 //
 // Anything else is the value itself.
@@ -12,6 +12,7 @@ package secretarg
 import (
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 
@@ -24,6 +25,9 @@ const (
 	VariablePrefix = "env:"
 )
 
+// Stdin is the argument that stands for standard input.
+const Stdin = FilePrefix + "-"
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // Read returns the value of an argument, without white space around it where it
@@ -33,9 +37,12 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 //
 // A file that is missing, empty or larger than 64 KiB and a variable that is not
 // set or empty are errors. They name the place and tell nothing of what is in it.
-func Read(arg string, environ []string) (value, place string, err error) {
+func Read(arg string, environ []string, stdin io.Reader) (value, place string, err error) {
 	if file, ok := strings.CutPrefix(arg, FilePrefix); ok {
 		switch {
+		case file == "-":
+			value, err = config.ReadSecret(stdin, "standard input")
+			return value, "standard input", err
 		case file == "":
 			return "", "", errors.New("the name of a file is missing behind @")
 		case strings.Contains(file, "://"): // with a secret in it, perhaps

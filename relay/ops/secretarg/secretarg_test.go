@@ -35,13 +35,17 @@ func TestRead(t *testing.T) {
 		"env:TWICE":  {secret, "the variable TWICE"},
 		"env:PLACE":  {"@URL", "the variable PLACE"}, // and not a file then
 		"@" + name:   {secret, "the file " + name},
+		"@-":         {secret, "standard input"},
 	} {
-		if value, place, err := secretarg.Read(arg, environ); value != want.value || place != want.place || err != nil {
+		if value, place, err := secretarg.Read(arg, environ, strings.NewReader(" "+secret+"\n")); value != want.value || place != want.place || err != nil {
 			t.Errorf("%q: %q from %q, %v; want %q from %q", arg, value, place, err, want.value, want.place)
 		}
 	}
+	if value, _, err := secretarg.Read("@-", nil, strings.NewReader("\n")); value != "" || err == nil || err.Error() != "standard input is empty" {
+		t.Errorf("nothing on standard input: %q, %v", value, err)
+	}
 	for form, content := range map[string]string{"a line": secret + "\n", "a line of Windows": "\ufeff" + secret + "\r\n", "white space": "\n\t " + secret + " \n\n"} {
-		if value, _, err := secretarg.Read("@"+file(t, content), nil); value != secret || err != nil {
+		if value, _, err := secretarg.Read("@"+file(t, content), nil, nil); value != secret || err != nil {
 			t.Errorf("%s: %q, %v", form, value, err)
 		}
 	}
@@ -65,7 +69,7 @@ func TestReadSaysWhatIsMissing(t *testing.T) {
 		"@" + large:       "is no secret",
 		"@" + t.TempDir(): "is a directory",
 	} {
-		value, _, err := secretarg.Read(arg, environ)
+		value, _, err := secretarg.Read(arg, environ, strings.NewReader(" "+secret+"\n"))
 		if value != "" || err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "tok-") {
 			t.Errorf("%q: %q, %v; want %q", arg, value, err, want)
 		}
