@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,10 +86,8 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	first := slot{sequence: sequence, id: p.stored.hash([]byte(id)), seen: true}
-	msg, err := p.getCopy(ctx, events, sequence, id)
+	msg, err := p.getCopy(ctx, sequence, id)
 	switch {
-	case errors.Is(err, errBlind):
-		return slot{unread: true}, nil
 	case errors.Is(err, jetstream.ErrMsgNotFound) && events.CachedInfo().Config.Retention != jetstream.LimitsPolicy:
 		return slot{unread: true}, nil // its consumers have it, and so it is gone
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -109,13 +108,13 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 
 // readable finds out whether this user may read the stream's messages. An error
 // means that it may not.
-func (p *Publisher) readable(ctx context.Context, stream jetstream.Stream) error {
+func (p *Publisher) readable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	_, err := p.getMsg(ctx, stream, max(1, stream.CachedInfo().State.LastSeq))
+	_, err := p.getMsg(ctx, math.MaxUint64) // where nothing ever is
 	var denied *DeniedError
 	if errors.As(err, &denied) || errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("the messages of the stream %s cannot be read, so a repeat that contradicts what is stored cannot be told from one that does not: %w", p.cfg.Name, err)
+		return fmt.Errorf("the messages of the stream %s cannot be read, so that a repeat which contradicts a stored event, or whose event was removed, cannot be told from one that does not: %w", p.cfg.Name, err)
 	}
 	return nil
 }

@@ -2,12 +2,10 @@ package publisher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -106,112 +104,32 @@ func (p *Publisher) lookUp(ctx context.Context, sequence uint64, id string) (slo
 }
 
 // getCopy reads the message that was stored under an id at a sequence, or returns
-// [jetstream.ErrMsgNotFound] if there is none, or another one.
-//
-// Whoever answers first may lag behind, or be a mirror: only the leader of the
-// stream is believed that something is not there. Where this user may not ask it,
-// the others are asked a few times, and errBlind says that they do not have it.
-func (p *Publisher) getCopy(ctx context.Context, stream jetstream.Stream, sequence uint64, id string) (*jetstream.RawStreamMsg, error) {
-	msg, err := p.getMsg(ctx, stream, sequence)
-	var denied *DeniedError
-	switch {
-	case err == nil && isCopy(msg, id):
-		return msg, nil
-	case errors.As(err, &denied), ctx.Err() != nil:
-		return nil, err
-	}
-	for wait := minBackoff; ; wait *= 2 {
-		msg, err = p.getFromLeader(ctx, stream.CachedInfo().Config.Name, sequence)
-		switch {
-		case err == nil && !isCopy(msg, id):
-			return nil, jetstream.ErrMsgNotFound
-		case !errors.As(err, &denied):
-			return msg, err
-		}
-		if !p.blind.Swap(true) {
-			p.log.Warn("a repeat of an event that was removed from the stream is taken for a plain duplicate", "error", err)
-		}
-		if wait > 8*minBackoff || stream.CachedInfo().Config.Replicas == 1 || !sleep(ctx, wait) {
-			return nil, errBlind
-		}
-		if msg, err = p.getMsg(ctx, stream, sequence); err == nil && isCopy(msg, id) {
-			return msg, nil
-		}
-	}
-}
-
-// errBlind says that a message was not found, and that it may be there.
-var errBlind = errors.New("the leader of the stream may not be asked")
-
-// isCopy reports whether a message was stored under an id.
-func isCopy(msg *jetstream.RawStreamMsg, id string) bool {
-	return msg.Header.Get(jetstream.MsgIDHeader) == id
-}
-
-// getMsg reads a message from whoever answers first.
-func (p *Publisher) getMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	ctx, answered := p.denials.asking(ctx, ReadSubject(p.cfg.Domain, stream.CachedInfo().Config))
-	defer answered()
-	msg, err := stream.GetMsg(ctx, sequence)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return nil, cause
+// [jetstream.ErrMsgNotFound] if there is none, or another one. That there is no stream
+// is the same.
+func (p *Publisher) getCopy(ctx context.Context, sequence uint64, id string) (*jetstream.RawStreamMsg, error) {
+	msg, err := p.getMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && msg.Header.Get(jetstream.MsgIDHeader) != id {
+		return nil, jetstream.ErrMsgNotFound
 	}
 	return msg, err
 }
 
-// getFromLeader reads a message from the leader of a stream. That the stream is not
-// there is [jetstream.ErrMsgNotFound], too.
-func (p *Publisher) getFromLeader(ctx context.Context, stream string, sequence uint64) (*jetstream.RawStreamMsg, error) {
+// getMsg asks the leader of the events' stream for the message at a sequence: nobody
+// else is believed, neither that it is there nor that it is not.
+func (p *Publisher) getMsg(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
 	l, ok := p.connection()
 	if !ok {
 		return nil, errNotConnected
 	}
-	subject := LeaderReadSubject(p.cfg.Domain, stream)
+	subject := jsapi.MessageSubject(p.cfg.Domain, p.cfg.Name)
 	ctx, answered := p.denials.asking(ctx, subject)
 	defer answered()
-	reply, err := l.conn.RequestWithContext(ctx, subject, fmt.Appendf(nil, `{"seq":%d}`, sequence))
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
+	reply, err := l.conn.RequestWithContext(ctx, subject, jsapi.MessageRequest(sequence))
+	switch {
+	case err != nil && context.Cause(ctx) != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, err
 	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Subject string `json:"subject"`
-			Header  []byte `json:"hdrs"`
-			Data    []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return nil, fmt.Errorf("the broker's answer about sequence %d of %s cannot be read: %w", sequence, stream, err)
-	}
-	if e := answer.Error; e != nil {
-		if e.ErrorCode == jetstream.JSErrCodeMessageNotFound || e.ErrorCode == jetstream.JSErrCodeStreamNotFound {
-			return nil, jetstream.ErrMsgNotFound
-		}
-		return nil, e
-	}
-	msg := &jetstream.RawStreamMsg{Subject: answer.Message.Subject, Sequence: sequence, Data: answer.Message.Data}
-	if len(answer.Message.Header) > 0 {
-		if msg.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
-			return nil, err
-		}
-	}
-	return msg, nil
-}
-
-// ReadSubject is where a message of a stream is asked for, in a JetStream domain.
-func ReadSubject(domain string, cfg jetstream.StreamConfig) string {
-	if cfg.AllowDirect {
-		return jsapi.Prefix(domain) + "DIRECT.GET." + cfg.Name
-	}
-	return LeaderReadSubject(domain, cfg.Name)
-}
-
-// LeaderReadSubject is where the leader of a stream is asked for a message, in a
-// JetStream domain.
-func LeaderReadSubject(domain, stream string) string {
-	return jsapi.Prefix(domain) + "STREAM.MSG.GET." + stream
+	return jsapi.ParseMessage(reply.Data)
 }

@@ -1,8 +1,6 @@
 package publisher_test
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -148,57 +146,6 @@ func TestRepeatAfterABrokerHasForgotten(t *testing.T) {
 	fresh.remove(t, 3)
 	fresh.mustStore(t, body, at(4))
 	fresh.mustStore(t, body, again(4, false))
-}
-
-// A mirror answers too, and need not have what the stream has.
-func TestOnlyTheLeaderIsBelieved(t *testing.T) {
-	t.Parallel()
-	s := natstest.Start(t, natstest.Options(t))
-	b := start(t, s)
-	const n = 50
-	body := func(i int) string { return result(fmt.Sprintf("task_%d", i), "success", `{"a":1}`) }
-	for i := range n {
-		b.mustStore(t, body(i), at(uint64(i+1)))
-	}
-	mirror, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MIRROR", MirrorDirect: true, Mirror: &jetstream.StreamSource{Name: "APIXO"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := within(t, 30*time.Second)
-	for mirror.CachedInfo().State.Msgs < n {
-		if _, err := mirror.Info(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := mirror.Purge(ctx); err != nil {
-		t.Fatal(err)
-	}
-	// It begins to answer some time after it has everything.
-	for answered := false; !answered; {
-		if ctx.Err() != nil {
-			t.Fatal("the mirror never answers")
-		}
-		_, err := b.stream(t).GetMsg(ctx, 1)
-		answered = errors.Is(err, jetstream.ErrMsgNotFound)
-	}
-	for i := range n {
-		b.mustStore(t, body(i), again(uint64(i+1), false))
-	}
-}
-
-func TestWithoutPermissionToAskTheLeader(t *testing.T) {
-	t.Parallel()
-	b := startAs(t, users(t, "$JS.API.STREAM.MSG.GET.>"))
-	body := result("task_1", "success", `{"a":1}`)
-	b.mustStore(t, body, at(1))
-	b.mustStore(t, result("task_1", "failed", ""), again(1, true))
-	b.remove(t, 1)
-	for range 3 {
-		b.mustStore(t, body, again(1, false))
-	}
-	if n := strings.Count(b.log.String(), "is taken for a plain duplicate"); n != 1 || !strings.Contains(b.log.String(), "$JS.API.STREAM.MSG.GET.APIXO") {
-		t.Errorf("the log says so %d times:\n%s", n, b.log)
-	}
 }
 
 // What leaves a work queue was consumed, and is not to be done again.

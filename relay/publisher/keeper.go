@@ -201,7 +201,7 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 		var denied *DeniedError
 		switch {
 		case err == nil:
-			now.events, now.found, now.unreadable = events, now.at, p.readable(ctx, events)
+			now.events, now.found, now.unreadable = events, now.at, p.readable(ctx)
 		case errors.As(err, &denied) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}

@@ -167,10 +167,7 @@ func (p *Publisher) confirm(ctx context.Context, m *monitor, sequence uint64, id
 	if state.events.CachedInfo().Config.Retention != jetstream.LimitsPolicy {
 		return nil // it may have been consumed by now
 	}
-	msg, err := p.getCopy(ctx, state.events, sequence, id)
-	if errors.Is(err, errBlind) {
-		return nil
-	}
+	msg, err := p.getCopy(ctx, sequence, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !takes(m.needs.Config, msg.Subject) {
 		return fmt.Errorf("%w %s: it has no event at sequence %d", errChanged, m.needs.Config.Name, sequence)
 	}

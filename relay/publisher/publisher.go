@@ -58,7 +58,6 @@ type Publisher struct {
 	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
 	removed      atomic.Pointer[removals]
-	blind        atomic.Bool // the log has told that the stream's leader cannot be asked
 	commits      *groupcommit.Committer
 	arrived      chan struct{} // a connection
 	recheck      chan struct{} // somebody wants to know how the streams are

@@ -37,12 +37,12 @@ type bench struct {
 }
 
 // open connects a publisher; its streams are not looked at yet.
-func open(t *testing.T, s *server.Server, environ ...string) bench {
+func open(t testing.TB, s *server.Server, environ ...string) bench {
 	t.Helper()
 	return openAt(t, s.ClientURL(), environ...)
 }
 
-func openAt(t *testing.T, url string, environ ...string) bench {
+func openAt(t testing.TB, url string, environ ...string) bench {
 	t.Helper()
 	cfg, err := config.Load(append([]string{"NATS_URL=" + url}, environ...))
 	if err != nil {
@@ -61,7 +61,7 @@ func openAt(t *testing.T, url string, environ ...string) bench {
 }
 
 // start is open, and Start, which must succeed.
-func start(t *testing.T, s *server.Server, environ ...string) bench {
+func start(t testing.TB, s *server.Server, environ ...string) bench {
 	t.Helper()
 	b := open(t, s, environ...)
 	if err := b.Start(t.Context()); err != nil {
@@ -93,7 +93,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 
 // webhook is the message of a delivery.
-func webhook(t *testing.T, body string) event.Message {
+func webhook(t testing.TB, body string) event.Message {
 	t.Helper()
 	msg, _, err := encoder.Message(event.Delivery{Body: []byte(body), Received: time.Now()})
 	if err != nil {

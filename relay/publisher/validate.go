@@ -78,7 +78,7 @@ func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
 		// A full stream must refuse: evicting the oldest events would lose what
 		// was acknowledged, and nobody would be told.
 		Discard: jetstream.DiscardNew,
-		// Reading single messages goes past the stream's leader.
+		// For consumers: the relay itself asks the leader.
 		AllowDirect: true,
 		// Webhooks that wait together can share one fsync.
 		AllowAtomicPublish: true,

@@ -28,7 +28,7 @@ var harmless = map[string]string{
 	"Compression":        "it is lossless",
 	"FirstSeq":           "sequences are the broker's word, wherever they begin",
 	"RePublish":          "a copy is sent elsewhere once the message is stored; the acknowledgement is the stream's",
-	"AllowDirect":        "without it the leader is asked for a stored event",
+	"AllowDirect":        "the relay asks the leader for a stored event",
 	"MirrorDirect":       "it is a mirror's, and mirrors are refused",
 	"AllowMsgTTL":        "the relay's messages ask for none",
 	"AllowMsgSchedules":  "the relay's messages ask for none; what it brings with it is judged (AllowRollup, Discard)",

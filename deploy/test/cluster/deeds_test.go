@@ -42,7 +42,7 @@ const (
 var deeds = []deed{
 	{"relay", "serve on an empty broker", true, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO",
 		"$JS.API.STREAM.CREATE.APIXO", "$JS.API.STREAM.CREATE.APIXO_QUARANTINE", relayInbox,
 	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.serveAll(t, ctx, "relay") }},
 	{"relay", "bring back what an operator removed", false, []string{
@@ -50,7 +50,7 @@ var deeds = []deed{
 	}, bringBack},
 	{"relay", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO", "$JS.API.STREAM.MSG.GET.APIXO", relayInbox,
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO", relayInbox,
 		"$JS.EVENT.ADVISORY.STREAM.*.APIXO", "$JS.EVENT.ADVISORY.STREAM.*.APIXO_QUARANTINE",
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "relay", "this user may do all that the relay does", "check")
@@ -73,7 +73,7 @@ var deeds = []deed{
 
 	{"operator", "check", false, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-		info, "$JS.API.DIRECT.GET.>", "$JS.API.STREAM.MSG.GET.*", relayInbox, changes,
+		info, "$JS.API.STREAM.MSG.GET.*", relayInbox, changes,
 	}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		return b.says(ctx, "operator", "this user may do all that the relay does", "check")
 	}},

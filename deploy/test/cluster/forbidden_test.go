@@ -24,7 +24,8 @@ var forbidden = []struct {
 		// reads by no consumer, its own or another one's,
 		"$JS.API.CONSUMER.CREATE.APIXO.mine", "$JS.API.CONSUMER.MSG.NEXT.APIXO.my-service", "$JS.ACK.APIXO.my-service.1.1.1.1.1",
 		"$JS.API.CONSUMER.DELETE.APIXO.my-service",
-		// and does not read the quarantine.
+		// reads the events by the leader only, and does not read the quarantine.
+		"$JS.API.DIRECT.GET.APIXO",
 		"$JS.API.DIRECT.GET.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO_QUARANTINE",
 	}, []string{"apixo.>", ">", "_INBOX.>", "_INBOX.other.*", "$JS.EVENT.ADVISORY.>"}},
 	{"consumer", []string{

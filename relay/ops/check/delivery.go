@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
-	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -90,13 +89,10 @@ func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarant
 		found.warn(Delivery, "look after the broker, and check again", "what was sent to %s is stored at %s by its own account, and the broker cannot be looked into", where, place)
 		return
 	}
-	cfg := quarantine.want
-	if quarantine.info != nil {
-		cfg = quarantine.info.Config
-	}
-	data, err := a.read(ctx, cfg, sequence)
+	subject := jsapi.MessageSubject(a.domain, quarantine.want.Name)
+	data, err := a.read(ctx, subject, sequence)
 	if _, denied := isDenied(err); denied {
-		found.warn(Delivery, "allow publishing to "+publisher.ReadSubject(a.domain, cfg)+" to whoever checks", "what was sent to %s is stored at %s by its own account, and this user may not read that", where, place)
+		found.warn(Delivery, "allow publishing to "+subject+" to whoever checks", "what was sent to %s is stored at %s by its own account, and this user may not read that", where, place)
 		return
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -110,35 +106,18 @@ func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarant
 	found.ok(Delivery, "what was sent to %s came through, and is stored at %s", where, place)
 }
 
-// read returns the data of the event at a sequence; none if what is there is no event.
-func (a *asker) read(ctx context.Context, cfg jetstream.StreamConfig, sequence uint64) ([]byte, error) {
-	reply, err := a.ask(ctx, &nats.Msg{Subject: publisher.ReadSubject(a.domain, cfg), Data: []byte(`{"seq":` + strconv.FormatUint(sequence, 10) + `}`)})
+// read returns the data of the event at a sequence of the stream that is asked at a
+// subject; none if what is there is no event.
+func (a *asker) read(ctx context.Context, subject string, sequence uint64) ([]byte, error) {
+	reply, err := a.ask(ctx, &nats.Msg{Subject: subject, Data: jsapi.MessageRequest(sequence)})
 	if err != nil {
 		return nil, err
 	}
-	header, data := reply.Header, reply.Data
-	if !cfg.AllowDirect {
-		var stored struct {
-			Error   *jetstream.APIError `json:"error"`
-			Message struct {
-				Header []byte `json:"hdrs"`
-				Data   []byte `json:"data"`
-			} `json:"message"`
-		}
-		if err := json.Unmarshal(data, &stored); err != nil {
-			return nil, err
-		}
-		if stored.Error != nil {
-			return nil, stored.Error
-		}
-		data = stored.Message.Data
-		if header, err = nats.DecodeHeadersMsg(stored.Message.Header); err != nil {
-			return nil, err
-		}
-	} else if header.Get("Status") == "404" {
-		return nil, jetstream.ErrMsgNotFound
+	msg, err := jsapi.ParseMessage(reply.Data)
+	if err != nil {
+		return nil, err
 	}
-	e, err := schema.DecodeMessage(header, data)
+	e, err := schema.DecodeMessage(msg.Header, msg.Data)
 	if err != nil {
 		return nil, nil // not the relay's
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 
@@ -65,21 +66,10 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 		}
 		needs = append(needs, &need{msg: &nats.Msg{Subject: publisher.AdvisorySubject(t.want.Name)}, to: "notice at once that the stream " + t.want.Name + " is changed", hears: true})
 	}
-	reading := events.want
-	if events.info != nil {
-		reading = events.info.Config
-	}
-	never := []byte(`{"seq":18446744073709551615}`) // is there
-	leader := publisher.LeaderReadSubject(x.cfg.Stream.Domain, reading.Name)
-	if subject := publisher.ReadSubject(x.cfg.Stream.Domain, reading); subject != leader {
-		needs = append(needs, &need{
-			msg: &nats.Msg{Subject: subject, Data: never},
-			to:  "tell a repeat that contradicts a stored event from one that does not", weak: true,
-		})
-	}
 	return append(needs, &need{
-		msg: &nats.Msg{Subject: leader, Data: never},
-		to:  "bring an event back that was removed from the stream when it is repeated", weak: true,
+		// Where nothing ever is.
+		msg: &nats.Msg{Subject: jsapi.MessageSubject(x.cfg.Stream.Domain, events.want.Name), Data: jsapi.MessageRequest(math.MaxUint64)},
+		to:  "tell a repeat that contradicts a stored event, or whose event was removed, from one that does not", weak: true,
 	})
 }
 

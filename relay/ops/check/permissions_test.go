@@ -52,7 +52,6 @@ func TestMissingPermission(t *testing.T) {
 		{"$JS.API.STREAM.CREATE.APIXO", false, "create", check.Fail},
 		{"$JS.API.STREAM.CREATE.APIXO_QUARANTINE", false, "update", check.Fail},
 		{"apixo.task.success", false, "create", check.Fail},
-		{"$JS.API.DIRECT.GET.APIXO", true, "create", check.Warn},
 		{"$JS.API.STREAM.MSG.GET.APIXO", true, "create", check.Warn},
 	} {
 		t.Run(tt.policy+" "+tt.subject, func(t *testing.T) {
@@ -103,8 +102,7 @@ func TestLeastPermissions(t *testing.T) {
 	least := &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
 			"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
-			"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
-			"$JS.API.STREAM.MSG.GET.APIXO",
+			"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO",
 		}},
 		Subscribe: &server.SubjectPermission{Allow: []string{
 			"_INBOX_RELAY.>", "$JS.EVENT.ADVISORY.STREAM.*.APIXO", "$JS.EVENT.ADVISORY.STREAM.*.APIXO_QUARANTINE",
@@ -119,7 +117,7 @@ func TestNothingIsPermitted(t *testing.T) {
 	t.Parallel()
 	r := asRelay(t, denying(">"), true)
 	wellFormed(t, r)
-	if n := len(named(r, check.Permissions)); n != 8 {
+	if n := len(named(r, check.Permissions)); n != 7 {
 		t.Errorf("%d lines about permissions in\n%s", n, printed(r))
 	}
 	expect(t, r, check.JetStream, check.Skip, "")
