@@ -14,6 +14,12 @@ func (p *Publisher) SendOnly(ctx context.Context) {
 	p.done.Go(func() { p.commits.Run(ctx) })
 }
 
+// Look looks at the streams, once, and returns why the events cannot be read, if so.
+func (p *Publisher) Look(ctx context.Context) (unreadable error) {
+	_ = p.checkStreams(ctx, true)
+	return p.streams.Load().unreadable
+}
+
 // JudgedFields are the fields of a stream's configuration at which rules look.
 func JudgedFields() map[string]bool {
 	judged := make(map[string]bool)

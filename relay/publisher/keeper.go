@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -29,10 +30,12 @@ type streamsState struct {
 	at  time.Time // when it began
 	err error     // nil: they are there and take what the relay sends
 	// events is the stream of the events once it has been found, as it was at the time
-	// found, and unreadable says why this user may not read it, if so.
+	// found, and unreadable says why this user may not read it, if so. unheard says that
+	// nobody took the question.
 	events     jetstream.Stream
 	found      time.Time
 	unreadable error
+	unheard    bool
 }
 
 // Start brings the streams in order by the policy, and looks after them until
@@ -201,7 +204,15 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 		var denied *DeniedError
 		switch {
 		case err == nil:
-			now.events, now.found, now.unreadable = events, now.at, p.readable(ctx)
+			now.events, now.found = events, now.at
+			now.unreadable = p.readable(ctx)
+			// Once that can be the moment in which a leaf node is cut off, and repeats are to
+			// wait for its end. An account that cannot ask hears nothing the next time, too.
+			now.unheard = errors.Is(now.unreadable, nats.ErrNoResponders)
+			if now.unheard && !before.unheard {
+				now.unreadable = before.unreadable
+				p.checkSoon()
+			}
 		case errors.As(err, &denied) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}
