@@ -22,6 +22,15 @@ func MessageSubject(domain, stream string) string {
 // MessageRequest is the question for the message at a sequence.
 func MessageRequest(sequence uint64) []byte { return fmt.Appendf(nil, `{"seq":%d}`, sequence) }
 
+// answerOverhead is what stands in an answer besides the message: its subject, its time,
+// and JSON.
+const answerOverhead = 1 << 10
+
+// AnswerBytes is how large the answer about a message of so many bytes can be, which
+// stands in it in base64. Where it has to pass a leaf node and is larger than max_payload,
+// that cuts the link to the hub.
+func AnswerBytes(message int64) int64 { return (message+2)/3*4 + answerOverhead }
+
 // ParseMessage reads the answer to a [MessageRequest]. Its error is a
 // *[jetstream.APIError] where the leader says no; errors.Is tells whether that is
 // [jetstream.ErrMsgNotFound] or [jetstream.ErrStreamNotFound].

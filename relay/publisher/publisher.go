@@ -86,7 +86,7 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 	}
 	events, quarantine := Wanted(cfg)
-	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage})
+	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage, Leaf: cfg.Domain != ""})
 	p.quarantine = newMonitor(Requirements{Config: quarantine, Given: cfg.Given, MaxMessage: maxMessage})
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
 	p.commits = groupcommit.New(p.takesBatches, p.observe)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
 
 // rule judges one thing about a stream.
@@ -162,6 +163,17 @@ var weaknessRules = []rule{
 			}
 			return fmt.Sprintf("remembers ids for %s, and APIXO's last retry comes up to %s after the first try: repeats can be stored twice", info.Config.Duplicates, config.SenderRetrySpan),
 				"raise its duplicate window"
+		},
+	},
+	{
+		fields: []string{""}, category: CategorySize,
+		judge: func(_ *jetstream.StreamInfo, needs Requirements) (problem, hint string) {
+			most := jsapi.AnswerBytes(needs.MaxMessage)
+			if !needs.Leaf || needs.MaxPayload >= most || needs.MaxPayload < needs.MaxMessage { // which is told already
+				return "", ""
+			}
+			return fmt.Sprintf("is behind a leaf node that takes messages of at most %d bytes, and the broker's word about the largest event can have %d: each time that a repeat of it has to be compared, the leaf node would cut the link", needs.MaxPayload, most),
+				"raise max_payload of the leaf node or lower RELAY_MAX_BODY_BYTES"
 		},
 	},
 	{

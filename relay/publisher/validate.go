@@ -61,6 +61,8 @@ type Requirements struct {
 	// MaxMessage is the size of the largest message that the relay stores, and
 	// MaxPayload that of the largest that the broker takes, in bytes.
 	MaxMessage, MaxPayload int64
+	// Leaf: what is read of the stream comes by way of a leaf node.
+	Leaf bool
 }
 
 // Wanted are the streams as the relay makes them: that of the events, and the

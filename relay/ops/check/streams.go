@@ -10,6 +10,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 )
@@ -187,6 +188,9 @@ func (x *examiner) payload(found *lines, streams []*target, maxPayload int64) {
 	before := len(*found)
 	if maxPayload < most {
 		found.fail(Payload, "raise max_payload in the broker's configuration or lower RELAY_MAX_BODY_BYTES", "the broker takes messages of at most %s bytes, and an event can have %s (RELAY_MAX_BODY_BYTES=%d)", text.Count(maxPayload), text.Count(most), body)
+	}
+	if answer := jsapi.AnswerBytes(most); x.cfg.Stream.Domain != "" && maxPayload >= most && maxPayload < answer {
+		found.warn(Payload, "raise max_payload of the leaf node or lower RELAY_MAX_BODY_BYTES", "the leaf node takes messages of at most %s bytes, and the broker's word about the largest event can have %s: each time that a repeat of it has to be compared, the leaf node would cut the link", text.Count(maxPayload), text.Count(answer))
 	}
 	var limits lines
 	x.each(&limits, Payload, publisher.CategorySize, streams, func(*target, *jetstream.StreamInfo) {})

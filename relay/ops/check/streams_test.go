@@ -155,6 +155,17 @@ func TestPayloadOfTheBroker(t *testing.T) {
 	expect(t, look(t, "NATS_URL="+s.ClientURL(), "RELAY_MAX_BODY_BYTES=10000"), check.Payload, check.OK, "")
 }
 
+// What a leaf node would not let through from its hub is told before it happens.
+func TestPayloadOfALeafNode(t *testing.T) {
+	t.Parallel()
+	options := natstest.Options(t)
+	options.JetStreamDomain = "hub"
+	url := "NATS_URL=" + natstest.Start(t, options).ClientURL()
+	expect(t, look(t, url, "NATS_JS_DOMAIN=hub", "RELAY_MAX_BODY_BYTES=500000"), check.Payload, check.Warn, "the leaf node would cut the link")
+	expect(t, look(t, url, "NATS_JS_DOMAIN=hub", "RELAY_MAX_BODY_BYTES=384000"), check.Payload, check.OK, "")
+	expect(t, look(t, url, "RELAY_MAX_BODY_BYTES=500000"), check.Payload, check.OK, "")
+}
+
 func TestClock(t *testing.T) {
 	t.Parallel()
 	s, _ := withStreams(t, nil)
