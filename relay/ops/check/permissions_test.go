@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -162,6 +163,10 @@ func TestNothingIsStored(t *testing.T) {
 			before := state(t, js, "APIXO")
 			for _, policy := range []string{"create", "update", "require"} {
 				r := look(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy)
+				// On a machine that has too much to do, three servers elect now and then.
+				for late := time.Now().Add(time.Minute); strings.Contains(printed(r), "has no leader") && time.Now().Before(late); {
+					r = look(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy)
+				}
 				only(t, r, check.Replicas) // new ones may be behind for a moment
 			}
 			if after := state(t, js, "APIXO"); after.Msgs != 1 || after.LastSeq != 1 || after.Bytes != before.Bytes || after.NumDeleted != 0 {
