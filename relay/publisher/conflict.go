@@ -36,8 +36,8 @@ const (
 // contradiction says in what a repeat differs from the event that is stored, or
 // nothing if it tells the same. Its error is a *event.Refusal.
 //
-// A repeat that is equal to the byte, as APIXO's are, is known by a hash while
-// its task is among the last few thousand that this relay has stored.
+// One that is equal to the byte, as APIXO's are, to a repeat that was compared before is
+// known by a hash while its task is among the last few thousand.
 func (p *Publisher) contradiction(msg event.Message, first slot) (string, error) {
 	body := p.stored.hash(msg.Delivery.Body)
 	if first.unread || first.body == body {
@@ -85,7 +85,7 @@ func (p *Publisher) read(sequence uint64, id string) (slot, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	first := slot{sequence: sequence, id: p.stored.hash([]byte(id)), seen: true}
+	first := slot{sequence: sequence, id: p.stored.hash([]byte(id))}
 	msg, err := p.getCopy(ctx, sequence, id)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound) && events.CachedInfo().Config.Retention != jetstream.LimitsPolicy:
@@ -125,9 +125,8 @@ type slot struct {
 	id       uint64 // hash of its message id: a stream that is made anew counts from 1 again
 	body     uint64 // hash of the last body that told the same as the event
 	outcome  schema.Outcome
-	// seen: it was looked at, looks times in the stormTime since a time that is
-	// counted from the making of the table.
-	seen  bool
+	// It was looked at looks times in the stormTime since a time that is counted from the
+	// making of the table.
 	looks int32
 	since time.Duration
 	// gone: it is not there any more. isTask: it has an outcome.
@@ -152,9 +151,10 @@ func newOutcomes() *outcomes {
 
 func (o *outcomes) hash(b []byte) uint64 { return maphash.Bytes(o.seed, b) }
 
-// remember notes what this relay has stored itself.
-func (o *outcomes) remember(sequence uint64, id string, body []byte) {
-	s := slot{sequence: sequence, id: o.hash([]byte(id)), body: o.hash(body)}
+// remember notes that this relay has stored an event itself. What it says is looked at
+// once it is repeated: another stream may be there by then.
+func (o *outcomes) remember(sequence uint64, id string) {
+	s := slot{sequence: sequence, id: o.hash([]byte(id))}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.table[sequence%outcomeSlots] = s
@@ -167,8 +167,7 @@ func (o *outcomes) saw(found slot) slot {
 	defer o.mu.Unlock()
 	s := &o.table[found.sequence%outcomeSlots]
 	if s.sequence == found.sequence && s.id == found.id {
-		// What this relay stored itself has the outcome of its body.
-		if !found.gone && (!s.seen || s.isTask && s.outcome == found.outcome) {
+		if found.isTask && s.isTask && s.outcome == found.outcome {
 			found.body = s.body
 		}
 		found.looks, found.since = s.looks, s.since

@@ -228,6 +228,22 @@ func TestStreamMadeAnewIsNotMistakenForTheOld(t *testing.T) {
 	one.mustStore(t, result("task_2", "success", `{"a":1}`), duplicate(true))
 }
 
+// Nor when the new stream has another result of the same task at the same place: that this
+// relay has stored it in the old one tells nothing.
+func TestStreamMadeAnewHasAnotherResult(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	one, other := start(t, s), start(t, s)
+	body, another := result("task_1", "success", `{"a":1}`), result("task_1", "success", `{"a":2}`)
+	one.mustStore(t, body, first)
+	if err := one.js.DeleteStream(t.Context(), "APIXO"); err != nil {
+		t.Fatal(err)
+	}
+	other.mustStore(t, another, first)
+	one.mustStore(t, body, duplicate(true))
+	one.mustStore(t, another, duplicate(false))
+}
+
 // users configures a server with users that may do some of what the relay does.
 func users(t *testing.T, deny ...string) *server.Options {
 	options := natstest.Options(t)

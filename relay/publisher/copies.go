@@ -30,7 +30,7 @@ func (s *sending) settle(ctx context.Context, ack groupcommit.Ack, retried bool)
 			if s.copy > 0 {
 				p.log.Warn("the event of a task had been removed from the stream, and is stored anew", "taskId", s.msg.ID, "messageId", s.id, "stream", ack.Stream, "sequence", ack.Sequence)
 			}
-			p.stored.remember(ack.Sequence, s.id, s.msg.Delivery.Body)
+			p.stored.remember(ack.Sequence, s.id)
 			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
 		}
 		mine := retried && p.stored.claim(ack.Sequence, s.id)
