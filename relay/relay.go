@@ -15,9 +15,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/apixo-relay/apixo-relay/relay/admin"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -100,6 +100,9 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	metrics.Limits(cfg.Webhooks.MaxInFlight, cfg.Webhooks.PublishTimeout, outboxLimit)
 
 	r.warnOfSettings()
+	if shares := descriptors.Of(cfg); shares.Few() {
+		log.Warn("this process may open few files and connections; raise its limit (ulimit -n, LimitNOFILE) where many connect", "shares", shares.String())
+	}
 	tracing := telemetry.StartTracing(cfg.Tracing, version, log)
 	r.onStop("tracing", tracing.Stop)
 	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
@@ -119,8 +122,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		r.onStop("admin listener", closing(r.admin))
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
-		checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
-		r.serve("admin endpoint", plain{admin.Server(admin.Handler(checks, metrics.Handler()), log), r.admin}, nil)
+		r.serve("admin endpoint", r.adminServer(metrics.Handler()), nil)
 	}
 
 	r.broker, err = broker.Open(ctx, cfg, log)
@@ -148,6 +150,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 
 	front := endpoint.Settings{
 		HTTP: r.receiver.Server(tlsFiles.Config()), Listener: r.webhooks, Timeout: cfg.Webhooks.ShutdownTimeout,
+		Most:     func() int { return descriptors.Of(cfg).Webhooks },
 		Announce: r.receiver.Drain, Refused: metrics.HTTPError, Log: log,
 	}
 	if cfg.Webhooks.ProxyProtocol {

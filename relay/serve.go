@@ -7,6 +7,10 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/admin"
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
+	"github.com/apixo-relay/apixo-relay/relay/endpoint"
 )
 
 // server is what answers at one address.
@@ -16,32 +20,31 @@ type server interface {
 	Close() error
 }
 
-// plain is a server whose callers come again by themselves if they are cut off.
-type plain struct {
-	*http.Server
-	listener net.Listener
-}
+// hasty is a server whose callers come again by themselves if they are cut off.
+type hasty struct{ *endpoint.Server }
 
-// Serve is part of server.
-func (p plain) Serve() error {
-	if err := p.Server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
+// hastyGrace is how long those are waited for who ask at the moment.
+const hastyGrace = time.Second
 
-// plainGrace is how long those are waited for who ask at the moment.
-const plainGrace = time.Second
-
-// Shutdown is part of server. A connection on which nothing has come yet would be
-// waited for, too, for 5 s.
-func (p plain) Shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, plainGrace)
+// Shutdown implements server.
+func (h hasty) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hastyGrace)
 	defer cancel()
-	if p.Server.Shutdown(ctx) == nil {
+	if h.Server.Shutdown(ctx) == nil {
 		return nil
 	}
-	return p.Server.Close()
+	return h.Close()
+}
+
+// adminServer answers at the admin endpoint, without regard to who asks.
+func (r *Relay) adminServer(metrics http.Handler) server {
+	checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
+	s := admin.Server(admin.Handler(checks, metrics), r.log)
+	return hasty{endpoint.New(endpoint.Settings{
+		HTTP: s, Listener: r.admin, Timeout: hastyGrace, Equal: true,
+		Most:     func() int { return descriptors.Of(r.cfg).Admin },
+		Announce: func() { s.SetKeepAlivesEnabled(false) },
+	})}
 }
 
 // serve answers until Stop. When the time for finishing is over, abort is called,

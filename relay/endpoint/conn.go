@@ -28,12 +28,19 @@ type conn struct {
 	since atomic.Int64 // when it was accepted, or last answered on
 
 	answering atomic.Bool // the handler has been called since the last answer
+	answered  atomic.Bool // a request has been
 	gone      atomic.Bool // the peer has closed it, or its direction of it
+
+	// These tell whether it makes way for others, see limit.go.
+	handlers atomic.Int32 // that are at work; in HTTP/2 there can be many
+	owes     atomic.Bool  // of HTTP/1: the handler has been called, and its answer is not written yet
+	served   atomic.Bool  // a request has been answered otherwise than with a refusal
+	writing  atomic.Int64 // since when the peer has not taken what is written to it; 0 if it has
+	useless  atomic.Int64 // since when it has been: accepted, last served, or begun to be used after that
 
 	// These belong to whoever reads and writes HTTP/1, one after the other.
 	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
 	seen      int                // how many of them have
-	served    bool               // a request has been answered
 	refused   int                // status with which the library refused what came, or unknownStatus
 	badHeader bool               // of the PROXY protocol
 }
@@ -74,8 +81,8 @@ func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
-		if !c.h2.Load() { // where it may be a frame that asks for no answer
-			c.busy.Store(true)
+		if !c.h2.Load() && !c.busy.Swap(true) { // in HTTP/2 it may be a frame that asks for no answer
+			c.use()
 		}
 		if c.seen < len(c.first) {
 			c.seen += copy(c.first[c.seen:], b[:n])
@@ -95,7 +102,13 @@ func (c *conn) Write(b []byte) (int, error) {
 	if !c.answering.Load() && !c.h2.Load() && !c.gone.Load() {
 		c.noteRefusal(b)
 	}
-	return c.Conn.Write(b)
+	c.writing.Store(c.listener.now())
+	n, err := c.Conn.Write(b)
+	c.writing.Store(0)
+	if c.owes.Load() && c.handlers.Load() == 0 {
+		c.owes.Store(false)
+	}
+	return n, err
 }
 
 // Close implements [net.Conn].
@@ -139,10 +152,11 @@ func (c *conn) is(state http.ConnState) {
 		c.since.Store(now)
 		c.listener.changed.Store(now)
 		c.busy.Store(false)
-		c.served = c.served || c.answering.Load()
+		c.owes.Store(false)
 		c.answering.Store(false)
 	case c.h2.Load():
 		c.busy.Store(true)
+		c.use()
 	}
 }
 
@@ -170,8 +184,34 @@ type noting struct{ next http.Handler }
 
 // ServeHTTP implements [http.Handler].
 func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if c, ok := r.Context().Value(connKey{}).(*conn); ok && c != nil {
-		c.answering.Store(true)
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	if !ok || c == nil {
+		n.next.ServeHTTP(w, r)
+		return
 	}
-	n.next.ServeHTTP(w, r)
+	c.answering.Store(true)
+	c.handlers.Add(1)
+	c.owes.Store(r.ProtoMajor == 1)
+	a := &answer{ResponseWriter: w}
+	defer func() {
+		c.answered.Store(true)
+		c.serve(!a.refuses)
+		c.handlers.Add(-1)
+	}()
+	n.next.ServeHTTP(a, r)
 }
+
+// answer knows whether it is one to what was wanted.
+type answer struct {
+	http.ResponseWriter
+	refuses bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answer) WriteHeader(status int) {
+	a.refuses = status >= 400 && status < 500
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -1,6 +1,6 @@
 // Package endpoint serves HTTP where anybody may connect, from the first connection
-// to the last: it leaves descriptors for the rest of the process however many
-// connections there are, and it ends in such a way that nobody who has sent a
+// to the last: it takes no more of them at once than it is told, without letting anybody
+// keep others out, and it ends in such a way that nobody who has sent a
 // request, or part of one, is left without an answer.
 //
 // [http.Server.Shutdown] alone does not: it resets the connections that nobody has
@@ -42,6 +42,13 @@ type Settings struct {
 	HTTP *http.Server
 	// Listener is where connections come from; plain TCP, without TLS.
 	Listener net.Listener
+	// Most is how many connections there may be at once, 1 at least. It is called for each
+	// new one. On Linux connections that are of no use make way for new ones (see
+	// awaitRoom); elsewhere new ones wait for those that end.
+	Most func() int
+	// Equal lets connections make way without regard to what was answered on them: where
+	// the handler answers anybody, that tells nothing of who is behind them.
+	Equal bool
 	// Timeout is the time for the end. New connections are taken for a fifth of it at
 	// the most.
 	Timeout time.Duration
@@ -75,8 +82,7 @@ type Server struct {
 
 // New makes a server; [Server.Serve] starts it.
 func New(s Settings) *Server {
-	l := newListener(s.Listener)
-	l.proxies, l.headerTimeout = s.Proxies, s.HTTP.ReadHeaderTimeout
+	l := newListener(s)
 	server := &Server{
 		http: s.HTTP, listener: l, announce: s.Announce, refusals: newRefusals(s), ended: make(chan struct{}),
 		window: min(s.Timeout/5, maxWindow), quiet: min(s.Timeout/10, maxQuiet),

@@ -90,7 +90,7 @@ func start(t *testing.T, config *tls.Config, changes ...func(*running)) *running
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(config == nil)
 	r.Server = endpoint.New(endpoint.Settings{
-		HTTP: server, Listener: l, Timeout: whole,
+		HTTP: server, Listener: l, Most: func() int { return 1000 }, Timeout: whole,
 		Announce: func() {
 			if !draining.Swap(true) {
 				close(r.began)

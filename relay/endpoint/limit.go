@@ -1,31 +1,41 @@
 package endpoint
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 const (
-	// reserved is how many descriptors are left for what is no connection: log,
-	// broker, and the files of an embedded store. A process that has few keeps half.
-	reserved = 256
-	// idleEnough is how long a connection must have been without a request to make
-	// way for a new one.
-	idleEnough = time.Second
-	// roomTick is between two looks for such a connection.
-	roomTick = 50 * time.Millisecond
+	// patience is how long a connection may be of no use to anybody before it makes way
+	// for a new one. That is so long while hardly anybody waits.
+	patience = time.Second
+	// leastPatience is what it comes down to, however many wait: what is sent at once
+	// has to be read. A TLS handshake waits for an answer of the other end besides,
+	// from wherever that is.
+	leastPatience    = 20 * time.Millisecond
+	leastPatienceTLS = 200 * time.Millisecond
+	// roomTick is between two looks for such connections while somebody waits.
+	roomTick = 20 * time.Millisecond
 )
 
 // awaitRoom returns when there may be one connection more, or the listener is
 // closed. Who has to wait does so in the kernel's queue. Where that can be told (on
-// Linux), the connection that has been idle for the longest makes way, so that
-// nobody keeps others out by doing nothing.
+// Linux), connections make way that are of no use, so that nobody keeps others out by
+// doing nothing, or half of something.
 //
 // Without this, anybody could use up the descriptors, without a token; and a
 // store that cannot open a file is broken until the process ends.
 func (l *listener) awaitRoom() {
-	for !l.closed.Load() && !l.hasRoom() {
-		if n, err := l.queued(); err == nil && n > 0 {
-			if c := l.idlest(); c != nil {
-				_ = c.Close() // it has no request
-				continue
+	for !l.closed.Load() {
+		free := l.free()
+		if free > 0 {
+			return
+		}
+		if waiting, err := l.queued(); err == nil && waiting > 0 {
+			l.makeWay(waiting, 1-free)
+			if l.free() > 0 {
+				return
 			}
 		}
 		select {
@@ -35,23 +45,81 @@ func (l *listener) awaitRoom() {
 	}
 }
 
-func (l *listener) hasRoom() bool {
+// free is how many connections there may be more; less than none where the limit has
+// been lowered.
+func (l *listener) free() int {
 	most := l.most()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.conns) < most
+	return most - len(l.conns)
 }
 
-// idlest is the connection that has been without a request for the longest, nil if
-// none has been so for long enough.
-func (l *listener) idlest() (found *conn) {
+// makeWay closes connections for as many as wait, or as there are too many, if so many
+// are of no use: first those that have had nothing but refusals, if anything, and of
+// each kind the oldest first.
+func (l *listener) makeWay(waiting, excess int) {
+	var found []*conn
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	longest := idleEnough
+	// Who waits has to get a turn within a second or so: that is how long one place is
+	// taken, times how many wait for each of the places.
+	limit := max(l.leastPatience, patience*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
+	now := l.now()
 	for c := range l.conns {
-		if idle := l.since(&c.since); idle >= longest && !c.busy.Load() {
-			found, longest = c, idle
+		if c.isUseless(now, limit) {
+			found = append(found, c)
 		}
 	}
-	return found
+	l.mu.Unlock()
+	if n := max(waiting, excess); n < len(found) {
+		slices.SortFunc(found, func(a, b *conn) int {
+			switch served := a.served.Load(); {
+			case served == b.served.Load():
+				return cmp.Compare(a.useless.Load(), b.useless.Load())
+			case served:
+				return 1
+			default:
+				return -1
+			}
+		})
+		found = found[:n]
+	}
+	for _, c := range found {
+		_ = c.Close() // nobody waits for anything on it
+	}
+}
+
+// isUseless reports whether a connection has been of no use for longer than that, or for
+// twice as long where it was of use before.
+//
+// It is of use while a request is being answered. The beginning of one is none yet, up
+// to the end of its head: whoever means it sends that in one piece, mostly. Handlers
+// refuse at once what they do not want, whether its body has come or not; so one that
+// is at work has a request that is wanted, unless it waits for a peer that reads
+// nothing.
+func (c *conn) isUseless(now int64, limit time.Duration) bool {
+	written := c.writing.Load()
+	stuck := written != 0 && time.Duration(now-written) >= limit
+	if c.served.Load() {
+		limit *= 2
+	}
+	return (stuck || c.handlers.Load() == 0 && !c.owes.Load()) && time.Duration(now-c.useless.Load()) >= limit
+}
+
+// serve takes note that a request has been answered, though that may not be written yet.
+// Before it writes a refusal, the HTTP library may wait for a body that never comes.
+func (c *conn) serve(wanted bool) {
+	if !wanted || c.listener.equal {
+		c.owes.Store(false)
+		return
+	}
+	c.served.Store(true)
+	c.useless.Store(c.listener.now())
+}
+
+// use takes note that something comes, after an answer or for the first time. Who has
+// been served before is believed that it will be a request.
+func (c *conn) use() {
+	if c.served.Load() {
+		c.useless.Store(c.listener.now())
+	}
 }

@@ -2,30 +2,43 @@ package endpoint
 
 import (
 	"bufio"
-	"errors"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
 )
 
-// crowded is a server that takes two connections at once.
-func crowded(t *testing.T) (addr string, of *listener) {
+// places is how many connections a crowded server takes at once.
+const places = 2
+
+// wanted is the path at which a crowded server reads a body and answers 200. Elsewhere
+// it answers 401, and reads nothing.
+const wanted = "/wanted"
+
+func crowded(t *testing.T, config *tls.Config, equal bool) (addr string, of *listener) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := &http.Server{Protocols: new(http.Protocols), TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != wanted {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(w, "hello")
 	})}
 	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	s := New(Settings{HTTP: server, Listener: l, Timeout: time.Second, Announce: func() {}})
-	s.listener.most = func() int { return 2 }
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(config == nil)
+	s := New(Settings{HTTP: server, Listener: l, Most: func() int { return places }, Equal: equal, Timeout: time.Second, Announce: func() {}})
 	ended := make(chan error)
 	go func() { ended <- s.Serve() }()
 	t.Cleanup(func() {
@@ -37,13 +50,17 @@ func crowded(t *testing.T) (addr string, of *listener) {
 	return l.Addr().String(), s.listener
 }
 
-// rest waits until none of the connections has a request on it.
-func (l *listener) rest(t *testing.T) {
+// onLinux skips a test elsewhere: nobody can tell there whether somebody waits.
+func onLinux(t *testing.T) {
 	t.Helper()
-	if err := wait(t.Context(), func() bool { return l.settled(0) }); err != nil {
-		t.Fatal(err)
+	if runtime.GOOS != "linux" {
+		t.Skip("nobody can tell here whether somebody waits")
 	}
+	t.Parallel()
 }
+
+// enough bounds the wait for what comes at once, and on a busy machine later.
+const enough = 30 * time.Second
 
 func dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
@@ -52,106 +69,216 @@ func dial(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(enough))
 	return c
 }
 
-func ask(t *testing.T, c net.Conn) {
+func send(t *testing.T, c net.Conn, text string) {
 	t.Helper()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func answered(t *testing.T, c net.Conn) {
+const good, unwanted = "GET " + wanted + " HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+func answered(t *testing.T, c net.Conn, status int) {
 	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("no answer: %v", err)
 	}
 	_ = resp.Body.Close()
-}
-
-// Who does nothing makes way, the longest idle first.
-func TestIdleConnectionsMakeWay(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("nobody can tell there whether somebody waits")
-	}
-	t.Parallel()
-	addr, l := crowded(t)
-	first := dial(t, addr)
-	ask(t, first)
-	answered(t, first)
-	l.rest(t) // which is after the answer has come
-	second := dial(t, addr)
-	ask(t, second)
-	answered(t, second)
-	l.rest(t)
-	third := dial(t, addr)
-	ask(t, third)
-	answered(t, third)
-	if _, err := first.Read(make([]byte, 1)); err == nil {
-		t.Error("the first one was not closed")
-	}
-	ask(t, second)
-	answered(t, second)
-}
-
-// One of HTTP/2 on which no request is going on makes way too, or nobody's idle
-// connections would keep others out.
-func TestIdleHTTP2MakesWay(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("nobody can tell there whether somebody waits")
-	}
-	t.Parallel()
-	addr, _ := crowded(t)
-	ended := make(chan error, 2)
-	for range 2 {
-		c := dial(t, addr)
-		if _, err := io.WriteString(c, preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			_, err := io.Copy(io.Discard, c)
-			ended <- err
-		}()
-	}
-	third := dial(t, addr)
-	ask(t, third)
-	answered(t, third)
-	if err := <-ended; err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Error(err)
+	if resp.StatusCode != status {
+		t.Fatalf("the answer is %s", resp.Status)
 	}
 }
 
-// Who is in the middle of a request is not closed: new ones wait for its end.
-func TestBusyConnectionsAreWaitedFor(t *testing.T) {
-	t.Parallel()
-	addr, _ := crowded(t)
+// exchange asks for what is wanted, and gets it.
+func exchange(t *testing.T, c net.Conn) {
+	t.Helper()
+	send(t, c, good)
+	answered(t, c, http.StatusOK)
+}
+
+// rest waits until none of the connections has a request on it.
+func (l *listener) rest(t *testing.T) {
+	t.Helper()
+	if err := wait(t.Context(), func() bool { return l.settled(0) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closed waits until the other end has closed a connection.
+func closed(t *testing.T, c net.Conn) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, c); err != nil && isTimeout(err) {
+		t.Error("it was not closed")
+	}
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(net.Error)
+	return ok && timeout.Timeout()
+}
+
+// hello is the beginning of a TLS handshake, as a client sends it.
+var hello = sync.OnceValue(func() string {
+	ours, theirs := net.Pipe()
+	go func() { _ = tls.Client(theirs, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+	buf := make([]byte, 4096)
+	n, _ := ours.Read(buf)
+	_ = ours.Close()
+	return string(buf[:n])
+})
+
+// Whoever does nothing, or half of something, or nothing that is wanted, makes way.
+func TestUselessConnectionsMakeWay(t *testing.T) {
+	onLinux(t)
+	certificate, err := tls.LoadX509KeyPair(testcert.Files(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
+	for name, test := range map[string]struct {
+		tls    bool
+		does   string
+		status int // of the answer to that, if there is one
+	}{
+		"silence":                   {},
+		"half of a head":            {does: "POST " + wanted + " HTTP/1.1\r\nHost: h\r\n"},
+		"no body, unwanted":         {does: "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"},
+		"refused":                   {does: unwanted, status: http.StatusUnauthorized},
+		"served":                    {does: good, status: http.StatusOK},
+		"HTTP/2 and no request":     {does: preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
+		"half of a preface":         {does: preface[:10]},
+		"silence before TLS":        {tls: true},
+		"half of a ClientHello":     {tls: true, does: hello()[:50]},
+		"an unanswered ClientHello": {tls: true, does: hello()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var c *tls.Config
+			if test.tls {
+				c = config
+			}
+			addr, l := crowded(t, c, false)
+			var useless []net.Conn
+			for range places {
+				c := dial(t, addr)
+				send(t, c, test.does)
+				if test.status != 0 {
+					answered(t, c, test.status)
+					l.rest(t) // which is after the answer has come
+				}
+				useless = append(useless, c)
+			}
+			next := dial(t, addr)
+			if test.tls {
+				next = tls.Client(next, &tls.Config{InsecureSkipVerify: true})
+			}
+			exchange(t, next)
+			closed(t, useless[0])
+		})
+	}
+}
+
+// Of those that are of no use, first those make way that never were.
+func TestServedConnectionsMakeWayLast(t *testing.T) {
+	onLinux(t)
+	for name, does := range map[string]string{"silent": "", "refused": unwanted} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, l := crowded(t, nil, false)
+			served := dial(t, addr)
+			exchange(t, served)
+			l.rest(t)
+			useless := dial(t, addr)
+			send(t, useless, does)
+			if err := wait(t.Context(), func() bool { return l.free() == 0 }); err != nil {
+				t.Fatal(err)
+			}
+			exchange(t, dial(t, addr))
+			closed(t, useless)
+			exchange(t, served)
+		})
+	}
+}
+
+// To go on asking keeps no place where that is refused, or where everybody is answered.
+func TestAskingKeepsNoPlace(t *testing.T) {
+	onLinux(t)
+	for name, test := range map[string]struct {
+		asks  string
+		equal bool
+	}{"refused": {unwanted, false}, "equal": {good, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, _ := crowded(t, nil, test.equal)
+			var asking sync.WaitGroup
+			defer asking.Wait()
+			for range places {
+				c := dial(t, addr)
+				send(t, c, test.asks)
+				from := bufio.NewReader(c)
+				if _, err := http.ReadResponse(from, nil); err != nil {
+					t.Fatal(err)
+				}
+				asking.Go(func() {
+					for {
+						if _, err := io.WriteString(c, test.asks); err != nil {
+							return
+						}
+						resp, err := http.ReadResponse(from, nil)
+						if err != nil {
+							return
+						}
+						_, _ = io.Copy(io.Discard, resp.Body)
+					}
+				})
+			}
+			for range places {
+				exchange(t, dial(t, addr))
+			}
+		})
+	}
+}
+
+// However many wait in front, the turn comes: a place is kept for the shorter the
+// more there are.
+func TestManyWaitNotLong(t *testing.T) {
+	onLinux(t)
+	addr, _ := crowded(t, nil, false)
+	for range 400 { // each for its second, that would be 200 s
+		dial(t, addr)
+	}
+	exchange(t, dial(t, addr))
+}
+
+// Who is in the middle of a request that is wanted is not closed, however long that
+// takes: new ones wait for its end.
+func TestWantedRequestsAreWaitedFor(t *testing.T) {
+	onLinux(t)
+	addr, l := crowded(t, nil, false)
 	var busy []net.Conn
-	for range 2 {
+	for range places {
 		c := dial(t, addr)
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
-			t.Fatal(err)
-		}
+		send(t, c, "POST "+wanted+" HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: close\r\n\r\na")
 		busy = append(busy, c)
 	}
 	third := dial(t, addr)
-	ask(t, third)
-	_ = third.SetReadDeadline(time.Now().Add(2 * idleEnough))
-	if n, err := third.Read(make([]byte, 1)); n > 0 || err == nil {
-		t.Fatal("a third one was answered")
+	send(t, third, good)
+	_ = third.SetReadDeadline(time.Now().Add(3 * patience))
+	if n, err := third.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
+		t.Fatalf("a third one was answered, or ended: %v", err)
 	}
-	_ = third.SetReadDeadline(time.Time{})
-	if _, err := io.WriteString(busy[0], "Host: h\r\nConnection: close\r\n\r\n"); err != nil {
-		t.Fatal(err)
+	if l.free() != 0 {
+		t.Fatal("one has made way")
 	}
-	answered(t, busy[0])
-	answered(t, third)
-}
-
-func TestDescriptorsAreReserved(t *testing.T) {
-	t.Parallel()
-	if n := mostConnections(); n < 1 {
-		t.Errorf("%d connections are allowed", n)
+	_ = third.SetReadDeadline(time.Now().Add(enough))
+	for _, c := range busy {
+		send(t, c, "b")
+		answered(t, c, http.StatusOK)
 	}
+	answered(t, third, http.StatusOK)
 }

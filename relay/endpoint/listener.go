@@ -20,15 +20,24 @@ type listener struct {
 	proxies       func(netip.Addr) bool // see Settings
 	headerTimeout time.Duration         // for a PROXY protocol header
 
-	most func() int    // connections, at once
-	room chan struct{} // one has gone
+	most          func() int    // connections, at once
+	leastPatience time.Duration // with those that are of no use
+	equal         bool          // see Settings
+	room          chan struct{} // one has gone
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
-func newListener(l net.Listener) *listener {
-	return &listener{Listener: l, began: time.Now(), most: mostConnections, room: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
+func newListener(s Settings) *listener {
+	l := &listener{
+		Listener: s.Listener, began: time.Now(), proxies: s.Proxies, headerTimeout: s.HTTP.ReadHeaderTimeout,
+		most: s.Most, equal: s.Equal, leastPatience: leastPatience, room: make(chan struct{}, 1), conns: make(map[*conn]struct{}),
+	}
+	if s.HTTP.TLSConfig != nil {
+		l.leastPatience = leastPatienceTLS
+	}
+	return l
 }
 
 // Accept implements [net.Listener].
@@ -43,6 +52,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	l.changed.Store(now)
 	c := l.newConn(accepted)
 	c.since.Store(now)
+	c.useless.Store(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns[c] = struct{}{}

@@ -65,7 +65,7 @@ func (c *conn) refusal(r *refusals) *refusal {
 			return nil
 		}
 		return refusedRequest(c.refused, r.maxHeaderBytes)
-	case c.served || c.answering.Load(), begin == isHTTP1, begin == isHTTP2:
+	case c.answered.Load(), begin == isHTTP1, begin == isHTTP2:
 		return refusedRequest(c.refused, r.maxHeaderBytes)
 	case begin == proxyV1, begin == proxyV2:
 		return &refusal{what: begin, hint: r.proxyHint()}

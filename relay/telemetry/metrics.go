@@ -280,7 +280,16 @@ func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 
 // Handler serves the metrics in the format that a scraper asks for: as text, as
 // OpenMetrics with the ids of traces, or as protocol buffers, which alone can carry
-// native histograms.
+// native histograms. Whoever asks while enough others do gets 503.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxGathering, Timeout: gatherTimeout})
 }
+
+const (
+	// maxGathering is how often the metrics are gathered at once: anybody may ask, and
+	// few have a reason to.
+	maxGathering = 4
+	// gatherTimeout is longer than it takes. With one, the answer is complete before it
+	// is sent, so that who reads it slowly counts no longer among those.
+	gatherTimeout = 10 * time.Second
+)
