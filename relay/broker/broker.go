@@ -115,7 +115,7 @@ func (b *Broker) start(ctx context.Context, folder string, serverOptions *server
 	if err != nil {
 		return err
 	}
-	b.options = append(b.options, nats.InProcessServer(e.server))
+	b.options = append(b.options, nats.InProcessServer(e.door))
 	conn, err := nats.Connect("", b.options...)
 	if err != nil {
 		return errors.Join(fmt.Errorf("the embedded broker does not let the relay in: %w", err), e.stop())

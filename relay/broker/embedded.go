@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 )
 
 // embedded is a NATS server in this process, with its store in a folder that
@@ -26,6 +27,10 @@ type embedded struct {
 	url    string
 	names  *names // nil unless an acknowledgement means fsynced
 	files  *presence
+	door   door
+
+	unwatch context.CancelFunc
+	watched chan struct{} // closed when nobody watches the door any more
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
@@ -54,7 +59,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	if err != nil {
 		return nil, fmt.Errorf("the embedded broker cannot be configured: %w", err)
 	}
-	logger := &serverLog{log: log.With("from", "broker"), fatal: make(chan string, 1)}
+	logger := newServerLog(log, options.MaxConn)
 	s.SetLoggerV2(logger, log.Enabled(ctx, slog.LevelDebug), false, false)
 	started := make(chan struct{})
 	go func() {
@@ -81,7 +86,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		s.WaitForShutdown()
 		return nil, err
 	}
-	e := &embedded{server: s, lock: lock}
+	e := &embedded{server: s, lock: lock, door: door{s, options.MaxConn}, watched: make(chan struct{})}
 	if e.files, err = newPresence(s, options.StoreDir, lock); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
@@ -93,6 +98,12 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	if !options.DontListen {
 		e.url = s.ClientURL()
 	}
+	watching, cancel := context.WithCancel(context.Background())
+	e.unwatch = cancel
+	go func() {
+		defer close(e.watched)
+		e.door.watch(watching)
+	}()
 	return e, nil
 }
 
@@ -117,6 +128,8 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 		host = server.DEFAULT_HOST
 	}
 	options.Host, options.Port = host, port
+	options.MaxConn = descriptors.Of(cfg).Broker + ownConnections
+	options.PingInterval, options.MaxPingsOut = stalePing, stalePings
 	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
 	options.Username, options.Password, options.Authorization = cfg.NATS.User, cfg.NATS.Password, cfg.NATS.Token
 	return options, nil
@@ -249,6 +262,8 @@ func (e *embedded) status() error {
 }
 
 func (e *embedded) stop() error {
+	e.unwatch()
+	<-e.watched
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	if err := e.lock.Unlock(); err != nil {

@@ -3,6 +3,21 @@ package broker
 import (
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/time/rate"
+)
+
+// Of the lines about clients so many are passed on at once, and then one every interval:
+// anybody can cause them.
+const (
+	clientLogBurst    = 3
+	clientLogInterval = 20 * time.Second
+	// fullLogInterval is between two lines that say that clients are refused.
+	fullLogInterval = time.Minute
 )
 
 // serverLog passes the server's lines on. What it calls a notice tells a reader
@@ -10,13 +25,25 @@ import (
 type serverLog struct {
 	log   *slog.Logger
 	fatal chan string // the first fatal message; the server expects the process to end there
+	most  int         // clients
+
+	full    *rate.Limiter
+	clients *rate.Limiter
+	omitted atomic.Int64 // lines about clients, since the last one
+}
+
+func newServerLog(log *slog.Logger, most int) *serverLog {
+	return &serverLog{
+		log: log.With("from", "broker"), fatal: make(chan string, 1), most: most,
+		full: rate.NewLimiter(rate.Every(fullLogInterval), 1), clients: rate.NewLimiter(rate.Every(clientLogInterval), clientLogBurst),
+	}
 }
 
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.pass(l.log.Warn, fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.pass(l.log.Error, fmt.Sprintf(format, v...)) }
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	msg := fmt.Sprintf(format, v...)
@@ -24,5 +51,27 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	select {
 	case l.fatal <- msg:
 	default:
+	}
+}
+
+// pass passes a line on, unless too many have been about clients of late.
+func (l *serverLog) pass(as func(string, ...any), line string) {
+	switch {
+	case strings.Contains(line, server.ErrTooManyConnections.Error()):
+		if !l.full.Allow() {
+			return
+		}
+		l.log.Warn("clients of the embedded broker are refused: it has as many as it takes", "most", l.most,
+			"do", "end those that nobody needs, ask for a password if strangers connect (NATS_TOKEN), raise this process's limit of open files (ulimit -n, LimitNOFILE) if that is small, or use a NATS server of your own")
+	case !strings.Contains(line, " - cid:"):
+		as(line)
+	case !l.clients.Allow():
+		l.omitted.Add(1)
+	default:
+		if n := l.omitted.Swap(0); n > 0 {
+			as(line, "omitted", n)
+			return
+		}
+		as(line)
 	}
 }

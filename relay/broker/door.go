@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// ownConnections is how many this process has to its own server. They take none of
+	// the descriptors, but the server counts them as well.
+	ownConnections = 1
+	// stalePing is after which time the server asks a client that says nothing whether it
+	// is there, and stalePings how many questions it may owe an answer to. Clients of NATS
+	// answer by themselves; whatever else has connected loses its place after the third.
+	// The server's own values are 2 minutes and 2.
+	stalePing  = 15 * time.Second
+	stalePings = 2
+	// mute is how long a client may say nothing at all while others are refused for want
+	// of places. Where a password is asked for, the server gives it no longer anyway.
+	mute = 2 * time.Second
+	// doorTick is between two looks whether the server is full.
+	doorTick = time.Second
+)
+
+// door is the way into an embedded server that takes so many clients and no more. The
+// server refuses those that come when it is full, without regard to who they are, and
+// so its own process too.
+type door struct {
+	server *server.Server
+	most   int
+}
+
+// doorTries is how often a way in is looked for, each time with twice as much room:
+// others come in as well.
+const doorTries = 8
+
+// InProcessConn implements nats.InProcessConnProvider. For this process the clients
+// that have been idle for the longest make way.
+func (d door) InProcessConn() (net.Conn, error) {
+	var refused error
+	for try := range doorTries {
+		d.makeRoom(1 << try)
+		conn, err := d.server.InProcessConn()
+		if err != nil {
+			return nil, err
+		}
+		greeting, err := d.admit(conn)
+		if err == nil {
+			return &begun{conn, io.MultiReader(strings.NewReader(greeting), conn)}, nil
+		}
+		_ = conn.Close() // it is of no use
+		if refused = err; errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("the embedded broker does not let the relay in: %w", refused)
+}
+
+// admit returns once the server has taken a connection, with what it has said until
+// then. It greets each before it decides about that, and of those that it takes it
+// waits for a word.
+func (d door) admit(conn net.Conn) (greeting string, err error) {
+	deadline := time.Now().Add(connectTimeout)
+	_ = conn.SetReadDeadline(deadline)                     // fails if it is closed, as reading does then
+	greeting, err = bufio.NewReader(conn).ReadString('\n') // a pipe gives no more than was written at once
+	if err != nil {
+		return "", fmt.Errorf("no greeting: %w", err)
+	}
+	var info struct {
+		ID uint64 `json:"client_id"`
+	}
+	_, text, _ := strings.Cut(greeting, " ")
+	if err := json.Unmarshal([]byte(text), &info); err != nil {
+		return "", fmt.Errorf("it greets with %.100q: %w", greeting, err)
+	}
+	for said := make([]byte, 256); d.server.GetClient(info.ID) == nil; {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+		n, err := conn.Read(said)
+		switch {
+		case n > 0:
+			return "", fmt.Errorf("it says %q", said[:n])
+		case !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(deadline):
+			return "", err
+		}
+	}
+	return greeting, conn.SetReadDeadline(time.Time{})
+}
+
+// begun is a connection of which something has been read.
+type begun struct {
+	net.Conn
+	from io.Reader
+}
+
+// Read implements [net.Conn].
+func (b *begun) Read(p []byte) (int, error) { return b.from.Read(p) }
+
+// makeRoom ends clients until there is room for so many more. A server without a limit
+// always has it.
+func (d door) makeRoom(n int) {
+	if d.most == 0 || d.server.NumClients()+n <= d.most {
+		return
+	}
+	for i, c := range d.others() {
+		if i == n {
+			return
+		}
+		_ = d.server.DisconnectClientByID(c.Cid) // it may have gone by itself
+	}
+}
+
+// others are the clients outside this process, the longest idle first.
+func (d door) others() (found []*server.ConnInfo) {
+	all, err := d.server.Connz(&server.ConnzOptions{Sort: server.ByIdle, Limit: d.most})
+	if err != nil {
+		return nil // there is no such option
+	}
+	for _, c := range all.Conns {
+		if c.Port != 0 {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// watch ends those that have never said anything while the server is full, until ctx
+// ends.
+func (d door) watch(ctx context.Context) {
+	if d.most == 0 {
+		return
+	}
+	ticker := time.NewTicker(doorTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if d.server.NumClients() >= d.most {
+			d.sweep(time.Now())
+		}
+	}
+}
+
+// sweep ends those that have not said anything for too long.
+func (d door) sweep(now time.Time) {
+	for _, c := range d.others() {
+		if said := c.Lang != "" || c.InMsgs > 0 || c.NumSubs > 0; !said && now.Sub(c.Start) >= mute {
+			_ = d.server.DisconnectClientByID(c.Cid) // it may have gone by itself
+		}
+	}
+}
