@@ -22,12 +22,20 @@ type Relay struct {
 
 	rig     *Rig
 	environ []string
+
+	descriptors int // 0 means no limit of its own
 }
 
 // StartRelay starts a relay with variables such as "NATS_URL=nats://…", and
 // returns when it is listening, which it does without a broker too. Its webhooks
 // have an address that it can have again after [Relay.Restart].
 func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error) {
+	return r.StartLimitedRelay(ctx, 0, environ...)
+}
+
+// StartLimitedRelay is [Rig.StartRelay] for a relay that may have so many descriptors
+// and no more, from its beginning on; 0 means as many as this process.
+func (r *Rig) StartLimitedRelay(ctx context.Context, descriptors int, environ ...string) (*Relay, error) {
 	dir, err := r.folder("relay")
 	if err != nil {
 		return nil, err
@@ -36,7 +44,7 @@ func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error)
 	if err != nil {
 		return nil, err
 	}
-	relay := &Relay{rig: r, Dir: dir}
+	relay := &Relay{rig: r, Dir: dir, descriptors: descriptors}
 	relay.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
 		"RELAY_LISTEN_ADDR=" + loopback(port), "RELAY_ADMIN_ADDR=127.0.0.1:0",
@@ -68,7 +76,11 @@ func (r *Relay) RestartOnTerminal(ctx context.Context) (hangUp func() error, err
 }
 
 func (r *Relay) startOn(ctx context.Context, terminal *os.File) error {
-	p, err := r.rig.startOn(terminal, "relay", r.rig.programs.relay, nil, r.environ)
+	program, args := r.rig.programs.relay, []string(nil)
+	if r.descriptors > 0 {
+		program, args = "/bin/sh", []string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, r.descriptors), program}
+	}
+	p, err := r.rig.startOn(terminal, "relay", program, args, r.environ)
 	if err != nil {
 		return err
 	}
