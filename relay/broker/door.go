@@ -28,6 +28,10 @@ const (
 	// mute is how long a client may say nothing at all while others are refused for want
 	// of places. Where a password is asked for, the server gives it no longer anyway.
 	mute = 2 * time.Second
+	// queued is how many connections may wait to be accepted. The server accepts all that
+	// wait before it refuses the first, each with a descriptor; the kernel's own bound is
+	// 4,096, more than many a process may have.
+	queued = 32
 	// doorTick is between two looks whether the server is full.
 	doorTick = time.Second
 )

@@ -97,6 +97,9 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	}
 	if !options.DontListen {
 		e.url = s.ClientURL()
+		if err := shortQueue(s.Addr(), queued); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			log.Warn("a flood of connections to the embedded broker can use up this process's descriptors", "error", err)
+		}
 	}
 	watching, cancel := context.WithCancel(context.Background())
 	e.unwatch = cancel
