@@ -35,8 +35,10 @@ type conn struct {
 	handlers atomic.Int32 // that are at work; in HTTP/2 there can be many
 	owes     atomic.Bool  // of HTTP/1: the handler has been called, and its answer is not written yet
 	served   atomic.Bool  // a request has been answered otherwise than with a refusal
-	writing  atomic.Int64 // since when the peer has not taken what is written to it; 0 if it has
 	useless  atomic.Int64 // since when it has been: accepted, last served, or begun to be used after that
+	waited   atomic.Int64 // how long its peer has been waited for since then, before reading
+	reading  atomic.Int64 // since when its peer is waited for; 0 if it is not
+	writing  atomic.Int64 // since when its peer has not taken what is written; 0 if it has
 
 	// These belong to whoever reads and writes HTTP/1, one after the other.
 	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
@@ -79,7 +81,11 @@ func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
 // Read implements [net.Conn].
 func (c *conn) Read(b []byte) (int, error) {
+	begun := c.listener.now()
+	c.reading.Store(begun)
 	n, err := c.Conn.Read(b)
+	c.reading.Store(0)
+	c.waited.Add(c.listener.now() - max(begun, c.useless.Load()))
 	if n > 0 {
 		if !c.h2.Load() && !c.busy.Swap(true) { // in HTTP/2 it may be a frame that asks for no answer
 			c.use()

@@ -96,13 +96,25 @@ func (l *listener) makeWay(waiting, excess int) {
 // refuse at once what they do not want, whether its body has come or not; so one that
 // is at work has a request that is wanted, unless it waits for a peer that reads
 // nothing.
+//
+// Until something has been answered, only the time counts for which the peer was waited
+// for. How long this process takes for a handshake while it is flooded is not its fault.
 func (c *conn) isUseless(now int64, limit time.Duration) bool {
-	written := c.writing.Load()
-	stuck := written != 0 && time.Duration(now-written) >= limit
+	useless, reading, writing := c.useless.Load(), c.reading.Load(), c.writing.Load()
 	if c.served.Load() {
 		limit *= 2
 	}
-	return (stuck || c.handlers.Load() == 0 && !c.owes.Load()) && time.Duration(now-c.useless.Load()) >= limit
+	switch least := int64(limit); {
+	case now-useless < least:
+		return false
+	case writing != 0 && now-writing >= least:
+		return true
+	case c.handlers.Load() > 0 || c.owes.Load():
+		return false
+	case c.answered.Load() && !c.served.Load():
+		return true // the library waits a while before it closes what it has refused
+	}
+	return reading != 0 && c.waited.Load()+now-max(reading, useless) >= int64(limit) && !c.hasUnread()
 }
 
 // serve takes note that a request has been answered, though that may not be written yet.
@@ -113,13 +125,18 @@ func (c *conn) serve(wanted bool) {
 		return
 	}
 	c.served.Store(true)
-	c.useless.Store(c.listener.now())
+	c.renew()
 }
 
 // use takes note that something comes, after an answer or for the first time. Who has
 // been served before is believed that it will be a request.
 func (c *conn) use() {
 	if c.served.Load() {
-		c.useless.Store(c.listener.now())
+		c.renew()
 	}
+}
+
+func (c *conn) renew() {
+	c.useless.Store(c.listener.now())
+	c.waited.Store(0)
 }

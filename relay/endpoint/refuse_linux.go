@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"fmt"
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -41,13 +40,25 @@ func (l *listener) queued() (n int, err error) {
 	return n, err
 }
 
-func (l *listener) control(f func(fd int) error) error {
-	tcp, ok := l.Listener.(*net.TCPListener)
+// hasUnread reports whether something has come that is not read yet.
+func (c *conn) hasUnread() bool {
+	n := 0
+	err := control(c.raw, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
+		return err
+	})
+	return err == nil && n > 0
+}
+
+func (l *listener) control(f func(fd int) error) error { return control(l.Listener, f) }
+
+// control does something with a socket.
+func control(socket any, f func(fd int) error) error {
+	with, ok := socket.(syscall.Conn)
 	if !ok {
-		return fmt.Errorf("a %T has no packet filter", l.Listener)
+		return fmt.Errorf("a %T has no descriptor", socket)
 	}
-	var raw syscall.RawConn
-	raw, err := tcp.SyscallConn()
+	raw, err := with.SyscallConn()
 	if err != nil {
 		return err
 	}

@@ -9,3 +9,5 @@ import "errors"
 func (*listener) refuse() error { return errors.ErrUnsupported }
 
 func (*listener) queued() (int, error) { return 0, errors.ErrUnsupported }
+
+func (*conn) hasUnread() bool { return false }

@@ -37,7 +37,7 @@ const floodPause = 10 * time.Millisecond
 func StartFlood(ctx context.Context, addr string, connections int, kinds []Flooder) *Flood {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &Flood{stop: cancel, made: make([]atomic.Int64, len(kinds))}
-	sessions := tls.NewLRUClientSessionCache(0) // so that a handshake costs less
+	sessions := tls.NewLRUClientSessionCache(0) // a handshake should cost this machine as little as it can
 	for i := range connections {
 		k := i % len(kinds)
 		f.flooding.Go(func() {
@@ -69,7 +69,7 @@ func (f *Flood) connect(ctx context.Context, addr string, k Flooder, sessions tl
 	f.open.Add(1)
 	defer f.open.Add(-1)
 	if k.Secure {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: k.Protocols, ClientSessionCache: sessions, ServerName: "flood"})
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: k.Protocols, ServerName: "flood", ClientSessionCache: sessions, CurvePreferences: []tls.CurveID{tls.X25519}})
 	}
 	// An error is the end of the connection, which is what comes at last in any case.
 	if _, err := io.WriteString(conn, k.Text); err == nil {
