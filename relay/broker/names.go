@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 )
 
 // names keeps the names of a store's files.
@@ -26,7 +28,7 @@ type names struct {
 
 	mu      sync.Mutex
 	streams map[string]*streamNames
-	broken  error // an fsync that failed, after which nothing is known any more
+	broken  error // of an fsync, after which nothing is known any more
 }
 
 // streamNames are the folders in which a stream's files have their names. Those
@@ -75,7 +77,7 @@ func (n *names) keep(stream string) error {
 	if err != nil {
 		return err
 	}
-	if err = s.keep(); err != nil && !errors.Is(err, errGone) {
+	if err = s.keep(); err != nil && !errors.Is(err, errGone) && !descriptors.Scarce(err) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.broken = err
@@ -125,7 +127,8 @@ func (s *streamNames) keep() error {
 	return s.err
 }
 
-// A purge replaces a stream's folder, which is not there for a moment.
+// A purge replaces a stream's folder, which is not there for a moment. Descriptors may be
+// used up for a moment, too.
 const (
 	goneTries = 20
 	gonePause = 5 * time.Millisecond
@@ -133,7 +136,7 @@ const (
 
 func (s *streamNames) look() (err error) {
 	for range goneTries {
-		if err = s.lookOnce(); !errors.Is(err, errGone) {
+		if err = s.lookOnce(); !errors.Is(err, errGone) && !descriptors.Scarce(err) {
 			return err
 		}
 		time.Sleep(gonePause)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 )
 
 // presence tells whether the files of an embedded server are where its next start
@@ -71,7 +73,8 @@ func newPresence(s *server.Server, store string, lock *flock.Flock) (*presence, 
 }
 
 // check returns an error unless the files of a stream are there: a *goneError if only
-// a restart mends that. Those who ask while a look is under way share the next one.
+// a restart mends that, and another one if they cannot be looked at for want of
+// descriptors. Those who ask while a look is under way share the next one.
 func (p *presence) check(stream string) error {
 	p.mu.Lock()
 	f := p.known[stream]
@@ -106,7 +109,7 @@ func (p *presence) checkAll() error {
 		return err
 	}
 	for _, s := range streams {
-		if err := p.check(s.Name); err != nil && !errors.Is(err, errDeleted) {
+		if err := p.check(s.Name); err != nil && !errors.Is(err, errDeleted) && !descriptors.Scarce(err) {
 			return err
 		}
 	}
@@ -205,7 +208,10 @@ func (f *streamFiles) lookOnce(detail func() (*server.StreamDetail, error)) erro
 		return &goneError{f.folder, "was removed, or moved away"}
 	}
 	entries, err := os.ReadDir(f.folder)
-	if err != nil {
+	switch {
+	case descriptors.Scarce(err):
+		return fmt.Errorf("%s cannot be looked at now: %w", f.folder, err)
+	case err != nil:
 		return &goneError{f.folder, "cannot be read: " + err.Error()}
 	}
 	blocks, bytes := make(map[string]bool), uint64(0)
