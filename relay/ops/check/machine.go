@@ -13,6 +13,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -36,6 +37,7 @@ func (x *examiner) machine(ctx context.Context) (found lines) {
 		found.ok(API, "APIXO_API_KEY is set, for %s", x.cfg.API.BaseURL)
 	}
 	x.disk(&found)
+	x.descriptors(&found)
 	x.tracing(ctx, &found)
 	return found
 }
@@ -172,6 +174,17 @@ func (x *examiner) disk(found *lines) {
 	default:
 		found.ok(Disk, "%s", fact)
 	}
+}
+
+// descriptors tells how the connections of a relay are bounded that is started as this
+// command was.
+func (x *examiner) descriptors(found *lines) {
+	shares := descriptors.Of(x.cfg)
+	if shares.Few() {
+		found.warn(Descriptors, "raise it where many connect: ulimit -n, or LimitNOFILE in a unit of systemd", "a process that is started from here may have few: %s", shares)
+		return
+	}
+	found.ok(Descriptors, "a process that is started from here may have enough: %s", shares)
 }
 
 // folderSize is the size of the files in a folder, as far as they can be seen.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
@@ -71,6 +73,23 @@ func TestSenders(t *testing.T) {
 	expect(t, here(t, "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true", "RELAY_ALLOWED_CIDRS=10.0.0.0/8"), check.Senders, check.Warn, "RELAY_ALLOWED_CIDRS")
+}
+
+// How connections are bounded depends on what listens. Where a process may have few, as
+// in a shell that says so, there is a warning.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	for fact, environ := range map[string][]string{
+		"for clients of the embedded broker": nil,
+		"for the admin endpoint":             {"NATS_URL=nats://127.0.0.1:1", "RELAY_ADMIN_ADDR=127.0.0.1:1"},
+		"are for webhooks, and":              {"NATS_URL=nats://127.0.0.1:1", "RELAY_ADMIN_ADDR=off"},
+	} {
+		want := check.OK
+		if descriptors.Of(config.Config{}).Few() {
+			want = check.Warn
+		}
+		expect(t, here(t, environ...), check.Descriptors, want, fact)
+	}
 }
 
 func TestTracing(t *testing.T) {
