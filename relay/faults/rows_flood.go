@@ -91,14 +91,14 @@ func secureStrangers(t *trial) []rig.Flooder {
 	hello, err := clientHello()
 	t.must(err)
 	h1 := []string{"http/1.1"}
+	silent, half := rig.Flooder{Name: "silent"}, rig.Flooder{Name: "half a ClientHello", Text: hello[:len(hello)/2]}
+	// Handshakes are fewer: this machine has to do both sides of them.
 	return []rig.Flooder{
-		{Name: "silent"},
-		{Name: "half a ClientHello", Text: hello[:len(hello)/2]},
-		{Name: "a ClientHello", Text: hello},
-		{Name: "a handshake", Secure: true, Protocols: h1},
-		{Name: "HTTP/2", Secure: true, Protocols: []string{"h2"}, Text: http2Settings},
-		{Name: "half a head", Secure: true, Protocols: h1, Text: "POST " + hostile.Path + " HTTP/1.1\r\nHost: h\r\n"},
-		{Name: "refused", Secure: true, Protocols: h1, Text: hostile.Head("POST "+hostile.Path, "Content-Length: 0")},
+		silent, half, {Name: "a ClientHello", Text: hello},
+		silent, half, {Name: "a handshake", Secure: true, Protocols: h1},
+		silent, half, {Name: "HTTP/2", Secure: true, Protocols: []string{"h2"}, Text: http2Settings},
+		silent, half, {Name: "half a head", Secure: true, Protocols: h1, Text: "POST " + hostile.Path + " HTTP/1.1\r\nHost: h\r\n"},
+		silent, half, {Name: "refused", Secure: true, Protocols: h1, Text: hostile.Head("POST "+hostile.Path, "Content-Length: 0")},
 	}
 }
 
