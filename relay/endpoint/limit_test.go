@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,9 +18,10 @@ import (
 // places is how many connections a crowded server takes at once.
 const places = 2
 
-// wanted is the path at which a crowded server reads a body and answers 200. Elsewhere
-// it answers 401, and reads nothing.
-const wanted = "/wanted"
+// Paths at which a crowded server answers 200: once it has read the body, without
+// looking at it, or with more than fits into what there is between it and its peer.
+// Elsewhere it answers 401, and reads nothing.
+const wanted, unread, large = "/wanted", "/unread", "/large"
 
 func crowded(t *testing.T, config *tls.Config, equal bool) (addr string, of *listener) {
 	t.Helper()
@@ -28,12 +30,17 @@ func crowded(t *testing.T, config *tls.Config, equal bool) (addr string, of *lis
 		t.Fatal(err)
 	}
 	server := &http.Server{Protocols: new(http.Protocols), TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != wanted {
+		switch r.URL.Path {
+		case wanted:
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(w, "hello")
+		case unread:
+			_, _ = io.WriteString(w, "hello")
+		case large:
+			_, _ = io.WriteString(w, strings.Repeat("x", 32<<20))
+		default:
 			w.WriteHeader(http.StatusUnauthorized)
-			return
 		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, "hello")
 	})}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
@@ -145,16 +152,17 @@ func TestUselessConnectionsMakeWay(t *testing.T) {
 		does   string
 		status int // of the answer to that, if there is one
 	}{
-		"silence":                   {},
-		"half of a head":            {does: "POST " + wanted + " HTTP/1.1\r\nHost: h\r\n"},
-		"no body, unwanted":         {does: "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"},
-		"refused":                   {does: unwanted, status: http.StatusUnauthorized},
-		"served":                    {does: good, status: http.StatusOK},
-		"HTTP/2 and no request":     {does: preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
-		"half of a preface":         {does: preface[:10]},
-		"silence before TLS":        {tls: true},
-		"half of a ClientHello":     {tls: true, does: hello()[:50]},
-		"an unanswered ClientHello": {tls: true, does: hello()},
+		"silence":                     {},
+		"half of a head":              {does: "POST " + wanted + " HTTP/1.1\r\nHost: h\r\n"},
+		"no body, unwanted":           {does: "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"},
+		"refused":                     {does: unwanted, status: http.StatusUnauthorized},
+		"served":                      {does: good, status: http.StatusOK},
+		"HTTP/2 and no request":       {does: preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
+		"an answer that nobody reads": {does: "GET " + large + " HTTP/1.1\r\nHost: h\r\n\r\n"},
+		"half of a preface":           {does: preface[:10]},
+		"silence before TLS":          {tls: true},
+		"half of a ClientHello":       {tls: true, does: hello()[:50]},
+		"an unanswered ClientHello":   {tls: true, does: hello()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -178,7 +186,9 @@ func TestUselessConnectionsMakeWay(t *testing.T) {
 				next = tls.Client(next, &tls.Config{InsecureSkipVerify: true})
 			}
 			exchange(t, next)
-			closed(t, useless[0])
+			if !strings.Contains(test.does, large) {
+				closed(t, useless[0])
+			}
 		})
 	}
 }
@@ -193,6 +203,7 @@ func TestServedConnectionsMakeWayLast(t *testing.T) {
 			served := dial(t, addr)
 			exchange(t, served)
 			l.rest(t)
+			<-time.After(patience / 4) // so that it is the one that has been idle for longer
 			useless := dial(t, addr)
 			send(t, useless, does)
 			if err := wait(t.Context(), func() bool { return l.free() == 0 }); err != nil {
@@ -219,21 +230,23 @@ func TestAskingKeepsNoPlace(t *testing.T) {
 			defer asking.Wait()
 			for range places {
 				c := dial(t, addr)
-				send(t, c, test.asks)
 				from := bufio.NewReader(c)
-				if _, err := http.ReadResponse(from, nil); err != nil {
+				ask := func() error {
+					if _, err := io.WriteString(c, test.asks); err != nil {
+						return err
+					}
+					resp, err := http.ReadResponse(from, nil)
+					if err != nil {
+						return err
+					}
+					_, err = io.Copy(io.Discard, resp.Body)
+					return err
+				}
+				if err := ask(); err != nil {
 					t.Fatal(err)
 				}
 				asking.Go(func() {
-					for {
-						if _, err := io.WriteString(c, test.asks); err != nil {
-							return
-						}
-						resp, err := http.ReadResponse(from, nil)
-						if err != nil {
-							return
-						}
-						_, _ = io.Copy(io.Discard, resp.Body)
+					for ask() == nil {
 					}
 				})
 			}
@@ -255,16 +268,83 @@ func TestManyWaitNotLong(t *testing.T) {
 	exchange(t, dial(t, addr))
 }
 
+// Nor does it to send a little now and then.
+func TestTricklingKeepsNoPlace(t *testing.T) {
+	onLinux(t)
+	addr, _ := crowded(t, nil, false)
+	var trickling sync.WaitGroup
+	defer trickling.Wait()
+	for range places {
+		c := dial(t, addr)
+		defer c.Close()
+		send(t, c, "POST "+wanted+" HTTP/1.1\r\nX: ")
+		trickling.Go(func() {
+			for end := time.Now().Add(enough); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+				if _, err := io.WriteString(c, "x"); err != nil {
+					return
+				}
+			}
+		})
+	}
+	exchange(t, dial(t, addr))
+}
+
 // Who is in the middle of a request that is wanted is not closed, however long that
 // takes: new ones wait for its end.
 func TestWantedRequestsAreWaitedFor(t *testing.T) {
 	onLinux(t)
+	for _, path := range []string{wanted, unread} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			addr, l := crowded(t, nil, false)
+			var busy []net.Conn
+			for range places {
+				c := dial(t, addr)
+				send(t, c, "POST "+path+" HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na")
+				busy = append(busy, c)
+			}
+			third := dial(t, addr)
+			send(t, third, good)
+			_ = third.SetReadDeadline(time.Now().Add(3 * patience))
+			if n, err := third.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
+				t.Fatalf("a third one was answered, or ended: %v", err)
+			}
+			if l.free() != 0 {
+				t.Fatal("one has made way")
+			}
+			_ = third.SetReadDeadline(time.Now().Add(enough))
+			for _, c := range busy {
+				send(t, c, "b")
+				answered(t, c, http.StatusOK)
+			}
+			answered(t, third, http.StatusOK)
+		})
+	}
+}
+
+// So it is in HTTP/2, where something comes and is written besides.
+func TestWantedHTTP2IsWaitedFor(t *testing.T) {
+	onLinux(t)
 	addr, l := crowded(t, nil, false)
-	var busy []net.Conn
-	for range places {
-		c := dial(t, addr)
-		send(t, c, "POST "+wanted+" HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: close\r\n\r\na")
-		busy = append(busy, c)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	first := dial(t, addr) // so that only one place is left
+	send(t, first, "POST "+wanted+" HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na")
+	body, more := io.Pipe()
+	status := make(chan int, 1)
+	go func() {
+		resp, err := (&http.Client{Transport: transport}).Post("http://"+addr+wanted, "", body)
+		if err != nil {
+			status <- 0
+			return
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	if _, err := io.WriteString(more, "a"); err != nil {
+		t.Fatal(err)
 	}
 	third := dial(t, addr)
 	send(t, third, good)
@@ -276,9 +356,9 @@ func TestWantedRequestsAreWaitedFor(t *testing.T) {
 		t.Fatal("one has made way")
 	}
 	_ = third.SetReadDeadline(time.Now().Add(enough))
-	for _, c := range busy {
-		send(t, c, "b")
-		answered(t, c, http.StatusOK)
+	_ = more.Close()
+	if got := <-status; got != http.StatusOK {
+		t.Errorf("the answer is %d", got)
 	}
 	answered(t, third, http.StatusOK)
 }
