@@ -14,7 +14,7 @@ const (
 	// has to be read. A TLS handshake waits for an answer of the other end besides,
 	// from wherever that is.
 	leastPatience    = 20 * time.Millisecond
-	leastPatienceTLS = 200 * time.Millisecond
+	leastPatienceTLS = 300 * time.Millisecond
 	// roomTick is between two looks for such connections while somebody waits.
 	roomTick = 20 * time.Millisecond
 )

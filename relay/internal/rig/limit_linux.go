@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,46 @@ func (p *Process) PeakMemory() (int, error) {
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	kib, err := strconv.Atoi(strings.Fields(rest + " ?")[0])
 	return kib << 10, err
+}
+
+// CPU is how much of the processors' time the running process has had.
+func (p *Process) CPU() (time.Duration, error) { return processCPU(p.cmd.Process.Pid) }
+
+// OwnCPU is how much this process has had.
+func OwnCPU() (time.Duration, error) { return processCPU(os.Getpid()) }
+
+func processCPU(id int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
+	if err != nil {
+		return 0, fmt.Errorf("what a process has worked is not known: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold anything
+	return ticks(strings.Fields(rest), 11, 12)
+}
+
+// MachineCPU is how much of the processors' time this machine's programs have had
+// together.
+func MachineCPU() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("what this machine has worked is not known: %w", err)
+	}
+	return ticks(strings.Fields(string(stat)), 1, 2, 3) // user, nice, system
+}
+
+// ticks adds up fields that count hundredths of a second, as /proc does (USER_HZ).
+func ticks(fields []string, at ...int) (sum time.Duration, err error) {
+	for _, i := range at {
+		if i >= len(fields) {
+			return 0, fmt.Errorf("there is no field %d in %v", i, fields)
+		}
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(n) * 10 * time.Millisecond
+	}
+	return sum, nil
 }
 
 // OwnDescriptors makes sure that this process may have so many, as far as it can.

@@ -5,6 +5,7 @@ package rig
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // LimitFiles is for Linux only.
@@ -22,6 +23,15 @@ func (p *Process) LimitDescriptors(int) error { return errLinuxOnly }
 
 // PeakMemory is for Linux only.
 func (p *Process) PeakMemory() (int, error) { return 0, errLinuxOnly }
+
+// CPU is for Linux only.
+func (p *Process) CPU() (time.Duration, error) { return 0, errLinuxOnly }
+
+// OwnCPU is for Linux only.
+func OwnCPU() (time.Duration, error) { return 0, errLinuxOnly }
+
+// MachineCPU is for Linux only.
+func MachineCPU() (time.Duration, error) { return 0, errLinuxOnly }
 
 // OwnDescriptors is for Linux only.
 func OwnDescriptors(int) error { return errLinuxOnly }
