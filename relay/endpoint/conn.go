@@ -49,12 +49,13 @@ type conn struct {
 
 // newConn makes one of a connection that has been accepted.
 func (l *listener) newConn(accepted net.Conn) *conn {
-	c := &conn{Conn: accepted, raw: accepted, listener: l}
+	c := &conn{raw: accepted, listener: l}
+	c.Conn = timed{accepted, c}
 	if l.proxies == nil {
 		return c
 	}
 	if peer, err := netip.ParseAddrPort(accepted.RemoteAddr().String()); err == nil && l.proxies(peer.Addr()) {
-		c.proxied = proxyproto.NewConn(accepted, proxyproto.WithPolicy(proxyproto.USE), proxyproto.SetReadHeaderTimeout(l.headerTimeout))
+		c.proxied = proxyproto.NewConn(c.Conn, proxyproto.WithPolicy(proxyproto.USE), proxyproto.SetReadHeaderTimeout(l.headerTimeout))
 		c.Conn = c.proxied
 	}
 	return c
@@ -81,11 +82,7 @@ func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
 // Read implements [net.Conn].
 func (c *conn) Read(b []byte) (int, error) {
-	begun := c.listener.now()
-	c.reading.Store(begun)
 	n, err := c.Conn.Read(b)
-	c.reading.Store(0)
-	c.waited.Add(c.listener.now() - max(begun, c.useless.Load()))
 	if n > 0 {
 		if !c.h2.Load() && !c.busy.Swap(true) { // in HTTP/2 it may be a frame that asks for no answer
 			c.use()
@@ -108,9 +105,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	if !c.answering.Load() && !c.h2.Load() && !c.gone.Load() {
 		c.noteRefusal(b)
 	}
-	c.writing.Store(c.listener.now())
 	n, err := c.Conn.Write(b)
-	c.writing.Store(0)
 	if c.owes.Load() && c.handlers.Load() == 0 {
 		c.owes.Store(false)
 	}
@@ -201,7 +196,7 @@ func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{ResponseWriter: w}
 	defer func() {
 		c.answered.Store(true)
-		c.serve(!a.refuses)
+		c.serve(!a.refuses, r.ContentLength != 0)
 		c.handlers.Add(-1)
 	}()
 	n.next.ServeHTTP(a, r)

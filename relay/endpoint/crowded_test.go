@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,7 +22,7 @@ const places = 2
 // Elsewhere it answers 401, and reads nothing.
 const wanted, unread, large = "/wanted", "/unread", "/large"
 
-func crowded(t *testing.T, config *tls.Config, equal bool) (addr string, of *listener) {
+func crowded(t *testing.T, config *tls.Config, changes ...func(*Settings)) (addr string, of *listener) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,7 +44,11 @@ func crowded(t *testing.T, config *tls.Config, equal bool) (addr string, of *lis
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(config == nil)
-	s := New(Settings{HTTP: server, Listener: l, Most: func() int { return places }, Equal: equal, Timeout: time.Second, Announce: func() {}})
+	settings := Settings{HTTP: server, Listener: l, Most: func() int { return places }, Timeout: time.Second, Announce: func() {}}
+	for _, change := range changes {
+		change(&settings)
+	}
+	s := New(settings)
 	ended := make(chan error)
 	go func() { ended <- s.Serve() }()
 	t.Cleanup(func() {
@@ -136,3 +141,8 @@ var hello = sync.OnceValue(func() string {
 	_ = ours.Close()
 	return string(buf[:n])
 })
+
+func equal(s *Settings) { s.Equal = true }
+
+// behindProxies has each peer be a proxy that may send a header of the PROXY protocol.
+func behindProxies(s *Settings) { s.Proxies = func(netip.Addr) bool { return true } }

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"cmp"
+	"net"
 	"slices"
 	"time"
 )
@@ -118,14 +119,16 @@ func (c *conn) isUseless(now int64, limit time.Duration) bool {
 }
 
 // serve takes note that a request has been answered, though that may not be written yet.
-// Before it writes a refusal, the HTTP library may wait for a body that never comes.
-func (c *conn) serve(wanted bool) {
-	if !wanted || c.listener.equal {
-		c.owes.Store(false)
+// Before it writes, the HTTP library may wait for a body that never comes.
+func (c *conn) serve(wanted, body bool) {
+	if wanted && !c.listener.equal {
+		c.served.Store(true)
+		c.renew()
 		return
 	}
-	c.served.Store(true)
-	c.renew()
+	if body {
+		c.owes.Store(false)
+	}
 }
 
 // use takes note that something comes, after an answer or for the first time. Who has
@@ -139,4 +142,29 @@ func (c *conn) use() {
 func (c *conn) renew() {
 	c.useless.Store(c.listener.now())
 	c.waited.Store(0)
+}
+
+// timed is what a connection reads from and writes to: it tells since when its peer is
+// waited for.
+type timed struct {
+	net.Conn
+	of *conn
+}
+
+// Read implements [net.Conn].
+func (t timed) Read(b []byte) (int, error) {
+	begun := t.of.listener.now()
+	t.of.reading.Store(begun)
+	n, err := t.Conn.Read(b)
+	t.of.reading.Store(0)
+	t.of.waited.Add(t.of.listener.now() - max(begun, t.of.useless.Load()))
+	return n, err
+}
+
+// Write implements [net.Conn].
+func (t timed) Write(b []byte) (int, error) {
+	t.of.writing.Store(t.of.listener.now())
+	n, err := t.Conn.Write(b)
+	t.of.writing.Store(0)
+	return n, err
 }

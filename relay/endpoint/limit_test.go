@@ -26,6 +26,8 @@ func TestUselessConnectionsMakeWay(t *testing.T) {
 		tls    bool
 		does   string
 		status int // of the answer to that, if there is one
+
+		changes []func(*Settings)
 	}{
 		"silence":                     {},
 		"half of a head":              {does: "POST " + wanted + " HTTP/1.1\r\nHost: h\r\n"},
@@ -35,6 +37,9 @@ func TestUselessConnectionsMakeWay(t *testing.T) {
 		"HTTP/2 and no request":       {does: preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
 		"an answer that nobody reads": {does: "GET " + large + " HTTP/1.1\r\nHost: h\r\n\r\n"},
 		"half of a preface":           {does: preface[:10]},
+		"no body, equal":              {does: "POST " + unread + " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", changes: []func(*Settings){equal}},
+		"silence of a proxy":          {changes: []func(*Settings){behindProxies}},
+		"half of a PROXY header":      {does: "PROXY TCP4 ", changes: []func(*Settings){behindProxies}},
 		"silence before TLS":          {tls: true},
 		"half of a ClientHello":       {tls: true, does: hello()[:50]},
 		"an unanswered ClientHello":   {tls: true, does: hello()},
@@ -45,7 +50,7 @@ func TestUselessConnectionsMakeWay(t *testing.T) {
 			if test.tls {
 				c = config
 			}
-			addr, l := crowded(t, c, false)
+			addr, l := crowded(t, c, test.changes...)
 			var useless []net.Conn
 			for range places {
 				c := dial(t, addr)
@@ -74,7 +79,7 @@ func TestServedConnectionsMakeWayLast(t *testing.T) {
 	for name, does := range map[string]string{"silent": "", "refused": unwanted} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr, l := crowded(t, nil, false)
+			addr, l := crowded(t, nil)
 			served := dial(t, addr)
 			exchange(t, served)
 			l.rest(t)
@@ -95,12 +100,12 @@ func TestServedConnectionsMakeWayLast(t *testing.T) {
 func TestAskingKeepsNoPlace(t *testing.T) {
 	onLinux(t)
 	for name, test := range map[string]struct {
-		asks  string
-		equal bool
-	}{"refused": {unwanted, false}, "equal": {good, true}} {
+		asks    string
+		changes []func(*Settings)
+	}{"refused": {unwanted, nil}, "equal": {good, []func(*Settings){equal}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr, _ := crowded(t, nil, test.equal)
+			addr, _ := crowded(t, nil, test.changes...)
 			var asking sync.WaitGroup
 			defer asking.Wait()
 			for range places {
@@ -136,7 +141,7 @@ func TestAskingKeepsNoPlace(t *testing.T) {
 // more there are.
 func TestManyWaitNotLong(t *testing.T) {
 	onLinux(t)
-	addr, _ := crowded(t, nil, false)
+	addr, _ := crowded(t, nil)
 	for range 400 { // each for its second, that would be 200 s
 		dial(t, addr)
 	}
@@ -146,7 +151,7 @@ func TestManyWaitNotLong(t *testing.T) {
 // Nor does it to send a little now and then.
 func TestTricklingKeepsNoPlace(t *testing.T) {
 	onLinux(t)
-	addr, _ := crowded(t, nil, false)
+	addr, _ := crowded(t, nil)
 	var trickling sync.WaitGroup
 	defer trickling.Wait()
 	for range places {
@@ -171,7 +176,7 @@ func TestWantedRequestsAreWaitedFor(t *testing.T) {
 	for _, path := range []string{wanted, unread} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			addr, l := crowded(t, nil, false)
+			addr, l := crowded(t, nil)
 			var busy []net.Conn
 			for range places {
 				c := dial(t, addr)
@@ -200,7 +205,7 @@ func TestWantedRequestsAreWaitedFor(t *testing.T) {
 // So it is in HTTP/2, where something comes and is written besides.
 func TestWantedHTTP2IsWaitedFor(t *testing.T) {
 	onLinux(t)
-	addr, l := crowded(t, nil, false)
+	addr, l := crowded(t, nil)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
