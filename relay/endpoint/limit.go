@@ -11,13 +11,16 @@ const (
 	// patience is how long a connection may be of no use to anybody before it makes way
 	// for a new one. That is so long while hardly anybody waits.
 	patience = time.Second
+	// patienceEqual is that among equals (see Settings): probes may wait for no more than
+	// a second in all.
+	patienceEqual = patience / 2
 	// leastPatience is what it comes down to, however many wait: what is sent at once
 	// has to be read. A TLS handshake waits for an answer of the other end besides,
 	// from wherever that is.
-	leastPatience    = 20 * time.Millisecond
+	leastPatience    = 10 * time.Millisecond
 	leastPatienceTLS = 300 * time.Millisecond
 	// roomTick is between two looks for such connections while somebody waits.
-	roomTick = 20 * time.Millisecond
+	roomTick = 10 * time.Millisecond
 )
 
 // awaitRoom returns when there may be one connection more, or the listener is
@@ -63,7 +66,7 @@ func (l *listener) makeWay(waiting, excess int) {
 	l.mu.Lock()
 	// Who waits has to get a turn within a second or so: that is how long one place is
 	// taken, times how many wait for each of the places.
-	limit := max(l.leastPatience, patience*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
+	limit := max(l.leastPatience, l.patience*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
 	now := l.now()
 	for c := range l.conns {
 		if c.isUseless(now, limit) {

@@ -21,7 +21,8 @@ type listener struct {
 	headerTimeout time.Duration         // for a PROXY protocol header
 
 	most          func() int    // connections, at once
-	leastPatience time.Duration // with those that are of no use
+	patience      time.Duration // with those that are of no use
+	leastPatience time.Duration // the same, when many wait
 	equal         bool          // see Settings
 	room          chan struct{} // one has gone
 
@@ -32,7 +33,10 @@ type listener struct {
 func newListener(s Settings) *listener {
 	l := &listener{
 		Listener: s.Listener, began: time.Now(), proxies: s.Proxies, headerTimeout: s.HTTP.ReadHeaderTimeout,
-		most: s.Most, equal: s.Equal, leastPatience: leastPatience, room: make(chan struct{}, 1), conns: make(map[*conn]struct{}),
+		most: s.Most, equal: s.Equal, patience: patience, leastPatience: leastPatience, room: make(chan struct{}, 1), conns: make(map[*conn]struct{}),
+	}
+	if s.Equal {
+		l.patience = patienceEqual
 	}
 	if s.HTTP.TLSConfig != nil {
 		l.leastPatience = leastPatienceTLS
