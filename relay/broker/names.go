@@ -28,7 +28,7 @@ type names struct {
 
 	mu      sync.Mutex
 	streams map[string]*streamNames
-	broken  error // of an fsync, after which nothing is known any more
+	broken  error // an fsync that failed, after which nothing is known any more
 }
 
 // streamNames are the folders in which a stream's files have their names. Those
