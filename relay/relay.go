@@ -24,6 +24,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/reload"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 // Relay is a running relay.
@@ -189,7 +190,7 @@ func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 // what was in force stays so.
 func (r *Relay) Reload() {
 	if len(r.reloads) == 0 {
-		r.log.Info("there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE and no RELAY_TLS_CERT_FILE is set")
+		r.log.Info("there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE, no RELAY_TLS_CERT_FILE and no RELAY_EMBEDDED_TLS_CERT_FILE is set")
 		return
 	}
 	r.log.Info("reading tokens and certificates again, as far as they are in files")
@@ -263,7 +264,7 @@ func (r *Relay) notes() []string {
 
 // watchFiles takes up changes of secrets and certificates, and returns the
 // tokens: nil if nobody is asked for one.
-func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
+func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
 	ctx, cancel := context.WithCancel(context.Background())
 	var watchers sync.WaitGroup
 	r.onStop("file watchers", func(context.Context) error {
@@ -278,7 +279,10 @@ func (r *Relay) watchFiles(tlsFiles *receiver.TLS) *receiver.Tokens {
 		watchers.Go(func() { reload.Watch(ctx, watched, r.log) })
 	}
 	if tlsFiles != nil {
-		watch("TLS certificate", tlsFiles.Files(), tlsFiles.Reload)
+		watch("TLS certificate", tlsFiles.Names(), tlsFiles.Reload)
+	}
+	if certificate := r.broker.Certificate(); certificate != nil {
+		watch("TLS certificate of the embedded broker", certificate.Names(), certificate.Reload)
 	}
 	cfg := r.cfg.Webhooks
 	if len(cfg.Tokens) == 0 {

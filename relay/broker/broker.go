@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 // MaxEventOverhead is how much larger than twice its webhook's body a message
@@ -38,6 +39,8 @@ type Broker struct {
 	nats     config.NATS
 	options  []nats.Option
 	log      *slog.Logger
+	// certificate is that of an embedded broker with TLS; nil without.
+	certificate *tlsfiles.Files
 
 	mu       sync.Mutex
 	conn     *nats.Conn
@@ -69,7 +72,11 @@ type Follower interface {
 // comes. One that refuses the credentials or whose certificate is not trusted
 // is, since waiting would not mend it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
-	options, err := clientOptions(cfg.NATS)
+	settings := cfg.NATS
+	if cfg.UsesEmbedded() {
+		settings.CA = "" // for commands: there is no TLS within this process
+	}
+	options, err := clientOptions(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +89,10 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 	if err != nil {
 		return nil, err
 	}
+	if b.certificate, err = embeddedTLS(cfg.Embedded); err != nil {
+		return nil, err
+	}
+	serverOptions.TLSConfig = b.certificate.Config()
 	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
@@ -161,6 +172,10 @@ func (b *Broker) URL() string {
 // connectedTo is the server's address. The client's own redaction leaves a user
 // in it, which may be a token.
 func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUrl()) }
+
+// Certificate are the files of an embedded broker's TLS, to be loaded anew when they
+// change; nil if there are none.
+func (b *Broker) Certificate() *tlsfiles.Files { return b.certificate }
 
 // Health is nil while the broker can recover by itself. An error means that
 // only a restart of this process helps: the embedded store stays frozen after a

@@ -86,7 +86,7 @@ func TestEmbeddedBrokerAsksForCredentials(t *testing.T) {
 		option  nats.Option
 	}{
 		{[]string{"NATS_TOKEN=a-token-of-some-length"}, nats.Token("a-token-of-some-length")},
-		{[]string{"NATS_USER=relay", "NATS_PASSWORD=secret"}, nats.UserInfo("relay", "secret")},
+		{[]string{"NATS_USER=relay", "NATS_PASSWORD=secret-of-some-length"}, nats.UserInfo("relay", "secret-of-some-length")},
 	} {
 		b := mustOpen(t, load(t, tt.environ...))
 		if conn, err := nats.Connect(b.URL()); err == nil {

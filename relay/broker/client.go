@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 // The client's defaults are made for programs that may wait. Here somebody
@@ -130,7 +131,7 @@ func refused(err error) bool {
 // a running relay, and says what to do if there is none. The caller closes the
 // connection.
 func Connect(cfg config.Config, name string) (*nats.Conn, error) {
-	options, err := clientOptions(cfg.NATS)
+	options, err := commandOptions(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func tell(_ *nats.Conn, _ *nats.Subscription, err error) {
 // there is to [Broker.Follow]. Nothing runs in this process, whatever the
 // configuration says.
 func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
-	options, err := clientOptions(cfg.NATS)
+	options, err := commandOptions(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +166,16 @@ func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 		return nil, notThere(cfg, b.url, err)
 	}
 	return b, nil
+}
+
+// commandOptions are those of a command: as the relay talks to an external broker, and
+// to a running embedded one with TLS by the certificate that it has.
+func commandOptions(cfg config.Config) ([]nats.Option, error) {
+	options, err := clientOptions(cfg.NATS)
+	if file := cfg.Embedded.TLSCertFile; cfg.UsesEmbedded() && file != "" && cfg.NATS.CA == "" {
+		options = append(options, nats.Secure(tlsfiles.Pinned(embeddedTLSVariables+"_CERT_FILE", file)))
+	}
+	return options, err
 }
 
 // clientURL is where a command finds the broker.
@@ -196,6 +207,12 @@ func (e *NotThereError) Error() string { return e.Problem + "; " + e.Hint }
 // Unwrap is the cause.
 func (e *NotThereError) Unwrap() error { return e.Err }
 
+// isAboutTLS reports whether the two sides are not agreed on TLS, or on a certificate.
+func isAboutTLS(err error) bool {
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &untrusted) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
+}
+
 // notThere words why a command has no connection.
 func notThere(cfg config.Config, url string, err error) error {
 	cause := causeOf(clientSettings(cfg), err)
@@ -203,6 +220,8 @@ func notThere(cfg config.Config, url string, err error) error {
 	switch {
 	case cause.Hint == credentialsHint:
 		away.Problem = fmt.Sprintf("the broker at %s does not let this command in: %v", config.RedactURLs(url), err)
+	case cfg.UsesEmbedded() && isAboutTLS(err):
+		away.Hint = "give this command the RELAY_EMBEDDED_TLS_CERT_FILE that the relay has, or, with NATS_CA, the authority and the name of its certificate"
 	case cfg.UsesEmbedded() && cause.Hint == addressHint:
 		away.Hint = "start the relay ('apixo-relay') with the same RELAY_EMBEDDED_ADDR, or name an external broker with NATS_URL"
 	}

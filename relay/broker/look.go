@@ -15,7 +15,7 @@ import (
 // once it is lost. told learns what the broker does not let this user do; it may
 // be called by another goroutine, and must not use the connection.
 func Look(ctx context.Context, cfg config.Config, name string, told func(Denial)) (*nats.Conn, error) {
-	options, err := clientOptions(cfg.NATS)
+	options, err := commandOptions(cfg)
 	if err != nil {
 		return nil, err
 	}

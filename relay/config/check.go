@@ -160,36 +160,12 @@ func (c *Config) checkWebhooks(k *checker) {
 
 func (c *Config) checkTLS(k *checker) {
 	w := c.Webhooks
-	k.expect(w.TLSCertFile == "" || w.TLSKeyFile != "", "RELAY_TLS_KEY_FILE", "is missing beside RELAY_TLS_CERT_FILE", "set both or neither")
-	k.expect(w.TLSKeyFile == "" || w.TLSCertFile != "", "RELAY_TLS_CERT_FILE", "is missing beside RELAY_TLS_KEY_FILE", "set both or neither")
+	k.pair("RELAY_TLS_CERT_FILE", w.TLSCertFile, "RELAY_TLS_KEY_FILE", w.TLSKeyFile)
 	k.expect(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
 		"client certificates need HTTPS", "set RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE too")
 	k.pem("RELAY_TLS_CERT_FILE", w.TLSCertFile)
 	k.pem("RELAY_TLS_KEY_FILE", w.TLSKeyFile)
 	k.pem("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
-}
-
-// forExternal is what is wrong with a setting that an embedded broker has no use for.
-const forExternal = "is for an external broker, and NATS_URL does not name one"
-
-func (c *Config) checkEmbedded(k *checker) {
-	hasCredentials := c.NATS.Token != "" || c.NATS.User != ""
-	if k.addr("RELAY_EMBEDDED_ADDR", c.Embedded.Addr) && !isLoopback(c.Embedded.Addr) && !c.Webhooks.AllowUnauthenticated &&
-		k.read("NATS_TOKEN", "RELAY_ALLOW_UNAUTHENTICATED") {
-		k.expect(hasCredentials, "RELAY_EMBEDDED_ADDR",
-			"other machines can reach it, and the embedded broker would let anybody read and write",
-			"set NATS_TOKEN, or NATS_USER and NATS_PASSWORD, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
-	}
-	k.expect(c.NATS.User == "" || c.NATS.Password != "", "NATS_PASSWORD", "is missing beside NATS_USER", "set both or neither")
-	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set both or neither")
-	for _, v := range []struct{ name, value string }{
-		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CA", c.NATS.CA}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
-		{"NATS_JS_DOMAIN", c.Stream.Domain},
-	} {
-		k.expect(v.value == "", v.name, forExternal, "set NATS_URL, or unset it")
-	}
-	k.expect(!c.NATS.TLSFirst, "NATS_TLS_FIRST", forExternal, "set NATS_URL, or unset it")
-	k.expect(c.Stream.Replicas == 1, "RELAY_STREAM_REPLICAS", "the embedded broker is a single server", "set NATS_URL to a cluster, or leave it at 1")
 }
 
 func (c *Config) checkNATS(k *checker) {
@@ -215,8 +191,7 @@ func (c *Config) checkNATS(k *checker) {
 		}
 	}
 	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set it, or unset the other")
-	k.expect(c.NATS.Cert == "" || c.NATS.Key != "", "NATS_KEY", "is missing beside NATS_CERT", "set both or neither")
-	k.expect(c.NATS.Key == "" || c.NATS.Cert != "", "NATS_CERT", "is missing beside NATS_KEY", "set both or neither")
+	k.pair("NATS_CERT", c.NATS.Cert, "NATS_KEY", c.NATS.Key)
 	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
 	k.expect(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
 	k.expect(!strings.ContainsAny(c.Stream.Domain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
@@ -254,6 +229,12 @@ func (c *Config) checkAPI(k *checker) {
 	k.expect(!isQuoted(c.API.Key), "APIXO_API_KEY", "has quotes around it", quotesHint)
 	k.expect(!shellVariable.MatchString(c.API.Key), "APIXO_API_KEY", "is a name in whose place only a shell puts a value", unexpandedHint)
 	k.expect(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
+}
+
+// pair expects that both of two variables are set, or neither.
+func (k *checker) pair(one, value, other, otherValue string) {
+	k.expect(value == "" || otherValue != "", other, "is missing beside "+one, "set both or neither")
+	k.expect(otherValue == "" || value != "", one, "is missing beside "+other, "set both or neither")
 }
 
 // addr expects a host and a port; it reports whether it is one.

@@ -58,7 +58,7 @@ type Webhooks struct {
 	Tokens     Tokens `env:"RELAY_WEBHOOK_TOKENS" doc:"comma-separated secrets of 16 characters or more, one of which each callback URL must bring: APIXO signs nothing, so the URL is all there is to tell its calls from others. Several are valid at once: add the new one, change the callback URLs, remove the old one. Read from a file, a change of the file is taken up without a restart"`
 	TokensFile string `env:"-"`
 	// AllowUnauthenticated lifts the refusal to be reachable without a secret.
-	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true. On a loopback address it takes webhooks for localhost and loopback addresses only, which keeps web pages out, unless this is true: for a proxy in front that passes on its public name"`
+	AllowUnauthenticated bool `env:"RELAY_ALLOW_UNAUTHENTICATED" envDefault:"false" doc:"without tokens and without a TLS client CA the relay refuses to listen on an address that other machines can reach, unless this is true. On a loopback address it takes webhooks for localhost and loopback addresses only, which keeps web pages out, unless this is true: for a proxy in front that passes on its public name. It speaks of webhooks only"`
 	// AllowedCIDRs are the addresses that may send; none means any.
 	AllowedCIDRs Prefixes `env:"RELAY_ALLOWED_CIDRS" doc:"comma-separated networks (or single addresses) that may send webhooks; none means any"`
 	// TrustedProxies are the peers that are believed about whom they send for.
@@ -103,9 +103,9 @@ type NATS struct {
 	Creds    string `env:"NATS_CREDS" doc:"file with user credentials (JWT and seed)"`
 	NKey     string `env:"NATS_NKEY" doc:"file with an NKey seed"`
 	User     string `env:"NATS_USER" doc:"user name. With the embedded broker: the one that it asks its clients for"`
-	Password string `env:"NATS_PASSWORD" secret:"true" doc:"password of that user"`
-	Token    string `env:"NATS_TOKEN" secret:"true" doc:"token. With the embedded broker: the one that it asks its clients for"`
-	CA       string `env:"NATS_CA" doc:"PEM file with the authorities that the broker's certificate is checked against, instead of the system's"`
+	Password string `env:"NATS_PASSWORD" secret:"true" doc:"password of that user; with the embedded broker of 16 characters or more"`
+	Token    string `env:"NATS_TOKEN" secret:"true" doc:"token. With the embedded broker: the one that it asks its clients for, of 16 characters or more"`
+	CA       string `env:"NATS_CA" doc:"PEM file with the authorities that the broker's certificate is checked against, instead of the system's. For commands with the embedded broker: instead of RELAY_EMBEDDED_TLS_CERT_FILE"`
 	Cert     string `env:"NATS_CERT" doc:"PEM file with the client certificate"`
 	Key      string `env:"NATS_KEY" doc:"PEM file with the client certificate's key"`
 	// TLSFirst: TLS begins before the broker has said anything.
@@ -117,7 +117,10 @@ type Embedded struct {
 	// DataDir is the folder of the broker's store, and of the outbox.
 	DataDir string `env:"RELAY_DATA_DIR" envDefault:"apixo-relay-data" doc:"folder of the embedded broker's store and of the outbox; one relay at a time"`
 	// Addr is where consumers reach the embedded broker; port 0 takes a free one.
-	Addr string `env:"RELAY_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" doc:"where consumers reach the embedded broker. An address that other machines can reach needs NATS_TOKEN or NATS_USER and NATS_PASSWORD"`
+	Addr string `env:"RELAY_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" doc:"where consumers reach the embedded broker. An address that other machines can reach needs NATS_TOKEN or NATS_USER and NATS_PASSWORD, and should have TLS"`
+	// TLSCertFile and TLSKeyFile are PEM files.
+	TLSCertFile string `env:"RELAY_EMBEDDED_TLS_CERT_FILE" doc:"PEM certificate chain of the embedded broker; with it whoever connects to RELAY_EMBEDDED_ADDR has to use TLS. It may be the file in RELAY_TLS_CERT_FILE. The relay's commands trust the first certificate in it, whatever name it is for and whoever signed it. A changed file is taken up without a restart"`
+	TLSKeyFile  string `env:"RELAY_EMBEDDED_TLS_KEY_FILE" doc:"PEM private key of that certificate"`
 	// Sync says what a 200 promises.
 	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, so it survives a power loss; interval: fsynced in the background every two minutes, so it survives a crash of the relay but not of the machine"`
 }
@@ -239,7 +242,13 @@ func (c Config) firstToken() string {
 }
 
 // EmbeddedURL is where clients on this machine find the embedded broker.
-func (c Config) EmbeddedURL() string { return "nats://" + reachable(c.Embedded.Addr) }
+func (c Config) EmbeddedURL() string {
+	scheme := "nats://"
+	if c.Embedded.TLSCertFile != "" {
+		scheme = "tls://"
+	}
+	return scheme + reachable(c.Embedded.Addr)
+}
 
 // reachable replaces the address that means every interface by one that can be dialled.
 func reachable(addr string) string {

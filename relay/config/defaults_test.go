@@ -46,21 +46,25 @@ var settings = map[string]string{
 	"RELAY_DATA_DIR":              "apixo-relay-data",
 	"RELAY_EMBEDDED_ADDR":         "127.0.0.1:4222",
 	"RELAY_EMBEDDED_SYNC":         "always",
-	"RELAY_OUTBOX":                "false",
-	"RELAY_OUTBOX_MAX_BYTES":      "1073741824",
-	"RELAY_STREAM":                "APIXO",
-	"RELAY_SUBJECT_PREFIX":        "apixo",
-	"RELAY_STREAM_POLICY":         "create",
-	"RELAY_STREAM_REPLICAS":       "1",
-	"RELAY_STREAM_MAX_AGE":        "168h",
-	"RELAY_STREAM_MAX_BYTES":      "-1",
-	"RELAY_DEDUPE_WINDOW":         "1h",
-	"RELAY_QUARANTINE_STREAM":     "APIXO_QUARANTINE",
-	"RELAY_CE_SOURCE":             "https://api.apixo.ai",
-	"RELAY_CE_MODE":               "structured",
-	"RELAY_CALLBACK_ATTRIBUTES":   "model",
-	"APIXO_API_KEY":               "",
-	"APIXO_BASE_URL":              "https://api.apixo.ai",
+
+	"RELAY_EMBEDDED_TLS_CERT_FILE": "",
+	"RELAY_EMBEDDED_TLS_KEY_FILE":  "",
+
+	"RELAY_OUTBOX":              "false",
+	"RELAY_OUTBOX_MAX_BYTES":    "1073741824",
+	"RELAY_STREAM":              "APIXO",
+	"RELAY_SUBJECT_PREFIX":      "apixo",
+	"RELAY_STREAM_POLICY":       "create",
+	"RELAY_STREAM_REPLICAS":     "1",
+	"RELAY_STREAM_MAX_AGE":      "168h",
+	"RELAY_STREAM_MAX_BYTES":    "-1",
+	"RELAY_DEDUPE_WINDOW":       "1h",
+	"RELAY_QUARANTINE_STREAM":   "APIXO_QUARANTINE",
+	"RELAY_CE_SOURCE":           "https://api.apixo.ai",
+	"RELAY_CE_MODE":             "structured",
+	"RELAY_CALLBACK_ATTRIBUTES": "model",
+	"APIXO_API_KEY":             "",
+	"APIXO_BASE_URL":            "https://api.apixo.ai",
 }
 
 // defaults are the same as values.
@@ -187,6 +191,9 @@ func TestValuesAreRead(t *testing.T) {
 		}},
 		{"embedded", []string{"RELAY_DATA_DIR=/d", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_SYNC=interval"}, func(c *config.Config) {
 			c.Embedded = config.Embedded{DataDir: "/d", Addr: "127.0.0.1:0", Sync: config.SyncInterval}
+		}},
+		{"embedded with TLS", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=defaults_test.go", "RELAY_EMBEDDED_TLS_KEY_FILE=defaults_test.go", "NATS_CA=defaults_test.go"}, func(c *config.Config) {
+			c.Embedded.TLSCertFile, c.Embedded.TLSKeyFile, c.NATS.CA = "defaults_test.go", "defaults_test.go", "defaults_test.go"
 		}},
 		{"stream", []string{
 			"NATS_URL=nats://a", "RELAY_STREAM=S-1", "RELAY_QUARANTINE_STREAM=Q_1", "RELAY_SUBJECT_PREFIX=a.b-c", "RELAY_STREAM_POLICY=update",

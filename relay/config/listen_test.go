@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,19 +79,49 @@ func TestNobodyElseReachesWebhooksUnasked(t *testing.T) {
 
 func TestNobodyElseReachesTheEmbeddedBrokerUnasked(t *testing.T) {
 	t.Parallel()
+	const file, secret = "listen_test.go", "0123456789abcdef"
 	guarded(t, "RELAY_EMBEDDED_ADDR",
 		map[string][]string{
-			"a token":           {"NATS_TOKEN=t"},
-			"a token in a file": {"NATS_TOKEN_FILE=" + fileOf(t, "t")},
-			"a user":            {"NATS_USER=u", "NATS_PASSWORD=p"},
-			"permission":        {"RELAY_ALLOW_UNAUTHENTICATED=true"},
+			"a token":           {"NATS_TOKEN=" + secret},
+			"a token in a file": {"NATS_TOKEN_FILE=" + fileOf(t, secret)},
+			"a user":            {"NATS_USER=u", "NATS_PASSWORD=" + secret},
 			"another broker":    {"NATS_URL=nats://host"},
 		},
 		map[string][]string{
-			"nothing":         nil,
-			"a webhook token": {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
-			"refusal":         {"RELAY_ALLOW_UNAUTHENTICATED=false"},
-		}, "set NATS_TOKEN, or NATS_USER and NATS_PASSWORD, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
+			"nothing":                nil,
+			"a webhook token":        {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
+			"TLS alone":              {"RELAY_EMBEDDED_TLS_CERT_FILE=" + file, "RELAY_EMBEDDED_TLS_KEY_FILE=" + file},
+			"what is about webhooks": {"RELAY_ALLOW_UNAUTHENTICATED=true"},
+		}, "set NATS_TOKEN (make one with 'openssl rand -hex 16'), or NATS_USER and NATS_PASSWORD")
+}
+
+// Secrets that other machines send are warned of where they travel in the clear.
+func TestSecretsWithoutTLSAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	const file, token = "listen_test.go", "NATS_TOKEN=0123456789abcdef"
+	for addr, loopback := range hosts {
+		for name, test := range map[string]struct {
+			env  []string
+			want bool
+		}{
+			"in the clear":   {[]string{token}, !loopback},
+			"a password":     {[]string{"NATS_USER=u", "NATS_PASSWORD=0123456789abcdef"}, !loopback},
+			"with TLS":       {[]string{token, "RELAY_EMBEDDED_TLS_CERT_FILE=" + file, "RELAY_EMBEDDED_TLS_KEY_FILE=" + file}, false},
+			"another broker": {[]string{token, "NATS_URL=nats://host"}, false},
+		} {
+			c, err := config.Load(append([]string{"RELAY_EMBEDDED_ADDR=" + addr}, test.env...))
+			if err != nil {
+				t.Errorf("%s, %s: %v", addr, name, err)
+				continue
+			}
+			warned := slices.ContainsFunc(c.Warnings, func(w config.Warning) bool {
+				return w.Variable == "RELAY_EMBEDDED_ADDR" && strings.Contains(w.String(), "travels without TLS") && strings.Contains(w.String(), "RELAY_EMBEDDED_TLS_CERT_FILE")
+			})
+			if warned != test.want || len(c.Warnings) > 1 {
+				t.Errorf("%s, %s: warned of %v", addr, name, c.Warnings)
+			}
+		}
+	}
 }
 
 func TestHasSenderPolicy(t *testing.T) {

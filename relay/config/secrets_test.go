@@ -64,8 +64,8 @@ func TestSecretsFromFiles(t *testing.T) {
 			if variable == "RELAY_WEBHOOK_TOKENS" {
 				return // which cannot hold any
 			}
-			c, err := config.Load(append(companions(variable), variable+"_FILE="+fileOf(t, " a b c ")))
-			if err != nil || secretOf(c) != "a b c" {
+			c, err := config.Load(append(companions(variable), variable+"_FILE="+fileOf(t, " a b c d e f g h i ")))
+			if err != nil || secretOf(c) != "a b c d e f g h i" {
 				t.Errorf("read %q, %v", secretOf(c), err)
 			}
 		})
@@ -124,6 +124,9 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 		"token in a file too short":     {"RELAY_WEBHOOK_TOKENS_FILE=" + fileOf(t, secret)},
 		"password without a user":       {"NATS_PASSWORD=" + secret},
 		"password in a file, no user":   {"NATS_PASSWORD_FILE=" + fileOf(t, secret)},
+		"password too short":            {"NATS_USER=u", "NATS_PASSWORD=" + secret},
+		"broker's token too short":      {"NATS_TOKEN=" + secret},
+		"broker's token in a file":      {"NATS_TOKEN_FILE=" + fileOf(t, secret)},
 		"beside another mistake":        {"NATS_PASSWORD=" + secret, "NATS_TOKEN=" + secret + "2", "RELAY_WEBHOOK_TOKENS=0123456789" + secret, "RELAY_STREAM=A.B"},
 		"user and password of a broker": {"NATS_URL=http://user:" + secret + "@host"},
 		"token of a broker":             {"NATS_URL=http://" + secret + "@host"},

@@ -64,7 +64,7 @@ func TestValuesThatWereMeantForAShell(t *testing.T) {
 func TestPasswordsStay(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"p$word", "${PASSWORD}", "$PASSWORD", `"quoted"`, "'quoted'", "~/x", " p ", `"`, "a'"} {
-		c, err := config.Load([]string{"NATS_USER=u", "NATS_PASSWORD=" + value, "NATS_TOKEN=" + value})
+		c, err := config.Load([]string{"NATS_URL=nats://host", "NATS_USER=u", "NATS_PASSWORD=" + value, "NATS_TOKEN=" + value})
 		if err != nil || c.NATS.Password != value || c.NATS.Token != value {
 			t.Errorf("%q is %q, %v", value, c.NATS.Password, err)
 			continue
@@ -105,7 +105,7 @@ func TestValuesThatStay(t *testing.T) {
 	} {
 		env := []string{test.env}
 		if strings.HasPrefix(test.env, "NATS_USER") {
-			env = append(env, "NATS_PASSWORD=p")
+			env = append(env, "NATS_PASSWORD=0123456789abcdef")
 		}
 		c, err := config.Load(env)
 		if err != nil || !reflect.DeepEqual(test.want(c), test.is) {

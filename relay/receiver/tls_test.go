@@ -12,10 +12,11 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 // secure serves a receiver over TLS and returns what can be loaded anew.
-func secure(t *testing.T, env ...string) (*receiver.TLS, string, *relay) {
+func secure(t *testing.T, env ...string) (*tlsfiles.Files, string, *relay) {
 	t.Helper()
 	r := startWith(t, storeFunc(always), env...)
 	loaded, err := receiver.LoadTLS(r.cfg.Webhooks)
@@ -155,7 +156,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	f.issue(t, ca, 1)
 	write(t, f.clientCA, ca.pem())
 	loaded, url, _ := secure(t, "RELAY_TLS_CERT_FILE="+f.cert, "RELAY_TLS_KEY_FILE="+f.key, "RELAY_TLS_CLIENT_CA_FILE="+f.clientCA)
-	if got := strings.Join(loaded.Files(), " "); got != f.cert+" "+f.key+" "+f.clientCA {
+	if got := strings.Join(loaded.Names(), " "); got != f.cert+" "+f.key+" "+f.clientCA {
 		t.Errorf("the files to look at are %s", got)
 	}
 	mine := ca.client(t)
@@ -170,7 +171,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	wantSerial(t, kept, url, 1) // connections that are there stay
 
 	good := map[string][]byte{}
-	for _, name := range loaded.Files() {
+	for _, name := range loaded.Names() {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -169,7 +169,7 @@ func (x *examiner) configuration() (found lines) {
 	x.cfg = cfg
 	found.ok(Configuration, "every setting can be used")
 	for _, w := range cfg.Warnings {
-		found.warn(Configuration, "compare it with what is meant, without what is around it", "%v", w)
+		found.warn(Configuration, "compare it with what is meant", "%v", w)
 	}
 	for _, name := range cfg.Unknown {
 		found.warn(Configuration, "correct its name, or unset it; 'apixo-relay serve -h' lists those that there are", "%s means nothing to the relay", name)
