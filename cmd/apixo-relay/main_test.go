@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"status-api":  statusAPI,
 			"consumer":    startConsumer,
 			"awaits":      awaits,
+			"certificate": makeCertificate,
 		},
 		RequireExplicitExec: true,
 	})
@@ -128,7 +129,7 @@ func (p *process) wait() error {
 
 // startRelay is the script command 'relay-start [VARIABLE=VALUE...]': it starts the
 // relay, waits until it is ready, and sets WEBHOOKS, ADMIN and NATS_URL to where
-// it is. Its log goes to the file relay.log.
+// it is, and BROKER to the host and port of its embedded broker. Its log goes to the file relay.log.
 func startRelay(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("relay-start cannot be negated")
@@ -159,6 +160,9 @@ func startRelay(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("WEBHOOKS", line["webhooks"].(string))
 	ts.Setenv("ADMIN", line["admin"].(string))
 	ts.Setenv("NATS_URL", line["broker"].(string))
+	broker, err := url.Parse(line["broker"].(string))
+	ts.Check(err)
+	ts.Setenv("BROKER", broker.Host)
 }
 
 func lookPath(ts *testscript.TestScript) (string, error) {
