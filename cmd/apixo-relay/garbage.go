@@ -32,9 +32,9 @@ const (
 // keeps what webhooks take within a bound, where by its rule alone it would let
 // them take twice of that. GOGC and GOMEMLIMIT, if they are set, have the last word.
 // The bodies in flight, in bytes, are asked for after each collection.
-func tuneCollector(bound int64, inFlight func() int64) {
+func tuneCollector(cfg config.Config, inFlight func() int64) {
 	t := &collector{
-		limit: bound - uncollected, inFlight: inFlight,
+		limit: cfg.MemoryBound() - cfg.EmbeddedMemory() - uncollected, clients: cfg.EmbeddedMemory(), inFlight: inFlight,
 		live:       []metrics.Sample{{Name: "/gc/heap/live:bytes"}},
 		setPercent: func(int) {}, setLimit: func(int64) {},
 	}
@@ -54,6 +54,7 @@ func tuneCollector(bound int64, inFlight func() int64) {
 type collector struct {
 	percent         int
 	limit, limitNow int64 // in bytes; limitNow is more where something else than webhooks is large
+	clients         int64 // what those of the embedded broker can take besides, in bytes
 	inFlight        func() int64
 	live            []metrics.Sample
 	setPercent      func(int)
@@ -77,10 +78,13 @@ func (t *collector) tune(live int64) {
 		t.percent = percent
 		t.setPercent(percent)
 	}
-	// The embedded broker can remember millions of ids, which are no part of the
-	// bound. Held to it, the collector would do nothing but run.
+	// What clients of the embedded broker leave unread has a part of the bound of its
+	// own, and no garbage of others is to take that. The broker can remember millions
+	// of ids besides, which are no part of the bound: held to it, the collector would do
+	// nothing but run.
 	rest := live - config.BodyCopies*t.inFlight()
-	limit := t.limit + max(0, 2*rest-included)
+	clients := min(max(0, rest-included/2), t.clients)
+	limit := t.limit + clients + max(0, 2*(rest-clients)-included)
 	if limit < t.limitNow*9/10 || limit > t.limitNow*11/10 {
 		t.limitNow = limit
 		t.setLimit(limit)

@@ -45,6 +45,30 @@ func TestTuneCollector(t *testing.T) {
 	}
 }
 
+// Clients of the embedded broker get a part of the bound of their own, once they take it,
+// and no more than that.
+func TestTunesForClients(t *testing.T) {
+	t.Parallel()
+	const limit, clients = 1000 << 20, 500 << 20
+	for _, c := range []struct{ live, want int64 }{
+		{0, limit},
+		{included / 2, limit},
+		{included/2 + 100<<20, limit + 100<<20},
+		{included/2 + clients, limit + clients},
+		{included/2 + clients + 100<<20, limit + clients + 200<<20},
+	} {
+		bytes := int64(0)
+		tuned := &collector{
+			limit: limit, limitNow: 20 * limit, clients: clients, inFlight: func() int64 { return 0 },
+			setPercent: func(int) {}, setLimit: func(b int64) { bytes = b },
+		}
+		tuned.tune(c.live)
+		if bytes != c.want {
+			t.Errorf("%d bytes in use: a limit of %d, want %d", c.live, bytes, c.want)
+		}
+	}
+}
+
 // It goes on for as long as the program runs.
 func TestTunesAfterEachCollection(t *testing.T) {
 	tuned := make(chan int64, 100)

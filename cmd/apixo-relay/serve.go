@@ -56,7 +56,7 @@ Settings, all of them environment variables:
 				return usageError{err}
 			}
 			var running atomic.Pointer[relay.Relay]
-			tuneCollector(cfg.MemoryBound(), func() int64 {
+			tuneCollector(cfg, func() int64 {
 				if r := running.Load(); r != nil {
 					return r.BytesInFlight()
 				}

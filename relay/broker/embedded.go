@@ -134,6 +134,9 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 	options.MaxConn = descriptors.Of(cfg).Broker + ownConnections
 	options.PingInterval, options.MaxPingsOut = stalePing, stalePings
 	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
+	if err := limitClients(cfg, options); err != nil {
+		return nil, err
+	}
 	options.Username, options.Password, options.Authorization = cfg.NATS.User, cfg.NATS.Password, cfg.NATS.Token
 	return options, nil
 }

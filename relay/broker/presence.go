@@ -39,11 +39,10 @@ type streamFiles struct {
 	looked time.Time // when the last look began
 	err    error     // what it found
 	// settled is the folder of the blocks if nothing in it has changed since, else nil.
-	settled  fs.FileInfo
-	inMemory bool
-	seen     bool
-	blocks   map[string]bool
-	state    server.StreamState
+	settled fs.FileInfo
+	seen    bool
+	blocks  map[string]bool
+	state   server.StreamState
 }
 
 // goneError says that files are not there any more.
@@ -163,7 +162,7 @@ func (p *presence) detail(stream string) (*server.StreamDetail, error) {
 // isSettled reports whether nothing has changed since the last look. Lock held.
 func (f *streamFiles) isSettled() bool {
 	if f.settled == nil {
-		return f.inMemory
+		return false
 	}
 	info, err := os.Stat(f.folder)
 	return err == nil && os.SameFile(info, f.settled) && info.ModTime().Equal(f.settled.ModTime())
@@ -193,15 +192,11 @@ func (f *streamFiles) look(detail func() (*server.StreamDetail, error)) {
 }
 
 func (f *streamFiles) lookOnce(detail func() (*server.StreamDetail, error)) error {
-	f.settled, f.inMemory = nil, false
+	f.settled = nil
 	// What the server has now has to be there afterwards.
 	stream, err := detail()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case stream.Config != nil && stream.Config.Storage == server.MemoryStorage:
-		f.inMemory = true
-		return nil
 	}
 	info, err := os.Stat(f.folder)
 	if err != nil {

@@ -241,15 +241,6 @@ func TestPurgesAmidMessages(t *testing.T) {
 	}
 }
 
-func TestStreamInMemoryHasNoFiles(t *testing.T) {
-	t.Parallel()
-	b := newFilesBench(t, "interval")
-	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "M", Subjects: []string{"m"}, Storage: jetstream.MemoryStorage})
-	b.must(err)
-	b.must(b.Keep("M"))
-	b.must(b.Health())
-}
-
 func BenchmarkKeep(b *testing.B) {
 	for _, sync := range []string{"always", "interval"} {
 		b.Run(sync, func(b *testing.B) {

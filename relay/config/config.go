@@ -193,11 +193,41 @@ const (
 	// and its message, which can be twice as large.
 	BodyCopies = 3
 	perWebhook = 32 << 10
+
+	// EmbeddedConnections is how many clients an embedded broker lets in at once, the
+	// relay itself apart. More than a sidecar's consumers and commands need, and few
+	// enough for all of them to leave unread what they may.
+	EmbeddedConnections = 64
+	// embeddedPending is how much may wait for a client of an embedded broker, in bytes,
+	// before its connection is closed: 500 events of 16 KiB, as many as a pull asks for
+	// by default. It is for whoever reads slower than events come.
+	embeddedPending = 8 << 20
+	// embeddedMessages is how many messages besides a client can make the embedded
+	// broker hold: the one that it is sending, and one in each queue of requests to
+	// JetStream.
+	embeddedMessages = 3
+	// natsMaxPayload is what messages a NATS server takes at least, in bytes.
+	natsMaxPayload = 1 << 20
 )
 
 // MemoryBound is how much memory, in bytes, the relay can need at these limits.
 func (c Config) MemoryBound() int64 {
-	return ProgramMemory + int64(c.Webhooks.MaxInFlight)*(BodyCopies*c.Webhooks.MaxBodyBytes+perWebhook)
+	return ProgramMemory + int64(c.Webhooks.MaxInFlight)*(BodyCopies*c.Webhooks.MaxBodyBytes+perWebhook) + c.EmbeddedMemory()
+}
+
+// EmbeddedPending is how much may wait for a client of the embedded broker, in bytes:
+// four messages at least.
+func (c Config) EmbeddedPending() int64 {
+	return max(embeddedPending, 4*BodyCopies*c.Webhooks.MaxBodyBytes)
+}
+
+// EmbeddedMemory is how much memory, in bytes, the clients of an embedded broker can
+// make it take, whatever they send and however little they read.
+func (c Config) EmbeddedMemory() int64 {
+	if !c.UsesEmbedded() {
+		return 0
+	}
+	return EmbeddedConnections * (c.EmbeddedPending() + embeddedMessages*max(natsMaxPayload, BodyCopies*c.Webhooks.MaxBodyBytes))
 }
 
 // HasSenderPolicy reports whether anything but the address tells senders apart.

@@ -114,8 +114,16 @@ func TestDefaults(t *testing.T) {
 // The README tells how much it is by default.
 func TestMemoryBound(t *testing.T) {
 	t.Parallel()
-	if got := defaults.MemoryBound(); got != 1100<<20 {
+	if got := defaults.MemoryBound() - defaults.EmbeddedMemory(); got != 1100<<20 {
 		t.Errorf("%d bytes, the README says 1,100 MiB", got)
+	}
+	if got := defaults.EmbeddedMemory(); got != 704<<20 {
+		t.Errorf("%d bytes for clients of the embedded broker, the README says 704 MiB", got)
+	}
+	external := defaults
+	external.NATS.URL = "nats://host"
+	if got := external.EmbeddedMemory(); got != 0 {
+		t.Errorf("%d bytes for clients of an embedded broker that does not run", got)
 	}
 }
 

@@ -23,9 +23,10 @@ import (
 
 const (
 	// prefetchMessages and prefetchBytes bound what is on its way to a reader that
-	// takes its time.
+	// takes its time. An embedded broker closes the connection of a reader for whom more
+	// than 8 MiB wait.
 	prefetchMessages = 500
-	prefetchBytes    = 8 << 20
+	prefetchBytes    = 4 << 20
 	// silence is after how long without a message it is asked whether any is left:
 	// those at the end may have been deleted meanwhile.
 	silence = 5 * time.Second
