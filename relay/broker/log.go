@@ -39,11 +39,20 @@ func newServerLog(log *slog.Logger, most int) *serverLog {
 	}
 }
 
-func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.pass(l.log.Warn, fmt.Sprintf(format, v...)) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.pass(l.log.Error, fmt.Sprintf(format, v...)) }
+// Noticef tells of clients that are cut off, which their operator has to hear of: it is
+// the one notice that asks for something to be done.
+func (l *serverLog) Noticef(format string, v ...any) {
+	as := l.log.Debug
+	if strings.Contains(format, "Slow Consumer Detected") || strings.Contains(format, "Slow Consumer %s") {
+		as = l.log.Warn
+	}
+	l.pass(as, fmt.Sprintf(format, v...))
+}
+
+func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any)  { l.pass(l.log.Warn, fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) { l.pass(l.log.Error, fmt.Sprintf(format, v...)) }
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	msg := fmt.Sprintf(format, v...)
