@@ -64,7 +64,8 @@ var everyWay = map[string]func(context.Context, config.Config) error{
 func TestEmbeddedBrokerWithTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
-	b := mustOpen(t, load(t, withTLS(cert, key, "NATS_TOKEN=a-token-of-some-length")...))
+	ca, _ := certificate(t) // for commands, and no concern of the connection within this process
+	b := mustOpen(t, load(t, withTLS(cert, key, "NATS_TOKEN=a-token-of-some-length", "NATS_CA="+ca)...))
 	if !b.Conn().IsConnected() || !strings.HasPrefix(b.URL(), "tls://127.0.0.1:") {
 		t.Errorf("at %q, %v", b.URL(), b.Conn().Status())
 	}

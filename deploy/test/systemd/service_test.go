@@ -26,7 +26,7 @@ func TestService(t *testing.T) {
 	need(t)
 	m := boot(t)
 	m.put(t, rig.Build(t, "./cmd/apixo-relay"), "apixo-relay", 0o755)
-	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "https.conf"} {
+	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf"} {
 		m.put(t, rig.Deploy("systemd", name), name, 0o644)
 	}
 	m.write(t, "strict.conf", strict, 0o644)
@@ -127,9 +127,15 @@ func TestService(t *testing.T) {
 		m.deliver(t, m.token(t), true)
 	})
 	t.Run("consumers on other machines", func(t *testing.T) {
-		m.sh(t, "(cat apixo-relay.env; echo RELAY_EMBEDDED_ADDR=:4222; echo NATS_TOKEN=a-token-of-the-test) >/etc/apixo-relay/apixo-relay.env")
+		m.sh(t, "(cat apixo-relay.env; echo RELAY_EMBEDDED_ADDR=:4222) >/etc/apixo-relay/apixo-relay.env")
+		m.sh(t, "(umask 077; openssl rand -hex 16 >/etc/apixo-relay/broker-token)")
+		defer m.dropIn(t, "broker-token.conf")()
 		m.restart(t)
 		m.sh(t, "relay-exec apixo-relay check")
+		if out, err := m.run("NATS_URL=nats://127.0.0.1:4222 apixo-relay tail --since 1h --count 1"); err == nil || !strings.Contains(out, "does not let this command in") {
+			t.Errorf("somebody without the token: %v\n%s", err, out)
+		}
+		m.sh(t, "NATS_URL=nats://127.0.0.1:4222 NATS_TOKEN_FILE=/etc/apixo-relay/broker-token apixo-relay tail --since 1h --count 1")
 		m.sh(t, "ss -Hltn 'sport = :4222' | grep -F '*:4222'; install -m 600 apixo-relay.env /etc/apixo-relay/")
 	})
 	t.Run("HTTPS", func(t *testing.T) { m.https(t) })
