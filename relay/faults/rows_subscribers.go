@@ -20,7 +20,7 @@ import (
 var subscriberRows = []Row{
 	{
 		Name: "subscribers-stalled", Fault: "clients of the embedded broker that read nothing, and one that floods it",
-		Injected: "60 of the 64 clients that are let in subscribe to every event, read nothing, and come again when they are cut off; one sends requests to JetStream's API of 1 MB, 200 at a time, three times as many as may wait, and one asks for a stream in memory; meanwhile webhooks of 200 kB are delivered, and a good consumer reads; the peak is the resident set's (VmHWM)",
+		Injected: "60 of the 64 clients that are let in subscribe to every event, four times each, read nothing, and come again when they are cut off; one sends requests to JetStream's API of 1 MB, 200 at a time, three times as many as may wait, and one asks for a stream in memory; meanwhile webhooks of 200 kB are delivered, and a good consumer reads; the peak is the resident set's (VmHWM)",
 		run:      subscribersStalled,
 	},
 }
@@ -149,7 +149,7 @@ func (t *trial) consume(js jetstream.JetStream) func([]rig.Receipt) (missing int
 // connectText is how a client of NATS begins, and is answered with nothing.
 const connectText = "CONNECT {\"verbose\":false}\r\n"
 
-// stall subscribes to every event and reads nothing, again whenever it is cut off, until
+// stall subscribes to every event, several times, and reads nothing, again whenever it is cut off, until
 // ctx ends. It calls there when it has subscribed for the first time.
 func stall(ctx context.Context, addr string, there func()) {
 	defer there()
@@ -158,7 +158,7 @@ func stall(ctx context.Context, addr string, there func()) {
 		if err != nil {
 			continue
 		}
-		_, err = io.WriteString(conn, connectText+"SUB apixo.> 1\r\n")
+		_, err = io.WriteString(conn, connectText+"SUB apixo.> 1\r\nSUB apixo.> 2\r\nSUB apixo.> 3\r\nSUB apixo.> 4\r\n")
 		for err == nil && ctx.Err() == nil {
 			there()
 			select {
