@@ -55,7 +55,7 @@ func TestHangupReadsFilesAgain(t *testing.T) {
 	}
 	for setting, want := range map[string]string{
 		"RELAY_WEBHOOK_TOKENS_FILE=" + tokens: "reading tokens and certificates again, as far as they are in files",
-		"RELAY_LOG_LEVEL=info":                "there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE and no RELAY_TLS_CERT_FILE is set",
+		"RELAY_LOG_LEVEL=info":                "there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE, no RELAY_TLS_CERT_FILE and no RELAY_EMBEDDED_TLS_CERT_FILE is set",
 	} {
 		p, _ := runRelay(t, programIn(t, t.TempDir()), append([]string{setting}, freePorts...))
 		for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGHUP} {
