@@ -2,7 +2,6 @@ package tlsfiles_test
 
 import (
 	"crypto/tls"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,16 +82,25 @@ func TestPinned(t *testing.T) {
 // handshake is what a client says of a handshake with a server.
 func handshake(t *testing.T, client, server *tls.Config) error {
 	t.Helper()
-	here, there := net.Pipe()
-	defer here.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		defer there.Close()
-		_ = tls.Server(there, server).HandshakeContext(t.Context()) // the client tells
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_ = conn.(*tls.Conn).HandshakeContext(t.Context()) // the client tells
 	}()
-	err := tls.Client(here, client).HandshakeContext(t.Context())
-	here.Close()
+	conn, err := tls.Dial("tcp", listener.Addr().String(), client)
+	if err == nil {
+		conn.Close()
+	}
+	listener.Close()
 	<-served
 	return err
 }
