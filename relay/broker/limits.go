@@ -40,11 +40,12 @@ func limitClients(cfg config.Config, options *server.Options) error {
 	if err := options.ProcessConfigString(noMemoryStreams); err != nil {
 		return fmt.Errorf("the embedded broker cannot be configured: %w", err)
 	}
-	options.MaxConn = config.EmbeddedConnections + 1 // and the relay's own
 	options.MaxPending = cfg.EmbeddedPending()
 	options.MaxSubs = maxSubscriptions
 	options.MaxSubTokens = maxSubjectTokens
 	options.JetStreamRequestQueueLimit, options.JetStreamInfoQueueLimit = requestQueue, requestQueue
+	// Not MaxRequestBatch, although what a pull asks for is all read into a queue that has
+	// no bound: who asks by size, as who reads large events should, asks for a million.
 	options.JetStreamLimits.DefaultMaxConsumers = maxConsumers
 	return nil
 }

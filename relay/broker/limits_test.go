@@ -140,6 +140,31 @@ func TestEmbeddedBrokerHasNoStreamsInMemory(t *testing.T) {
 	}
 }
 
+// Readers of large events ask for them by size, which to the server is a pull of a
+// million.
+func TestEmbeddedBrokerTakesPullsBySize(t *testing.T) {
+	t.Parallel()
+	js := natstest.JetStream(t, mustOpen(t, load(t)).URL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", []byte("stored")); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.CreateOrUpdateConsumer(t.Context(), "S", jetstream.ConsumerConfig{Durable: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(4 << 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	if msg, err := messages.Next(jetstream.NextMaxWait(patience)); err != nil || string(msg.Data()) != "stored" {
+		t.Errorf("read %v, %v", msg, err)
+	}
+}
+
 // The bound on memory counts on these. A server that is told none of them has its own.
 func TestEmbeddedBrokersLimits(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ const (
 	adminShare, mostAdmin = 16, 64
 	// brokerShare and mostBroker are for clients of the embedded broker. Each can make
 	// the broker keep what it does not read, so that their number bounds memory too.
-	brokerShare, mostBroker = 4, 256
+	brokerShare, mostBroker = 4, config.EmbeddedConnections
 
 	// few is a limit under which somebody should know of the shares: it is the usual
 	// one of shells and of old service managers.

@@ -18,15 +18,15 @@ func TestDivide(t *testing.T) {
 		admin, broker bool
 		want          Shares
 	}{
-		{1024, true, true, Shares{1024, 256, 528, 48, 192}},
+		{1024, true, true, Shares{1024, 256, 656, 48, 64}},
 		{1024, true, false, Shares{1024, 256, 720, 48, 0}},
-		{1024, false, true, Shares{1024, 256, 576, 0, 192}},
+		{1024, false, true, Shares{1024, 256, 704, 0, 64}},
 		{1024, false, false, Shares{1024, 256, 768, 0, 0}},
-		{65536, true, true, Shares{65536, 256, 64960, 64, 256}},
+		{65536, true, true, Shares{65536, 256, 65152, 64, 64}},
 		{100, true, true, Shares{100, 50, 35, 3, 12}},
 		{8, true, true, Shares{8, 4, 2, 1, 1}},
 		{0, true, true, Shares{0, 0, 1, 1, 1}},
-		{math.MaxInt32, true, true, Shares{math.MaxInt32, 256, math.MaxInt32 - 576, 64, 256}},
+		{math.MaxInt32, true, true, Shares{math.MaxInt32, 256, math.MaxInt32 - 384, 64, 64}},
 	} {
 		s := divide(tt.limit, tt.admin, tt.broker)
 		if s != tt.want {
@@ -44,7 +44,7 @@ func TestDivide(t *testing.T) {
 func TestString(t *testing.T) {
 	t.Parallel()
 	for want, s := range map[string]Shares{
-		"of 600 descriptors 237 are for webhooks, 21 for the admin endpoint, 86 for clients of the embedded broker, and 256 for files and everything else": divide(600, true, true),
+		"of 600 descriptors 259 are for webhooks, 21 for the admin endpoint, 64 for clients of the embedded broker, and 256 for files and everything else": divide(600, true, true),
 		"of 600 descriptors 344 are for webhooks, and 256 for files and everything else":                                                                   divide(600, false, false),
 	} {
 		if s.String() != want {
