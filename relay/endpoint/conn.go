@@ -27,9 +27,10 @@ type conn struct {
 	busy  atomic.Bool  // something has come since the last answer
 	since atomic.Int64 // when it was accepted, or last answered on
 
-	answering atomic.Bool // the handler has been called since the last answer
-	answered  atomic.Bool // a request has been
-	gone      atomic.Bool // the peer has closed it, or its direction of it
+	answering atomic.Bool  // the handler has been called since the last answer
+	answered  atomic.Bool  // a request has been
+	unread    atomic.Int64 // bytes that have come since something was last written, or answered
+	gone      atomic.Bool  // the peer has closed it, or its direction of it
 
 	// These tell whether it makes way for others, see limit.go.
 	handlers atomic.Int32 // that are at work; in HTTP/2 there can be many
@@ -82,7 +83,7 @@ func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
 // Read implements [net.Conn].
 func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+	n, err := c.read(b)
 	if n > 0 {
 		if !c.h2.Load() && !c.busy.Swap(true) { // in HTTP/2 it may be a frame that asks for no answer
 			c.use()
@@ -100,8 +101,20 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// read reads, and lets that be known where the library waits for the rest of a head.
+func (c *conn) read(b []byte) (int, error) {
+	if c.unread.Load() >= longHead && !c.h2.Load() && !c.answering.Load() {
+		c.listener.heads.enter(c)
+		defer c.listener.heads.leave(c)
+	}
+	n, err := c.Conn.Read(b)
+	c.unread.Add(int64(n))
+	return n, err
+}
+
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
+	c.unread.Store(0)
 	if !c.answering.Load() && !c.h2.Load() && !c.gone.Load() {
 		c.noteRefusal(b)
 	}
@@ -116,6 +129,7 @@ func (c *conn) Write(b []byte) (int, error) {
 func (c *conn) Close() error {
 	l := c.listener
 	l.changed.Store(l.now())
+	l.strangers.leave(c)
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
@@ -146,6 +160,8 @@ func (c *conn) is(state http.ConnState) {
 			c.h2.Store(string(c.first[:c.seen]) == preface)
 		}
 		c.known.Store(true)
+	} else if c.h2.Load() { // which is told to be active once before it has any requests
+		c.turn(state)
 	}
 	switch {
 	case state == http.StateIdle:
@@ -154,6 +170,7 @@ func (c *conn) is(state http.ConnState) {
 		c.listener.changed.Store(now)
 		c.busy.Store(false)
 		c.owes.Store(false)
+		c.unread.Store(0)
 		c.answering.Store(false)
 	case c.h2.Load():
 		c.busy.Store(true)

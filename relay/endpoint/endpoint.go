@@ -165,6 +165,7 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	case state == http.StateActive, state == http.StateIdle:
 		c.is(state)
 	case state == http.StateClosed:
+		s.listener.strangers.leave(c)
 		if r := c.refusal(s.refusals); r != nil {
 			s.refusals.report(*r, c.RemoteAddr().String())
 		}

@@ -26,6 +26,9 @@ type listener struct {
 	equal         bool          // see Settings
 	room          chan struct{} // one has gone
 
+	strangers *strangers
+	heads     heads
+
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
@@ -33,7 +36,7 @@ type listener struct {
 func newListener(s Settings) *listener {
 	l := &listener{
 		Listener: s.Listener, began: time.Now(), proxies: s.Proxies, headerTimeout: s.HTTP.ReadHeaderTimeout,
-		most: s.Most, equal: s.Equal, patience: patience, leastPatience: leastPatience, room: make(chan struct{}, 1), conns: make(map[*conn]struct{}),
+		most: s.Most, equal: s.Equal, patience: patience, leastPatience: leastPatience, room: make(chan struct{}, 1), strangers: newStrangers(), conns: make(map[*conn]struct{}),
 	}
 	if s.Equal {
 		l.patience = patienceEqual

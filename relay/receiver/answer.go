@@ -187,20 +187,3 @@ var (
 	problemType = []string{"application/problem+json"}
 	noSniff     = []string{"nosniff"}
 )
-
-// write answers. The library adds the Content-Length of a body as small as all
-// of these are.
-func (a answer) write(w http.ResponseWriter) {
-	h := w.Header()
-	for name, values := range a.header {
-		h[name] = values
-	}
-	h["Content-Type"] = receiptType
-	if a.problem != "" {
-		h["Content-Type"] = problemType
-	}
-	h["X-Content-Type-Options"] = noSniff
-	w.WriteHeader(a.status)
-	// A sender that has hung up does not read its answer, and comes again.
-	_, _ = w.Write(a.body)
-}

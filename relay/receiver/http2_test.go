@@ -161,7 +161,7 @@ func TestHTTP2SenderThatNeverReads(t *testing.T) {
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, frame(frameWindow, 0, 0, []byte{0x7f, 0, 0, 0})) // says that it takes everything
 	block := postFields(webhookPath)
-	for stream := uint32(1); stream < 2*2000; stream += 2 {
+	for stream := uint32(1); stream < 2*1_000_000; stream += 2 {
 		if _, err := c.Write(frame(frameHeaders, endStream|endHeaders, stream, block)); err != nil {
 			break // it has been cut off by now
 		}

@@ -21,6 +21,7 @@ type logLine struct {
 	sender        netip.Addr
 	size          int
 	bodyRead      bool // whole; not told, but for whoever answers to know
+	entered       bool // has had a place among those in flight; not told either
 	taskID, state string
 	normalized    string // the members that the event does not have as they came
 	reason        string // why the body was rejected

@@ -39,7 +39,11 @@ type Receiver struct {
 	ownHostOnly bool
 
 	inFlight, bytesInFlight atomic.Int64
-	draining                atomic.Bool
+	// answering are the requests whose answer is being written: of those that had a
+	// place, and of those that got none.
+	answering, refusing atomic.Int64
+	accepted            func(context.Context)
+	draining            atomic.Bool
 	// closing ends what is still being stored when the time for an orderly end is over.
 	closing context.Context
 	close   context.CancelFunc
@@ -52,9 +56,13 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	metrics.Problems(slugs())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
-		ownHostOnly: ownHostOnly(cfg), closing: closing, close: cancel,
+		ownHostOnly: ownHostOnly(cfg), closing: closing, close: cancel, accepted: func(context.Context) {},
 	}
 }
+
+// OnAccept has a function called, before the first request comes, with the context of
+// each request that gets a place among those in flight.
+func (rc *Receiver) OnAccept(accepted func(context.Context)) { rc.accepted = accepted }
 
 // Drain makes each answer the last one of its connection.
 func (rc *Receiver) Drain() { rc.draining.Store(true) }
@@ -70,7 +78,7 @@ func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	line := logLine{start: start}
-	a := rc.receiveSafely(r, &line)
+	a := rc.receiveSafely(w, r, &line)
 	switch {
 	case rc.draining.Load():
 		w.Header().Set("Connection", "close") // which the library says in HTTP/2's own way
@@ -79,27 +87,53 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// as long as that takes to come. In HTTP/2 no body is in another's way.
 		w.Header().Set("Connection", "close")
 	}
-	a.write(w)
+	given := rc.answer(w, a, line.entered)
 	took := time.Since(start)
 	rc.metrics.Webhook(a.outcome, a.problem, took, line.example())
 	line.span.End(a.status, a.outcome, a.problem, line.taskID, line.state, line.size)
 	line.write(r.Context(), rc.log, a, took)
+	if !given {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// enter gives a request a place among those in flight, if there is one, and the time
+// for an answer that it may need. Answers that nobody reads take no places from others
+// until there are as many of them as there are places.
+func (rc *Receiver) enter(w http.ResponseWriter, r *http.Request, line *logLine) bool {
+	most := int64(rc.cfg.MaxInFlight)
+	if rc.inFlight.Add(1) > most || rc.answering.Load() >= most {
+		rc.inFlight.Add(-1)
+		return false
+	}
+	rc.metrics.InFlight(+1)
+	line.entered = true
+	rc.accepted(r.Context())
+	// An error says that this is no connection of the library's, or has ended.
+	_ = http.NewResponseController(w).SetWriteDeadline(line.start.Add(rc.writeTimeout()))
+	return true
+}
+
+// leave frees the place of a request.
+func (rc *Receiver) leave() {
+	rc.inFlight.Add(-1)
+	rc.metrics.InFlight(-1)
 }
 
 // receiveSafely turns a panic, which would be this program's fault, into an
 // answer that makes the sender try again.
-func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
+func (rc *Receiver) receiveSafely(w http.ResponseWriter, r *http.Request, line *logLine) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			line.panicked(p)
 			a = problem(internalError, "the relay met an error of its own; its log tells more")
 		}
 	}()
-	return rc.receive(r, line)
+	return rc.receive(w, r, line)
 }
 
 // receive takes a request from its first line to its answer.
-func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
+func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, line *logLine) answer {
 	token, ok := rc.route(r.URL)
 	if !ok {
 		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
@@ -122,12 +156,10 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	attributes := callbackAttributes(r.URL.RawQuery, rc.attributes, line)
 	traced := rc.trace(r, attributes, line)
 
-	rc.metrics.InFlight(+1)
-	defer rc.metrics.InFlight(-1)
-	defer rc.inFlight.Add(-1)
-	if rc.inFlight.Add(1) > int64(rc.cfg.MaxInFlight) {
+	if !rc.enter(w, r, line) {
 		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
 	}
+	defer rc.leave()
 	coming := counted{from: r.Body, inFlight: &rc.bytesInFlight}
 	defer coming.forget()
 	body, a, ok := rc.readBody(&coming, r.ContentLength)

@@ -21,16 +21,39 @@ const (
 	maxHeaderBytes = 16 << 10
 	// writeGrace is what an answer may take beyond the budget for its webhook.
 	writeGrace = 5 * time.Second
+	// writeTimeout is what a request has for its answer until it is let in. It bounds
+	// what the library answers by itself, such as 431: nobody else would end a stream
+	// in HTTP/2 whose sender leaves no window for that.
+	writeTimeout = 5 * time.Second
 	// stallTimeout is how long a sender in HTTP/2 may take none of what is written
 	// to it. The library's timeouts for answers do not end such connections, since
 	// all that they do is write.
-	stallTimeout = 10 * time.Second
+	stallTimeout = 5 * time.Second
+
+	// maxStreams is how many requests there may be at once on one connection in HTTP/2.
+	// The library keeps each that nobody lets it answer, with its headers. A balancer
+	// that needs more opens another connection; over a single one these are some
+	// thousand webhooks a second.
+	maxStreams = 16
+	// maxFrameBytes is the largest frame that is taken, in bytes, and the least that
+	// HTTP/2 allows: a connection keeps a buffer of the largest that has come.
+	maxFrameBytes = 16 << 10
+	// receiveWindow is how much of the bodies on one connection may wait to be read, in
+	// bytes, in all and of each: with none the protocol begins. They are read at once
+	// unless they are refused.
+	receiveWindow = 64 << 10
 )
 
 // readTimeout leaves half of the budget of a webhook for storing it, however
 // slowly its body comes.
 func (rc *Receiver) readTimeout() time.Duration {
 	return min(maxReadTimeout, max(minReadTimeout, rc.cfg.PublishTimeout/2))
+}
+
+// writeTimeout is when a webhook that was let in must be answered at the latest,
+// counted from its headers.
+func (rc *Receiver) writeTimeout() time.Duration {
+	return rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace
 }
 
 // Server makes the HTTP server of the webhook endpoint, with timeouts for
@@ -47,10 +70,14 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: min(maxReadHeaderTimeout, rc.readTimeout()),
 		ReadTimeout:       rc.readTimeout(),
-		WriteTimeout:      rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace,
+		WriteTimeout:      writeTimeout, // which is more for who is let in
 		IdleTimeout:       rc.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrameBytes,
+			MaxReceiveBufferPerConnection: receiveWindow, MaxReceiveBufferPerStream: receiveWindow,
+			WriteByteTimeout: stallTimeout,
+		},
 		// Or the library would answer 'OPTIONS *' with 200 by itself.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     log.New(libraryLog{rc.log}, "", 0),
