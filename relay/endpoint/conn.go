@@ -29,7 +29,7 @@ type conn struct {
 
 	answering atomic.Bool  // the handler has been called since the last answer
 	answered  atomic.Bool  // a request has been
-	unread    atomic.Int64 // bytes that have come since something was last written, or answered
+	unread    atomic.Int64 // bytes that have come since something was last written, or a head was whole
 	gone      atomic.Bool  // the peer has closed it, or its direction of it
 
 	// These tell whether it makes way for others, see limit.go.
@@ -101,9 +101,10 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// read reads, and lets that be known where the library waits for the rest of a head.
+// read reads, and lets that be known where the library waits for the rest of a head. It
+// asks again after the end.
 func (c *conn) read(b []byte) (int, error) {
-	if c.unread.Load() >= longHead && !c.h2.Load() && !c.answering.Load() {
+	if c.unread.Load() >= longHead && !c.h2.Load() && !c.answering.Load() && !c.gone.Load() {
 		c.listener.heads.enter(c)
 		defer c.listener.heads.leave(c)
 	}
@@ -153,6 +154,7 @@ func (c *conn) CloseWrite() error {
 // is takes note that the HTTP server has begun to read a request, or that it waits
 // for the next.
 func (c *conn) is(state http.ConnState) {
+	c.unread.Store(0) // before the library reads ahead while the handler answers
 	if !c.known.Load() {
 		if c.tls != nil {
 			c.h2.Store(c.tls.ConnectionState().NegotiatedProtocol == "h2")
@@ -170,7 +172,6 @@ func (c *conn) is(state http.ConnState) {
 		c.listener.changed.Store(now)
 		c.busy.Store(false)
 		c.owes.Store(false)
-		c.unread.Store(0)
 		c.answering.Store(false)
 	case c.h2.Load():
 		c.busy.Store(true)
