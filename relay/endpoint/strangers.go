@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -18,9 +19,12 @@ const (
 	maxStrangers = 64
 	// strangerTick is between two looks at them while others wait, and strangerLooks
 	// how many of these a connection may stay if others do. A moment of the clock's
-	// could pass while this machine stands still, and the connection with it.
-	strangerTick  = 25 * time.Millisecond
-	strangerLooks = 3
+	// could pass while this machine stands still, and the connection with it. Between
+	// two looks all goroutines that can run have had strangerTurns turns: good requests
+	// are let in after fewer.
+	strangerTick  = 20 * time.Millisecond
+	strangerLooks = 4
+	strangerTurns = 8
 
 	// maxHeads is how many connections may be waited for at once in the middle of the
 	// headers of a request, or of a TLS handshake, once longHead bytes have come. In
@@ -88,6 +92,9 @@ func (s *strangers) look() {
 	ticker := time.NewTicker(strangerTick)
 	defer ticker.Stop()
 	for range ticker.C {
+		for range strangerTurns {
+			runtime.Gosched()
+		}
 		s.mu.Lock()
 		if len(s.waiting) == 0 {
 			s.looking = false

@@ -106,7 +106,7 @@ const (
 	inFlight    = 1024      // RELAY_MAX_IN_FLIGHT
 	burst       = inFlight + inFlight/8
 	// memoryBound is what the README says for these.
-	memoryBound = 300<<20 + inFlight*(3*largestBody+32<<10)
+	memoryBound = 300<<20 + inFlight*(3*largestBody+32<<10) + 2*inFlight*64<<10
 )
 
 func memoryBurst(t *trial) {

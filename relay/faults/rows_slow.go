@@ -29,7 +29,8 @@ func slowConnections(t *trial) {
 	if err := rig.OwnDescriptors(2*n + 1000); err != nil {
 		t.notRun("%s: a higher limit of open files is needed", err)
 	}
-	r := t.embedded("RELAY_WEBHOOK_TOKENS=" + firstToken)
+	// So many in flight, that all of the connections are let in.
+	r := t.embedded("RELAY_WEBHOOK_TOKENS="+firstToken, "RELAY_MAX_IN_FLIGHT=4096")
 	ctx, cancel := context.WithCancel(t.ctx)
 	var slow sync.WaitGroup
 	defer slow.Wait()
