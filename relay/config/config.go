@@ -187,12 +187,23 @@ func (c Config) UsesEmbedded() bool { return c.NATS.URL == "" }
 
 const (
 	// ProgramMemory is what the program and the queues of an embedded broker take at
-	// the most, in bytes, apart from the ids that such a broker remembers.
+	// the most, in bytes, apart from the ids that such a broker remembers. In it is what
+	// senders can hold without a token however many connections they have: refusals that
+	// they do not read, and headers that do not end (see packages receiver and endpoint).
 	ProgramMemory = 300 << 20
 	// BodyCopies is how many times its body a webhook takes at the most: the body
 	// and its message, which can be twice as large.
 	BodyCopies = 3
+	// perWebhook is what a webhook takes besides, in bytes: its headers and what is
+	// made of them, its answer, and the buffers on the way.
 	perWebhook = 32 << 10
+	// perConnection is what a connection takes, in bytes, whether there is a webhook on
+	// it or not: in HTTP/2 over TLS, where it is the most, the buffers of both and the
+	// stacks of their goroutines.
+	perConnection = 64 << 10
+	// leastConnections is how many connections are taken in any case, however few
+	// webhooks may be in flight: a balancer keeps some hundred idle ones.
+	leastConnections = 512
 
 	// EmbeddedConnections is how many clients an embedded broker lets in at once, the
 	// relay itself apart. More than a sidecar's consumers and commands need, and few
@@ -210,9 +221,18 @@ const (
 	natsMaxPayload = 1 << 20
 )
 
+// MaxConnections is how many connections may be open at once to the webhook endpoint:
+// one for each webhook in flight, and as many idle ones. The process's limit of open
+// files may allow less.
+func (w Webhooks) MaxConnections() int { return max(2*w.MaxInFlight, leastConnections) }
+
 // MemoryBound is how much memory, in bytes, the relay can need at these limits.
 func (c Config) MemoryBound() int64 {
-	return ProgramMemory + int64(c.Webhooks.MaxInFlight)*(BodyCopies*c.Webhooks.MaxBodyBytes+perWebhook) + c.EmbeddedMemory()
+	w := c.Webhooks
+	return ProgramMemory +
+		int64(w.MaxInFlight)*(BodyCopies*w.MaxBodyBytes+perWebhook) +
+		int64(w.MaxConnections())*perConnection +
+		c.EmbeddedMemory()
 }
 
 // EmbeddedPending is how much may wait for a client of the embedded broker, in bytes:

@@ -114,8 +114,13 @@ func TestDefaults(t *testing.T) {
 // The README tells how much it is by default.
 func TestMemoryBound(t *testing.T) {
 	t.Parallel()
-	if got := defaults.MemoryBound() - defaults.EmbeddedMemory(); got != 1100<<20 {
-		t.Errorf("%d bytes, the README says 1,100 MiB", got)
+	if got := defaults.MemoryBound() - defaults.EmbeddedMemory(); got != 1228<<20 {
+		t.Errorf("%d bytes, the README says 1,228 MiB", got)
+	}
+	few := defaults
+	few.Webhooks.MaxInFlight, few.Webhooks.MaxBodyBytes = 64, 64<<10
+	if got := few.MemoryBound() - few.EmbeddedMemory(); got != 346<<20 || few.Webhooks.MaxConnections() != 512 {
+		t.Errorf("with fewer it is %d bytes and %d connections", got, few.Webhooks.MaxConnections())
 	}
 	if got := defaults.EmbeddedMemory(); got != 704<<20 {
 		t.Errorf("%d bytes for clients of the embedded broker, the README says 704 MiB", got)

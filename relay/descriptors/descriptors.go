@@ -45,7 +45,9 @@ type Shares struct {
 // Of are the shares in this process's limit as it is now, for the listeners that a
 // configuration has.
 func Of(cfg config.Config) Shares {
-	return divide(limit(), cfg.Admin.Addr != "", cfg.UsesEmbedded())
+	s := divide(limit(), cfg.Admin.Addr != "", cfg.UsesEmbedded())
+	s.Webhooks = min(s.Webhooks, cfg.Webhooks.MaxConnections())
+	return s
 }
 
 func divide(limit int, admin, broker bool) Shares {
