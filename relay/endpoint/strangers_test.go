@@ -14,7 +14,7 @@ const patience = 30 * time.Second
 
 // hosting is a server in plain HTTP whose handler tells of each request, by its path.
 // Those to /good are let in; what is asked for under /stay is answered when the test ends.
-func hosting(t *testing.T) (addr string, came chan string) {
+func hosting(t *testing.T) (addr string, came chan string, of *listener) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,7 +43,7 @@ func hosting(t *testing.T) (addr string, came chan string) {
 		}
 		<-ended
 	})
-	return l.Addr().String(), came
+	return l.Addr().String(), came, s.listener
 }
 
 // request is one in HTTP/2 for a path, on a connection of its own, the first stream.
@@ -83,7 +83,7 @@ func await[T any](t *testing.T, from <-chan T, what string) (got T) {
 // have their turn, and those that are let in stay.
 func TestStrangersTakeTurns(t *testing.T) {
 	t.Parallel()
-	addr, came := hosting(t)
+	addr, came, _ := hosting(t)
 	var good []<-chan struct{}
 	for range 2 * maxStrangers {
 		_, closed := send(t, addr, request("/good/stay"))
@@ -121,7 +121,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 // While nobody else waits, a stranger may stay.
 func TestStrangersMayStay(t *testing.T) {
 	t.Parallel()
-	addr, came := hosting(t)
+	addr, came, _ := hosting(t)
 	var strange []<-chan struct{}
 	for range maxStrangers {
 		_, closed := send(t, addr, request("/stay"))
@@ -142,14 +142,22 @@ func TestStrangersMayStay(t *testing.T) {
 // began last.
 func TestLongHeads(t *testing.T) {
 	t.Parallel()
-	addr, came := hosting(t)
+	addr, came, l := hosting(t)
 	head := "GET /good HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 2*longHead)
 	var conns []net.Conn
 	for range maxHeads {
 		conn, _ := send(t, addr, head)
 		conns = append(conns, conn)
 	}
-	gone := make(chan int, 4*maxHeads)
+	waitedFor := func() int {
+		l.heads.mu.Lock()
+		defer l.heads.mu.Unlock()
+		return len(l.heads.waits)
+	}
+	if err := wait(t.Context(), func() bool { return waitedFor() == maxHeads }); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan int, maxHeads)
 	for i, conn := range conns {
 		go func() {
 			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {

@@ -16,7 +16,7 @@ const (
 	// refusalTimeout is how long a refusal may wait to be taken, which is a matter of
 	// the network's buffers and not of the sender's pace: those take some kilobytes at
 	// once.
-	refusalTimeout = 2 * time.Second
+	refusalTimeout = 5 * time.Second
 )
 
 // answer gives an answer, and returns when it is on its way, or cannot be given.

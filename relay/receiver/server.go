@@ -24,7 +24,7 @@ const (
 	// writeTimeout is what a request has for its answer until it is let in. It bounds
 	// what the library answers by itself, such as 431: nobody else would end a stream
 	// in HTTP/2 whose sender leaves no window for that.
-	writeTimeout = 5 * time.Second
+	writeTimeout = 10 * time.Second
 	// stallTimeout is how long a sender in HTTP/2 may take none of what is written
 	// to it. The library's timeouts for answers do not end such connections, since
 	// all that they do is write.

@@ -20,16 +20,12 @@ func goodFields(body string) []byte {
 	return postFields(goodPath, "content-length", fmt.Sprint(len(body)))
 }
 
-// Refusals that nobody takes wait by the hundred, and not by the thousand: more of them
-// go without their bodies, which is how they are not in each other's way.
+// Refusals that nobody takes end soon, and are in nobody's way.
 func TestRefusalsThatNobodyTakes(t *testing.T) {
 	t.Parallel()
-	const (
-		connections, streams = 40, 16
-		most                 = 256 // that wait at once
-	)
+	const connections, streams = 40, 16
 	r := startWith(t, storeFunc(always), tokenEnv)
-	ca, addr, _ := r.serveTLS(t, func(*http.Server) {})
+	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = patience }) // which is not what ends them
 	type outcome struct {
 		resets, answers int
 		err             error
@@ -56,9 +52,6 @@ func TestRefusalsThatNobodyTakes(t *testing.T) {
 	t.Logf("%d waited in vain, %d were told without a body", sum.resets, sum.answers)
 	if sum.err != nil || sum.resets+sum.answers != connections*streams {
 		t.Fatalf("%+v", sum)
-	}
-	if sum.answers < connections*streams-2*most {
-		t.Errorf("only %d were told without a body", sum.answers)
 	}
 	// Whoever reads gets the whole of it.
 	res, err := ca.speaking(protocolHTTP2).Post("https://"+addr+webhookPath, "application/json", strings.NewReader("{}"))
@@ -105,7 +98,7 @@ func (c http2Conn) allEnded(streams int) (resets, answers int, err error) {
 func TestAnswersThatNobodyTakes(t *testing.T) {
 	t.Parallel()
 	r := startWith(t, storeFunc(always), tokenEnv, "RELAY_MAX_IN_FLIGHT=2")
-	ca, addr, _ := r.serveTLS(t, func(*http.Server) {})
+	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = patience })
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, noWindow)
 	body := success("task_1")
@@ -131,14 +124,14 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 // Who is let in has longer for an answer than who is not.
 func TestStoringMayTakeLongerThanRefusing(t *testing.T) {
 	t.Parallel()
-	const writeTimeout = 200 * time.Millisecond
+	const writeTimeout = time.Second
 	for _, protocol := range []string{"http/1.1", protocolHTTP2} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			g := newGate()
 			r := startWith(t, g, tokenEnv)
 			ca, addr, _ := r.serveTLS(t, func(server *http.Server) {
-				if server.WriteTimeout > 5*time.Second {
+				if server.WriteTimeout > 10*time.Second {
 					t.Errorf("whoever is refused may take %s to read that", server.WriteTimeout)
 				}
 				server.WriteTimeout = writeTimeout // or the test would take that long
