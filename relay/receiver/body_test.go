@@ -117,6 +117,9 @@ func TestBodyThatComesTooSlowly(t *testing.T) {
 	if server.Config.ReadTimeout <= 0 || server.Config.ReadHeaderTimeout <= 0 || server.Config.IdleTimeout <= 0 {
 		t.Fatal("a sender may take for ever")
 	}
+	if server.Config.WriteTimeout <= server.Config.ReadTimeout+r.cfg.Webhooks.PublishTimeout {
+		t.Error("the time for an answer is over before that for storing is")
+	}
 	server.Config.ReadTimeout = 50 * time.Millisecond // or the test would take as long as a sender may
 	server.Start()
 	t.Cleanup(server.Close)

@@ -78,7 +78,7 @@ func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	line := logLine{start: start}
-	a := rc.receiveSafely(w, r, &line)
+	a := rc.receiveSafely(r, &line)
 	switch {
 	case rc.draining.Load():
 		w.Header().Set("Connection", "close") // which the library says in HTTP/2's own way
@@ -97,10 +97,9 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter gives a request a place among those in flight, if there is one, and the time
-// for an answer that it may need. Answers that nobody reads take no places from others
+// enter gives a request a place among those in flight, if there is one. Answers that nobody reads take no places from others
 // until there are as many of them as there are places.
-func (rc *Receiver) enter(w http.ResponseWriter, r *http.Request, line *logLine) bool {
+func (rc *Receiver) enter(r *http.Request, line *logLine) bool {
 	most := int64(rc.cfg.MaxInFlight)
 	if rc.inFlight.Add(1) > most || rc.answering.Load() >= most {
 		rc.inFlight.Add(-1)
@@ -109,8 +108,6 @@ func (rc *Receiver) enter(w http.ResponseWriter, r *http.Request, line *logLine)
 	rc.metrics.InFlight(+1)
 	line.entered = true
 	rc.accepted(r.Context())
-	// An error says that this is no connection of the library's, or has ended.
-	_ = http.NewResponseController(w).SetWriteDeadline(line.start.Add(rc.writeTimeout()))
 	return true
 }
 
@@ -122,18 +119,18 @@ func (rc *Receiver) leave() {
 
 // receiveSafely turns a panic, which would be this program's fault, into an
 // answer that makes the sender try again.
-func (rc *Receiver) receiveSafely(w http.ResponseWriter, r *http.Request, line *logLine) (a answer) {
+func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			line.panicked(p)
 			a = problem(internalError, "the relay met an error of its own; its log tells more")
 		}
 	}()
-	return rc.receive(w, r, line)
+	return rc.receive(r, line)
 }
 
 // receive takes a request from its first line to its answer.
-func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, line *logLine) answer {
+func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	token, ok := rc.route(r.URL)
 	if !ok {
 		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
@@ -156,7 +153,7 @@ func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, line *logLin
 	attributes := callbackAttributes(r.URL.RawQuery, rc.attributes, line)
 	traced := rc.trace(r, attributes, line)
 
-	if !rc.enter(w, r, line) {
+	if !rc.enter(r, line) {
 		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
 	}
 	defer rc.leave()

@@ -21,7 +21,7 @@ const (
 
 // answer gives an answer, and returns when it is on its way, or cannot be given.
 // It returns false if the connection, or the stream in HTTP/2, is to be cut off
-// instead. One that had a place is waited for as long as that allowed.
+// instead. Of those who were let in, the server's own timeout is the bound.
 func (rc *Receiver) answer(w http.ResponseWriter, a answer, entered bool) bool {
 	if entered {
 		rc.answering.Add(1)

@@ -21,10 +21,6 @@ const (
 	maxHeaderBytes = 16 << 10
 	// writeGrace is what an answer may take beyond the budget for its webhook.
 	writeGrace = 5 * time.Second
-	// writeTimeout is what a request has for its answer until it is let in. It bounds
-	// what the library answers by itself, such as 431: nobody else would end a stream
-	// in HTTP/2 whose sender leaves no window for that.
-	writeTimeout = 10 * time.Second
 	// stallTimeout is how long a sender in HTTP/2 may take none of what is written
 	// to it. The library's timeouts for answers do not end such connections, since
 	// all that they do is write.
@@ -50,12 +46,6 @@ func (rc *Receiver) readTimeout() time.Duration {
 	return min(maxReadTimeout, max(minReadTimeout, rc.cfg.PublishTimeout/2))
 }
 
-// writeTimeout is when a webhook that was let in must be answered at the latest,
-// counted from its headers.
-func (rc *Receiver) writeTimeout() time.Duration {
-	return rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace
-}
-
 // Server makes the HTTP server of the webhook endpoint, with timeouts for
 // header, body, answer and idling. It speaks HTTP/1 and HTTP/2. A nil tlsConfig
 // means plain HTTP, with HTTP/2 for whoever begins with it (prior knowledge).
@@ -70,7 +60,7 @@ func (rc *Receiver) Server(tlsConfig *tls.Config) *http.Server {
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: min(maxReadHeaderTimeout, rc.readTimeout()),
 		ReadTimeout:       rc.readTimeout(),
-		WriteTimeout:      writeTimeout, // which is more for who is let in
+		WriteTimeout:      rc.readTimeout() + rc.cfg.PublishTimeout + writeGrace, // refusals have less
 		IdleTimeout:       rc.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{

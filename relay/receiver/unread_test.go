@@ -25,7 +25,7 @@ func TestRefusalsThatNobodyTakes(t *testing.T) {
 	t.Parallel()
 	const connections, streams = 40, 16
 	r := startWith(t, storeFunc(always), tokenEnv)
-	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = patience }) // which is not what ends them
+	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = 2 * patience }) // which is not what ends them
 	type outcome struct {
 		resets, answers int
 		err             error
@@ -54,7 +54,7 @@ func TestRefusalsThatNobodyTakes(t *testing.T) {
 		t.Fatalf("%+v", sum)
 	}
 	// Whoever reads gets the whole of it.
-	res, err := ca.speaking(protocolHTTP2).Post("https://"+addr+webhookPath, "application/json", strings.NewReader("{}"))
+	res, err := ca.overHTTP2().Post("https://"+addr+webhookPath, "application/json", strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,13 +64,10 @@ func TestRefusalsThatNobodyTakes(t *testing.T) {
 	}
 }
 
-const protocolHTTP2 = "h2"
-
-// speaking is a client that speaks that protocol and no other.
-func (a *authority) speaking(protocol string) *http.Client {
+// overHTTP2 is a client that speaks nothing else.
+func (a *authority) overHTTP2() *http.Client {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool(), ServerName: "127.0.0.1"}, Protocols: new(http.Protocols), DisableKeepAlives: true}
-	transport.Protocols.SetHTTP1(protocol != protocolHTTP2)
-	transport.Protocols.SetHTTP2(protocol == protocolHTTP2)
+	transport.Protocols.SetHTTP2(true)
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
@@ -119,43 +116,6 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 	r.wantMetric(t, "apixo_relay_in_flight_requests", 0)
 	c.write(t, frame(frameReset, 0, 1, []byte{0, 0, 0, 8}))
 	until(http.StatusOK)
-}
-
-// Who is let in has longer for an answer than who is not.
-func TestStoringMayTakeLongerThanRefusing(t *testing.T) {
-	t.Parallel()
-	const writeTimeout = time.Second
-	for _, protocol := range []string{"http/1.1", protocolHTTP2} {
-		t.Run(protocol, func(t *testing.T) {
-			t.Parallel()
-			g := newGate()
-			r := startWith(t, g, tokenEnv)
-			ca, addr, _ := r.serveTLS(t, func(server *http.Server) {
-				if server.WriteTimeout > 10*time.Second {
-					t.Errorf("whoever is refused may take %s to read that", server.WriteTimeout)
-				}
-				server.WriteTimeout = writeTimeout // or the test would take that long
-			})
-			replies := make(chan reply, 1)
-			go func() {
-				res, err := ca.speaking(protocol).Post("https://"+addr+goodPath, "application/json", strings.NewReader(success("task_1")))
-				if err != nil {
-					replies <- reply{body: err.Error()}
-					return
-				}
-				body, err := io.ReadAll(res.Body)
-				_ = res.Body.Close()
-				if err != nil || res.Proto == "HTTP/2.0" != (protocol == protocolHTTP2) {
-					body = fmt.Appendf(body, "(%s, %v)", res.Proto, err)
-				}
-				replies <- reply{res.StatusCode, res.Header, string(body)}
-			}()
-			g.hold(t, replies)
-			<-time.After(2 * writeTimeout) // which is no event of the relay's
-			g.release(t)
-			(<-replies).wantStored(t, receipt{"task_1", "APIXO", 1, false})
-		})
-	}
 }
 
 // What a connection in HTTP/2 may hold is small, and its sender is told so.
