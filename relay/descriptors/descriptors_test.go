@@ -56,12 +56,16 @@ func TestString(t *testing.T) {
 // Only the listeners that there are have a share in the limit of this process.
 func TestOf(t *testing.T) {
 	t.Parallel()
-	both := Of(config.Config{Admin: config.Admin{Addr: "127.0.0.1:0"}})
+	many := config.Webhooks{MaxInFlight: math.MaxInt32}
+	both := Of(config.Config{Webhooks: many, Admin: config.Admin{Addr: "127.0.0.1:0"}})
 	if both.Admin < 1 || both.Broker < 1 || both.Webhooks < 1 {
 		t.Errorf("the shares are %+v", both)
 	}
-	if none := Of(config.Config{NATS: config.NATS{URL: "nats://127.0.0.1:4222"}}); none.Admin+none.Broker != 0 || none.Webhooks <= both.Webhooks {
+	if none := Of(config.Config{Webhooks: many, NATS: config.NATS{URL: "nats://127.0.0.1:4222"}}); none.Admin+none.Broker != 0 || none.Webhooks <= both.Webhooks {
 		t.Errorf("the shares are %+v, and with all listeners %+v", none, both)
+	}
+	if few := Of(config.Config{Webhooks: config.Webhooks{MaxInFlight: 1}}); few.Webhooks > 512 {
+		t.Errorf("the shares are %+v, and webhooks take 512 connections at the most", few)
 	}
 }
 

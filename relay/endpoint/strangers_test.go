@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-const patience = 30 * time.Second
+// soon is when at the latest something has to have happened.
+const soon = 30 * time.Second
 
 // hosting is a server in plain HTTP whose handler tells of each request, by its path.
 // Those to /good are let in; what is asked for under /stay is answered when the test ends.
@@ -33,7 +34,7 @@ func hosting(t *testing.T) (addr string, came chan string, of *listener) {
 	})}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	s := New(Settings{HTTP: server, Listener: l, Timeout: time.Second, Announce: func() {}})
+	s := New(Settings{HTTP: server, Listener: l, Most: func() int { return 1000 }, Timeout: time.Second, Announce: func() {}})
 	ended := make(chan error)
 	go func() { ended <- s.Serve() }()
 	t.Cleanup(func() {
@@ -52,8 +53,8 @@ func request(path string) string {
 	return preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00" + string(rune(len(block))) + "\x01\x05\x00\x00\x00\x01" + block
 }
 
-// send connects and writes a text, and tells when the server has closed the connection.
-func send(t *testing.T, addr, text string) (conn net.Conn, closed <-chan struct{}) {
+// bring connects and writes a text, and tells when the server has closed the connection.
+func bring(t *testing.T, addr, text string) (conn net.Conn, closed <-chan struct{}) {
 	t.Helper()
 	conn = dial(t, addr)
 	if _, err := io.WriteString(conn, text); err != nil {
@@ -73,7 +74,7 @@ func await[T any](t *testing.T, from <-chan T, what string) (got T) {
 	t.Helper()
 	select {
 	case got = <-from:
-	case <-time.After(patience):
+	case <-time.After(soon):
 		t.Fatalf("waited in vain for %s", what)
 	}
 	return got
@@ -86,17 +87,17 @@ func TestStrangersTakeTurns(t *testing.T) {
 	addr, came, _ := hosting(t)
 	var good []<-chan struct{}
 	for range 2 * maxStrangers {
-		_, closed := send(t, addr, request("/good/stay"))
+		_, closed := bring(t, addr, request("/good/stay"))
 		good = append(good, closed)
 		await(t, came, "a good request")
 	}
 	var strange []<-chan struct{}
 	for range maxStrangers {
-		_, closed := send(t, addr, request("/stay"))
+		_, closed := bring(t, addr, request("/stay"))
 		strange = append(strange, closed)
 		await(t, came, "a stranger")
 	}
-	_, newest := send(t, addr, request("/good/stay"))
+	_, newest := bring(t, addr, request("/good/stay"))
 	if path := await(t, came, "a good request behind strangers"); path != "/good/stay" {
 		t.Errorf("%s came", path)
 	}
@@ -106,7 +107,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 	}
 	await(t, gone, "a stranger to make way")
 	for range maxStrangers { // more than there can be
-		send(t, addr, request("/stay"))
+		bring(t, addr, request("/stay"))
 		await(t, came, "one more stranger")
 	}
 	for _, closed := range append(good, newest) {
@@ -124,7 +125,7 @@ func TestStrangersMayStay(t *testing.T) {
 	addr, came, _ := hosting(t)
 	var strange []<-chan struct{}
 	for range maxStrangers {
-		_, closed := send(t, addr, request("/stay"))
+		_, closed := bring(t, addr, request("/stay"))
 		strange = append(strange, closed)
 		await(t, came, "a stranger")
 	}
@@ -146,7 +147,7 @@ func TestLongHeads(t *testing.T) {
 	head := "GET /good HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 2*longHead)
 	var conns []net.Conn
 	for range maxHeads {
-		conn, _ := send(t, addr, head)
+		conn, _ := bring(t, addr, head)
 		conns = append(conns, conn)
 	}
 	waitedFor := func() int {
@@ -166,7 +167,7 @@ func TestLongHeads(t *testing.T) {
 		}()
 	}
 	for range maxHeads / 2 {
-		send(t, addr, head)
+		bring(t, addr, head)
 	}
 	left := make(map[int]bool)
 	for i := range maxHeads {
@@ -186,6 +187,6 @@ func TestLongHeads(t *testing.T) {
 		t.Errorf("%d more were closed", n)
 	}
 	// One that comes in one piece needs no place.
-	conn, _ := send(t, addr, head+"\r\n\r\n")
-	answered(t, conn)
+	conn, _ := bring(t, addr, head+"\r\n\r\n")
+	answered(t, conn, http.StatusOK)
 }
