@@ -56,8 +56,6 @@ const (
 	floodSenders = 16
 	// floodBudget is how long a webhook may take meanwhile, where nobody else works.
 	floodBudget = 2 * time.Second
-	// floodMemory is the bound that the README gives for memory.
-	floodMemory = 1100 << 20
 	floodToken  = "flood-9f3c2a7d51e84b06a1d27c9955"
 )
 
@@ -170,8 +168,8 @@ func (t *trial) flooded(f flood) {
 	}
 	peak, err := r.PeakMemory()
 	t.must(err)
-	if peak > floodMemory {
-		t.fail("the relay's memory came to %d MiB, over the README's bound of %d MiB", peak>>20, floodMemory>>20)
+	if peak > memoryBound {
+		t.fail("the relay's memory came to %d MiB, over the README's bound of %d MiB", peak>>20, memoryBound>>20)
 	}
 	total := 0
 	for i, n := range made {
