@@ -149,6 +149,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	tokens := r.watchFiles(tlsFiles)
 	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, tracing, log)
 	r.receiver.OnAccept(endpoint.Accept)
+	r.broker.Guard(cfg, r.receiver.BytesInFlight)
 
 	front := endpoint.Settings{
 		HTTP: r.receiver.Server(tlsFiles.Config()), Listener: r.webhooks, Timeout: cfg.Webhooks.ShutdownTimeout,

@@ -173,6 +173,16 @@ func (b *Broker) URL() string {
 // in it, which may be a token.
 func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUrl()) }
 
+// Guard bounds the memory that clients of an embedded broker have it take, until the
+// broker is closed. The bodies of webhooks in flight, in bytes, are asked for meanwhile:
+// they are not the clients'. With an external broker it does nothing. It is called once at
+// the most.
+func (b *Broker) Guard(cfg config.Config, inFlight func() int64) {
+	if b.embedded != nil && cfg.UsesEmbedded() {
+		b.embedded.guard(newGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, inFlight, b.log))
+	}
+}
+
 // Certificate are the files of an embedded broker's TLS, to be loaded anew when they
 // change; nil if there are none.
 func (b *Broker) Certificate() *tlsfiles.Files { return b.certificate }

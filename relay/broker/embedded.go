@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,8 +30,9 @@ type embedded struct {
 	files  *presence
 	door   door
 
-	unwatch context.CancelFunc
-	watched chan struct{} // closed when nobody watches the door any more
+	watching context.Context // ends when the server is to end
+	unwatch  context.CancelFunc
+	watchers sync.WaitGroup // of the door, and of the memory
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
@@ -86,7 +88,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		s.WaitForShutdown()
 		return nil, err
 	}
-	e := &embedded{server: s, lock: lock, door: door{s, options.MaxConn}, watched: make(chan struct{})}
+	e := &embedded{server: s, lock: lock, door: door{s, options.MaxConn}}
 	if e.files, err = newPresence(s, options.StoreDir, lock); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
@@ -101,12 +103,8 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 			log.Warn("a flood of connections to the embedded broker can use up this process's descriptors", "error", err)
 		}
 	}
-	watching, cancel := context.WithCancel(context.Background())
-	e.unwatch = cancel
-	go func() {
-		defer close(e.watched)
-		e.door.watch(watching)
-	}()
+	e.watching, e.unwatch = context.WithCancel(context.Background())
+	e.watchers.Go(func() { e.door.watch(e.watching) })
 	return e, nil
 }
 
@@ -267,9 +265,13 @@ func (e *embedded) status() error {
 	return nil
 }
 
+func (e *embedded) guard(g *guard) {
+	e.watchers.Go(func() { g.run(e.watching) })
+}
+
 func (e *embedded) stop() error {
 	e.unwatch()
-	<-e.watched
+	e.watchers.Wait()
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	if err := e.lock.Unlock(); err != nil {

@@ -23,6 +23,11 @@ var subscriberRows = []Row{
 		Injected: "60 of the 64 clients that are let in subscribe to every event, four times each, read nothing, and come again when they are cut off; one sends requests to JetStream's API of 1 MB, 200 at a time, three times as many as may wait, and one asks for a stream in memory; meanwhile webhooks of 200 kB are delivered, and a good consumer reads; the peak is the resident set's (VmHWM)",
 		run:      subscribersStalled,
 	},
+	{
+		Name: "pulls-unread", Fault: "clients of the embedded broker that pull much and read nothing",
+		Injected: "60 clients, half of which pull all of 550 events of 200 kB at once, and half all of 20,500 of 2 kB (10,250 in the short form); they acknowledge, or need not, read nothing, and do the same again when they are cut off; meanwhile webhooks of 200 kB are delivered, and a good consumer reads; the peak is the resident set's (VmHWM)",
+		run:      pullsUnread,
+	},
 }
 
 const (

@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/time/rate"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+)
+
+const (
+	// guardOwn is how much of the heap, in bytes, is the program's and not its clients',
+	// apart from webhooks in flight.
+	guardOwn = config.ProgramMemory / 2
+	// guardShare is the part of [config.Config.EmbeddedMemory] that may be in use before
+	// clients are disconnected. The rest is for how far the heap grows until that has
+	// ended what they asked for.
+	guardShare = 8
+	// guardMessages is how many messages may be queued for clients whatever they are: half
+	// of what a pull asks for by default. With fewer, it is not their pulls that take the
+	// memory.
+	guardMessages = 250
+	// guardTick is between two looks at a heap that is large: it can grow by 2 GB/s.
+	guardTick = 20 * time.Millisecond
+	// guardPause is the least between two collections that the guard asks for.
+	guardPause = 100 * time.Millisecond
+	// guardPatience is how long it takes at most until the queue of clients that were
+	// disconnected has been dropped.
+	guardPatience = time.Second
+	// guardLogInterval is between two lines that say that clients are disconnected.
+	guardLogInterval = 20 * time.Second
+)
+
+// guard disconnects clients of an embedded server that have it read more from its
+// streams than there is memory for. The server reads all that pulls ask for into a
+// queue for each stream, which has no bound, and knows only behind that how much of it
+// a client takes. Nothing is lost: consumers come again and get the rest.
+//
+// It goes by the heap, since nothing tells how large the queues are, only how long.
+type guard struct {
+	server *server.Server
+	door   door
+	log    *slog.Logger
+	// own is what the program may have in use, budget what clients may, and inFlight what
+	// webhooks have, in bytes.
+	own      int64
+	budget   int64
+	inFlight func() int64
+	heap     []metrics.Sample
+
+	quiet  int64     // what was in use beside webhooks and clients when little was queued, in bytes
+	long   uint64    // the last collection after which more was queued
+	asked  time.Time // when a collection was last asked for
+	closed bool      // nobody is let in until the queue has been dropped
+	cut    time.Time // when clients were last disconnected; zero once that has helped
+	cutAt  int64     // what was in use then, in bytes
+	logged *rate.Limiter
+}
+
+// The samples of guard.heap.
+const (
+	heapLive    = iota // in use at the last collection, in bytes
+	heapObjects        // in use now, or garbage, in bytes
+	heapCycles         // collections
+)
+
+func newGuard(d door, budget int64, inFlight func() int64, log *slog.Logger) *guard {
+	return &guard{
+		server: d.server, door: d, log: log, own: guardOwn, budget: budget,
+		inFlight: func() int64 { return config.BodyCopies * inFlight() },
+		heap:     []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}},
+		logged:   rate.NewLimiter(rate.Every(guardLogInterval), 1),
+	}
+}
+
+// run guards until ctx ends. While the heap is small it waits for the next collection;
+// a heap that grows has those.
+func (g *guard) run(ctx context.Context) {
+	collected := make(chan struct{}, 1)
+	afterCollections(ctx, collected)
+	ticker := time.NewTicker(guardTick)
+	ticker.Stop()
+	for looking := false; ; {
+		select {
+		case <-ctx.Done():
+			ticker.Stop()
+			return
+		case <-collected:
+			g.judge()
+		case <-ticker.C:
+			g.look()
+		}
+		if large := g.read(heapObjects) > g.allowed()/2; large != looking {
+			if looking = large; large {
+				ticker.Reset(guardTick)
+			} else {
+				ticker.Stop()
+			}
+		}
+	}
+}
+
+// afterCollections tells of each garbage collection, until ctx ends.
+func afterCollections(ctx context.Context, collected chan<- struct{}) {
+	runtime.AddCleanup(new([16]byte), func(collected chan<- struct{}) {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		afterCollections(ctx, collected)
+	}, collected)
+}
+
+// read is one of the samples, without what webhooks in flight may have of it.
+func (g *guard) read(sample int) int64 {
+	metrics.Read(g.heap[sample : sample+1])
+	return int64(g.heap[sample].Value.Uint64()) - g.inFlight()
+}
+
+// cycle is how many collections there have been.
+func (g *guard) cycle() uint64 {
+	metrics.Read(g.heap[heapCycles:])
+	return g.heap[heapCycles].Value.Uint64()
+}
+
+// allowed is how much may be in use beside webhooks, in bytes. Ids that the broker
+// remembers are no part of the bound, and nobody is disconnected for them.
+func (g *guard) allowed() int64 { return max(g.own, g.quiet) + g.budget }
+
+// look has garbage collected when only that can tell whether too much is in use: by the
+// collector's own rule the heap would grow to twice of that.
+func (g *guard) look() {
+	if g.closed {
+		if g.queued() >= guardMessages {
+			g.end(g.door.others())
+			return
+		}
+		g.closed = false
+	}
+	if g.read(heapObjects) <= g.allowed() || g.queued() < guardMessages || time.Since(g.asked) < guardPause {
+		return
+	}
+	runtime.GC()
+	g.asked = time.Now()
+	g.judge()
+}
+
+// judge disconnects clients if too much was in use at the last collection.
+func (g *guard) judge() {
+	live, cycle, clients := g.read(heapLive), g.cycle(), g.door.others()
+	rest := live
+	for _, c := range clients {
+		rest -= int64(c.Pending)
+	}
+	g.quiet = min(g.quiet, live+g.inFlight())
+	switch long := g.queued() >= guardMessages; {
+	case long:
+		g.long = cycle
+		if live > g.allowed() {
+			g.disconnect(clients, live)
+		}
+	default:
+		g.cut = time.Time{}
+		// The next collection may have begun with what was queued until now.
+		if cycle > g.long+1 {
+			g.quiet = rest
+		}
+	}
+}
+
+// queued is how many messages the server has read for clients, and not yet passed on.
+func (g *guard) queued() (n int) {
+	for _, q := range *g.server.Ipqueuesz(&server.IpqueueszOptions{Filter: "' sendQ"}) {
+		n += q.Pending + q.InProgress
+	}
+	return n
+}
+
+// disconnect ends the connections of those for whom something waits. If that has not
+// helped it ends all, who may be reading too slowly for the server to see, and lets
+// nobody pull again before the queue has been dropped.
+func (g *guard) disconnect(clients []*server.ConnInfo, live int64) {
+	slices.SortFunc(clients, func(a, b *server.ConnInfo) int { return cmp.Compare(b.Pending, a.Pending) })
+	first := g.cut.IsZero()
+	switch {
+	case !first && live < g.cutAt+g.budget/4 && time.Since(g.cut) < guardPatience:
+		return // the queue may be being dropped
+	case first && len(clients) > 0 && clients[0].Pending > 0:
+		i := slices.IndexFunc(clients, func(c *server.ConnInfo) bool { return c.Pending == 0 })
+		if i > 0 {
+			clients = clients[:i]
+		}
+	default:
+		g.closed = true
+	}
+	g.cut, g.cutAt = time.Now(), live
+	g.end(clients)
+	if len(clients) > 0 && g.logged.Allow() {
+		c := clients[0]
+		g.log.Warn("clients of the embedded broker were disconnected: they have asked for more than there is memory for, and do not read it",
+			"clients", len(clients), "most", c.IP, "port", c.Port, "name", c.Name, "waiting", c.Pending, "heap", live,
+			"do", "have consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; ask for a password if strangers connect (NATS_TOKEN)")
+	}
+}
+
+func (g *guard) end(clients []*server.ConnInfo) {
+	for _, c := range clients {
+		_ = g.server.DisconnectClientByID(c.Cid) // it may have gone by itself
+	}
+}
