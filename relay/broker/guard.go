@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 	"runtime"
 	"runtime/metrics"
 	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -31,6 +35,9 @@ const (
 	guardTick = 20 * time.Millisecond
 	// guardPause is the least between two collections that the guard asks for.
 	guardPause = 100 * time.Millisecond
+	// guardUrgent is with how many times the share in use nobody waits for a collection to
+	// tell what of it is garbage: on a busy machine one can take a second.
+	guardUrgent = guardShare / 2
 	// guardPatience is how long it takes at most until the queue of clients that were
 	// disconnected has been dropped.
 	guardPatience = time.Second
@@ -56,12 +63,16 @@ type guard struct {
 	heap     []metrics.Sample
 
 	quiet  int64     // what was in use beside webhooks and clients when little was queued, in bytes
+	judged uint64    // the last collection that was judged
 	long   uint64    // the last collection after which more was queued
 	asked  time.Time // when a collection was last asked for
 	closed bool      // nobody is let in until the queue has been dropped
 	cut    time.Time // when clients were last disconnected; zero once that has helped
 	cutAt  int64     // what was in use then, in bytes
 	logged *rate.Limiter
+
+	busy       atomic.Bool // a collection that was asked for goes on
+	collecting sync.WaitGroup
 }
 
 // The samples of guard.heap.
@@ -83,6 +94,7 @@ func newGuard(d door, budget int64, inFlight func() int64, log *slog.Logger) *gu
 // run guards until ctx ends. While the heap is small it waits for the next collection;
 // a heap that grows has those.
 func (g *guard) run(ctx context.Context) {
+	defer g.collecting.Wait()
 	collected := make(chan struct{}, 1)
 	afterCollections(ctx, collected)
 	ticker := time.NewTicker(guardTick)
@@ -93,10 +105,9 @@ func (g *guard) run(ctx context.Context) {
 			ticker.Stop()
 			return
 		case <-collected:
-			g.judge()
 		case <-ticker.C:
-			g.look()
 		}
+		g.look()
 		if large := g.read(heapObjects) > g.allowed()/2; large != looking {
 			if looking = large; large {
 				ticker.Reset(guardTick)
@@ -137,22 +148,42 @@ func (g *guard) cycle() uint64 {
 // remembers are no part of the bound, and nobody is disconnected for them.
 func (g *guard) allowed() int64 { return max(g.own, g.quiet) + g.budget }
 
-// look has garbage collected when only that can tell whether too much is in use: by the
-// collector's own rule the heap would grow to twice of that.
+// look disconnects clients if too much is in use.
 func (g *guard) look() {
-	if g.closed {
-		if g.queued() >= guardMessages {
-			g.end(g.door.others())
-			return
-		}
-		g.closed = false
+	if cycle := g.cycle(); cycle != g.judged {
+		g.judged = cycle
+		g.judge()
 	}
-	if g.read(heapObjects) <= g.allowed() || g.queued() < guardMessages || time.Since(g.asked) < guardPause {
+	objects := g.read(heapObjects)
+	if objects <= g.allowed() && !g.closed {
 		return
 	}
-	runtime.GC()
+	long := g.queued() >= guardMessages
+	switch {
+	case g.closed && !long:
+		g.closed = false
+	case g.closed:
+		g.end(g.door.others())
+		return
+	case !long:
+		return
+	case objects > g.allowed()+guardUrgent*g.budget:
+		g.shut(g.door.others(), objects)
+	}
+	g.collect()
+}
+
+// collect has garbage collected, since only that can tell whether too much is in use. By
+// the collector's own rule the heap would grow to twice of that.
+func (g *guard) collect() {
+	if time.Since(g.asked) < guardPause || !g.busy.CompareAndSwap(false, true) {
+		return
+	}
 	g.asked = time.Now()
-	g.judge()
+	g.collecting.Go(func() {
+		runtime.GC() // it also waits for the sweep, which takes long where others work
+		g.busy.Store(false)
+	})
 }
 
 // judge disconnects clients if too much was in use at the last collection.
@@ -187,34 +218,42 @@ func (g *guard) queued() (n int) {
 }
 
 // disconnect ends the connections of those for whom something waits. If that has not
-// helped it ends all, who may be reading too slowly for the server to see, and lets
-// nobody pull again before the queue has been dropped.
+// helped it ends all, who may be reading too slowly for the server to see.
 func (g *guard) disconnect(clients []*server.ConnInfo, live int64) {
-	slices.SortFunc(clients, func(a, b *server.ConnInfo) int { return cmp.Compare(b.Pending, a.Pending) })
-	first := g.cut.IsZero()
-	switch {
-	case !first && live < g.cutAt+g.budget/4 && time.Since(g.cut) < guardPatience:
+	if !g.cut.IsZero() && live < g.cutAt+g.budget/4 && time.Since(g.cut) < guardPatience {
 		return // the queue may be being dropped
-	case first && len(clients) > 0 && clients[0].Pending > 0:
-		i := slices.IndexFunc(clients, func(c *server.ConnInfo) bool { return c.Pending == 0 })
-		if i > 0 {
-			clients = clients[:i]
-		}
-	default:
-		g.closed = true
 	}
-	g.cut, g.cutAt = time.Now(), live
-	g.end(clients)
-	if len(clients) > 0 && g.logged.Allow() {
-		c := clients[0]
-		g.log.Warn("clients of the embedded broker were disconnected: they have asked for more than there is memory for, and do not read it",
-			"clients", len(clients), "most", c.IP, "port", c.Port, "name", c.Name, "waiting", c.Pending, "heap", live,
-			"do", "have consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; ask for a password if strangers connect (NATS_TOKEN)")
+	waiting := slices.DeleteFunc(slices.Clone(clients), func(c *server.ConnInfo) bool { return c.Pending == 0 })
+	if !g.cut.IsZero() || len(waiting) == 0 {
+		g.shut(clients, live)
+		return
 	}
+	g.tell(waiting, live)
+	g.end(waiting)
 }
 
+// shut ends all connections, and lets nobody in again before the queue has been dropped.
+func (g *guard) shut(clients []*server.ConnInfo, used int64) {
+	g.closed = true
+	g.tell(clients, used)
+	g.end(clients)
+}
+
+// end ends connections.
 func (g *guard) end(clients []*server.ConnInfo) {
 	for _, c := range clients {
 		_ = g.server.DisconnectClientByID(c.Cid) // it may have gone by itself
 	}
+}
+
+// tell notes and logs that clients are disconnected, and for whom of them most waits.
+func (g *guard) tell(clients []*server.ConnInfo, used int64) {
+	g.cut, g.cutAt = time.Now(), used
+	if len(clients) == 0 || !g.logged.Allow() {
+		return
+	}
+	most := slices.MaxFunc(clients, func(a, b *server.ConnInfo) int { return cmp.Compare(a.Pending, b.Pending) })
+	g.log.Warn("clients of the embedded broker were disconnected: they have asked for more than there is memory for, and do not read it",
+		"clients", len(clients), "client", net.JoinHostPort(most.IP, strconv.Itoa(most.Port)), "name", most.Name, "waiting", most.Pending, "heap", used,
+		"do", "have consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; ask for a password if strangers connect (NATS_TOKEN)")
 }
