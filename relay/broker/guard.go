@@ -108,7 +108,7 @@ func (g *guard) run(ctx context.Context) {
 		case <-ticker.C:
 		}
 		g.look()
-		if large := g.read(heapObjects) > g.allowed()/2; large != looking {
+		if large := g.closed || g.read(heapObjects) > g.allowed()/2; large != looking {
 			if looking = large; large {
 				ticker.Reset(guardTick)
 			} else {
@@ -148,13 +148,17 @@ func (g *guard) cycle() uint64 {
 // remembers are no part of the bound, and nobody is disconnected for them.
 func (g *guard) allowed() int64 { return max(g.own, g.quiet) + g.budget }
 
+// garbage is how much the collector may leave besides, in bytes: as much as stays in use,
+// where that is much.
+func (g *guard) garbage() int64 { return max(0, g.quiet-g.own) }
+
 // look disconnects clients if too much is in use.
 func (g *guard) look() {
 	if cycle := g.cycle(); cycle != g.judged {
 		g.judged = cycle
 		g.judge()
 	}
-	objects := g.read(heapObjects)
+	objects := g.read(heapObjects) - g.garbage()
 	if objects <= g.allowed() && !g.closed {
 		return
 	}

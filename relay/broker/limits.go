@@ -46,6 +46,7 @@ func limitClients(cfg config.Config, options *server.Options) error {
 	options.JetStreamRequestQueueLimit, options.JetStreamInfoQueueLimit = requestQueue, requestQueue
 	// Not MaxRequestBatch, although what a pull asks for is all read into a queue that has
 	// no bound: who asks by size, as who reads large events should, asks for a million.
+	// The guard sees to that queue.
 	options.JetStreamLimits.DefaultMaxConsumers = maxConsumers
 	return nil
 }
