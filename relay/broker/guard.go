@@ -31,6 +31,9 @@ const (
 	// of what a pull asks for by default. With fewer, it is not their pulls that take the
 	// memory.
 	guardMessages = 250
+	// guardStay is for how long so many have to be queued before it is taken for more than
+	// the pulls of somebody who reads.
+	guardStay = 3 * guardTick
 	// guardTick is between two looks at a heap that is large: it can grow by 2 GB/s.
 	guardTick = 20 * time.Millisecond
 	// guardPause is the least between two collections that the guard asks for.
@@ -65,6 +68,7 @@ type guard struct {
 	quiet  int64     // what was in use beside webhooks and clients when little was queued, in bytes
 	judged uint64    // the last collection that was judged
 	long   uint64    // the last collection after which more was queued
+	since  time.Time // when a queue was found long that was short before; zero while it is short
 	asked  time.Time // when a collection was last asked for
 	closed bool      // nobody is let in until the queue has been dropped
 	cut    time.Time // when clients were last disconnected; zero once that has helped
@@ -154,6 +158,12 @@ func (g *guard) garbage() int64 { return max(0, g.quiet-g.own) }
 
 // look disconnects clients if too much is in use.
 func (g *guard) look() {
+	switch long := g.queued() >= guardMessages; {
+	case !long:
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = time.Now()
+	}
 	if cycle := g.cycle(); cycle != g.judged {
 		g.judged = cycle
 		g.judge()
@@ -162,20 +172,23 @@ func (g *guard) look() {
 	if objects <= g.allowed() && !g.closed {
 		return
 	}
-	long := g.queued() >= guardMessages
 	switch {
-	case g.closed && !long:
+	case g.closed && g.since.IsZero():
 		g.closed = false
 	case g.closed:
 		g.end(g.door.others())
 		return
-	case !long:
+	case g.since.IsZero():
 		return
 	case objects > g.allowed()+guardUrgent*g.budget:
 		g.shut(g.door.others(), objects)
 	}
 	g.collect()
 }
+
+// stays tells whether a queue has been long for a while. That of clients who read is now
+// and then short, and with that what was in it has been passed on.
+func (g *guard) stays() bool { return !g.since.IsZero() && time.Since(g.since) >= guardStay }
 
 // collect has garbage collected, since only that can tell whether too much is in use. By
 // the collector's own rule the heap would grow to twice of that.
@@ -201,7 +214,7 @@ func (g *guard) judge() {
 	switch long := g.queued() >= guardMessages; {
 	case long:
 		g.long = cycle
-		if live > g.allowed() {
+		if live > g.allowed() && g.stays() {
 			g.disconnect(clients, live)
 		}
 	default:
