@@ -147,32 +147,6 @@ func always(context.Context, event.Message) (event.Receipt, error) {
 	return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
 }
 
-// Whoever asks over and over and never takes an answer must not be able to keep
-// the connection, and with it all that waits to be written to it.
-func TestHTTP2SenderThatNeverReads(t *testing.T) {
-	t.Parallel()
-	r := startWith(t, storeFunc(always), tokenEnv)
-	ca, addr, ended := r.serveTLS(t, func(server *http.Server) {
-		if server.HTTP2 == nil || server.HTTP2.WriteByteTimeout <= 0 || server.HTTP2.WriteByteTimeout > server.WriteTimeout {
-			t.Fatal("a sender may leave what is written to it for ever")
-		}
-		server.HTTP2.WriteByteTimeout = time.Second // or the test would take as long as a sender may
-	})
-	c := dialHTTP2(t, addr, ca)
-	c.write(t, frame(frameWindow, 0, 0, []byte{0x7f, 0, 0, 0})) // says that it takes everything
-	block := postFields(webhookPath)
-	for stream := uint32(1); stream < 2*1_000_000; stream += 2 {
-		if _, err := c.Write(frame(frameHeaders, endStream|endHeaders, stream, block)); err != nil {
-			break // it has been cut off by now
-		}
-	}
-	select {
-	case <-ended:
-	case <-time.After(patience):
-		t.Error("the connection is kept")
-	}
-}
-
 // Whoever says that it takes nothing is not waited for either.
 func TestHTTP2SenderWithoutWindow(t *testing.T) {
 	t.Parallel()
