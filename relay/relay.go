@@ -230,9 +230,10 @@ func (r *Relay) onStop(name string, stop func(context.Context) error) {
 	r.cleanups = append(r.cleanups, cleanup{name, stop})
 }
 
-// health is nil while the relay can recover by itself.
+// health is nil while the relay can recover by itself, and while it ends: a store that is
+// being closed says that it is broken.
 func (r *Relay) health() error {
-	if !r.started.Load() {
+	if !r.started.Load() || r.draining.Load() {
 		return nil
 	}
 	return r.local.Health()

@@ -20,7 +20,7 @@ const (
 	requestQueue = config.EmbeddedConnections
 	// maxSubscriptions are those of one connection. A client has one for answers and
 	// one for each consumer that it reads.
-	maxSubscriptions = 256
+	maxSubscriptions = 64
 	// maxSubjectTokens bounds a subject that is subscribed to, whose tokens are a level
 	// of the server's tree each, of some 400 bytes. A subject of the relay has 10 at
 	// the most, one of JetStream's API 9 and those of its last name.

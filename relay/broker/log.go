@@ -44,14 +44,23 @@ func newServerLog(log *slog.Logger, most int) *serverLog {
 func (l *serverLog) Noticef(format string, v ...any) {
 	as := l.log.Debug
 	if strings.Contains(format, "Slow Consumer Detected") || strings.Contains(format, "Slow Consumer %s") {
-		as = l.log.Warn
+		as = func(line string, attrs ...any) { l.log.Warn(line, append(attrs, "do", readHint)...) }
 	}
 	l.pass(as, fmt.Sprintf(format, v...))
 }
 
 func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Warnf(format string, v ...any)  { l.pass(l.log.Warn, fmt.Sprintf(format, v...)) }
+
+// Warnf leaves out that a password is no hash: it comes from the environment, and is
+// the same for the server and its clients.
+func (l *serverLog) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Plaintext passwords detected") {
+		return
+	}
+	l.pass(l.log.Warn, fmt.Sprintf(format, v...))
+}
+
 func (l *serverLog) Errorf(format string, v ...any) { l.pass(l.log.Error, fmt.Sprintf(format, v...)) }
 
 func (l *serverLog) Fatalf(format string, v ...any) {

@@ -22,6 +22,7 @@ func (c *Config) checkEmbedded(k *checker) {
 			"set NATS_TOKEN ("+secretHint+"), or NATS_USER and NATS_PASSWORD")
 	}
 	k.pair("NATS_USER", c.NATS.User, "NATS_PASSWORD", c.NATS.Password)
+	k.expect(c.NATS.Token == "" || c.NATS.User == "", "NATS_TOKEN", "is set beside NATS_USER, and the embedded broker asks for one of the two", "unset one of them")
 	k.secret("NATS_TOKEN", c.NATS.Token)
 	k.secret("NATS_PASSWORD", c.NATS.Password)
 	k.pair("RELAY_EMBEDDED_TLS_CERT_FILE", c.Embedded.TLSCertFile, "RELAY_EMBEDDED_TLS_KEY_FILE", c.Embedded.TLSKeyFile)

@@ -218,6 +218,7 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		}},
 		{"authority of a broker without TLS", []string{"NATS_CA=" + file}, map[string]string{"NATS_CA": "set NATS_URL or RELAY_EMBEDDED_TLS_CERT_FILE"}},
 		{"password without user, embedded", []string{"NATS_PASSWORD=0123456789abcdef"}, map[string]string{"NATS_USER": "is missing beside NATS_PASSWORD"}},
+		{"token beside a user, embedded", []string{"NATS_TOKEN=0123456789abcdef", "NATS_USER=u", "NATS_PASSWORD=0123456789abcdef"}, map[string]string{"NATS_TOKEN": "asks for one of the two"}},
 		{"password without user", []string{external, "NATS_PASSWORD=p"}, map[string]string{"NATS_USER": "is missing beside NATS_PASSWORD"}},
 		{"client certificate without key", []string{external, "NATS_CERT=" + file}, map[string]string{"NATS_KEY": "is missing beside NATS_CERT"}},
 		{"client key without certificate", []string{external, "NATS_KEY=" + file}, map[string]string{"NATS_CERT": "is missing beside NATS_KEY"}},

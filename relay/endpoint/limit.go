@@ -171,3 +171,9 @@ func (t timed) Write(b []byte) (int, error) {
 	t.of.writing.Store(0)
 	return n, err
 }
+
+// isRefused reports whether a request was refused that the HTTP library has not done with:
+// it waits a while for the rest of its body.
+func (c *conn) isRefused() bool {
+	return c.answering.Load() && c.handlers.Load() == 0 && !c.served.Load() && !c.h2.Load()
+}

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -241,4 +242,40 @@ func TestWantedHTTP2IsWaitedFor(t *testing.T) {
 		t.Errorf("the answer is %d", got)
 	}
 	answered(t, third, http.StatusOK)
+}
+
+// The end does not wait for who was refused and goes on with the body.
+func TestRefusedAreNotWaitedForAtTheEnd(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Settings{
+		HTTP:     &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })},
+		Listener: l, Most: func() int { return places }, Timeout: time.Second, Announce: func() {},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve() }()
+	c := dial(t, l.Addr().String())
+	send(t, c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
+	refused := func() bool {
+		s.listener.mu.Lock()
+		defer s.listener.mu.Unlock()
+		for c := range s.listener.conns {
+			return c.isRefused()
+		}
+		return false
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
+	defer cancel()
+	if err := wait(ctx, refused); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -94,25 +94,26 @@ func (l *listener) emptied(handshake time.Duration) bool {
 }
 
 // settled reports whether no connection has a request on it, or has had one a
-// moment ago. In HTTP/2 a connection can be ended on which requests are coming.
+// moment ago. In HTTP/2 a connection can be ended on which requests are coming. Who was
+// refused is not waited for: nothing more of that request is read.
 func (l *listener) settled(quiet time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
-		if !c.h2.Load() && (c.busy.Load() || l.since(&c.since) < quiet) {
+		if !c.h2.Load() && !c.isRefused() && (c.busy.Load() || l.since(&c.since) < quiet) {
 			return false
 		}
 	}
 	return true
 }
 
-// closeUnused closes the connections that never had a request, for which the
-// HTTP server would wait.
+// closeUnused closes the connections that never had a request, and those that had
+// refusals only, for whose bodies the HTTP server would wait.
 func (l *listener) closeUnused() {
 	l.mu.Lock()
 	var unused []*conn
 	for c := range l.conns {
-		if !c.h2.Load() && !c.busy.Load() {
+		if !c.h2.Load() && (!c.busy.Load() || c.isRefused()) {
 			unused = append(unused, c)
 		}
 	}
