@@ -179,7 +179,7 @@ func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUr
 // the most.
 func (b *Broker) Guard(cfg config.Config, inFlight func() int64) {
 	if b.embedded != nil && cfg.UsesEmbedded() {
-		b.embedded.guard(newGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, cfg.EmbeddedUnread()/unreadShare, inFlight, b.log))
+		b.embedded.guard(newGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, inFlight, b.log))
 	}
 }
 

@@ -26,11 +26,7 @@ const (
 	// guardShare is the part of [config.Config.EmbeddedMemory] that may be in use before
 	// clients are disconnected. The rest is for how far the heap grows until that has
 	// ended what they asked for.
-	guardShare = 8
-	// unreadShare is the part of [config.Config.EmbeddedUnread] that may wait for all
-	// clients. The rest is for what comes until those for whom most waits have been
-	// disconnected, and for the garbage that this leaves.
-	unreadShare = 4
+	guardShare = 16
 	// guardMessages is how many messages may be queued for clients whatever they are: half
 	// of what a pull asks for by default. With fewer, it is not their pulls that take the
 	// memory.
@@ -44,7 +40,7 @@ const (
 	guardPause = 100 * time.Millisecond
 	// guardUrgent is with how many times the share in use nobody waits for a collection to
 	// tell what of it is garbage: on a busy machine one can take a second.
-	guardUrgent = guardShare / 2
+	guardUrgent = guardShare / 4
 	// guardPatience is how long it takes at most until the queue of clients that were
 	// disconnected has been dropped.
 	guardPatience = time.Second
@@ -52,16 +48,12 @@ const (
 	guardLogInterval = 20 * time.Second
 )
 
-// readHint says what to do about clients for whom too much waits.
-const readHint = "have consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; ask for a password if strangers connect (NATS_TOKEN)"
-
 // guard disconnects clients of an embedded server that have it read more from its
 // streams than there is memory for. The server reads all that pulls ask for into a
 // queue for each stream, which has no bound, and knows only behind that how much of it
 // a client takes. Nothing is lost: consumers come again and get the rest.
 //
-// It goes by the heap, since nothing tells how large the queues are, only how long. What
-// waits behind them for clients who read too slowly is counted.
+// It goes by the heap, since nothing tells how large the queues are, only how long.
 type guard struct {
 	server *server.Server
 	door   door
@@ -71,10 +63,7 @@ type guard struct {
 	own      int64
 	budget   int64
 	inFlight func() int64
-	// unread is how much may wait for all clients together, in bytes, before those for whom
-	// most waits are disconnected.
-	unread int64
-	heap   []metrics.Sample
+	heap     []metrics.Sample
 
 	quiet  int64     // what was in use beside webhooks and clients when little was queued, in bytes
 	judged uint64    // the last collection that was judged
@@ -97,9 +86,9 @@ const (
 	heapCycles         // collections
 )
 
-func newGuard(d door, budget, unread int64, inFlight func() int64, log *slog.Logger) *guard {
+func newGuard(d door, budget int64, inFlight func() int64, log *slog.Logger) *guard {
 	return &guard{
-		server: d.server, door: d, log: log, own: guardOwn, budget: budget, unread: unread,
+		server: d.server, door: d, log: log, own: guardOwn, budget: budget,
 		inFlight: func() int64 { return config.BodyCopies * inFlight() },
 		heap:     []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}},
 		logged:   rate.NewLimiter(rate.Every(guardLogInterval), 1),
@@ -179,7 +168,6 @@ func (g *guard) look() {
 		g.judged = cycle
 		g.judge()
 	}
-	g.endSlowest()
 	objects := g.read(heapObjects) - g.garbage()
 	if objects <= g.allowed() && !g.closed {
 		return
@@ -196,25 +184,6 @@ func (g *guard) look() {
 		g.shut(g.door.others(), objects)
 	}
 	g.collect()
-}
-
-// endSlowest ends the connections of those for whom most waits, if too much does for all,
-// until half of that is left.
-func (g *guard) endSlowest() {
-	clients, waiting := g.door.others(), int64(0)
-	for _, c := range clients {
-		waiting += int64(c.Pending)
-	}
-	if waiting <= g.unread {
-		return
-	}
-	slices.SortFunc(clients, func(a, b *server.ConnInfo) int { return cmp.Compare(b.Pending, a.Pending) })
-	n := 0
-	for left := waiting; n < len(clients) && left > g.unread/2; n++ {
-		left -= int64(clients[n].Pending)
-	}
-	g.warn("clients of the embedded broker were disconnected: more waits for them all than there is memory for, and they do not read it", clients[:n], "waiting for all", waiting)
-	g.end(clients[:n])
 }
 
 // stays tells whether a queue has been long for a while. That of clients who read is now
@@ -297,14 +266,11 @@ func (g *guard) end(clients []*server.ConnInfo) {
 // tell notes and logs that clients are disconnected, and for whom of them most waits.
 func (g *guard) tell(clients []*server.ConnInfo, used int64) {
 	g.cut, g.cutAt = time.Now(), used
-	g.warn("clients of the embedded broker were disconnected: they have asked for more than there is memory for, and do not read it", clients, "heap", used)
-}
-
-// warn logs that clients are disconnected, and for whom of them most waits.
-func (g *guard) warn(why string, clients []*server.ConnInfo, figure string, bytes int64) {
 	if len(clients) == 0 || !g.logged.Allow() {
 		return
 	}
 	most := slices.MaxFunc(clients, func(a, b *server.ConnInfo) int { return cmp.Compare(a.Pending, b.Pending) })
-	g.log.Warn(why, "clients", len(clients), "client", net.JoinHostPort(most.IP, strconv.Itoa(most.Port)), "name", most.Name, "waiting", most.Pending, figure, bytes, "do", readHint)
+	g.log.Warn("clients of the embedded broker were disconnected: they have asked for more than there is memory for, and do not read it",
+		"clients", len(clients), "client", net.JoinHostPort(most.IP, strconv.Itoa(most.Port)), "name", most.Name, "waiting", most.Pending, "heap", used,
+		"do", "have consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; ask for a password if strangers connect (NATS_TOKEN)")
 }

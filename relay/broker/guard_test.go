@@ -53,7 +53,7 @@ func pulled(t *testing.T) (*Broker, jetstream.JetStream, *natstest.Log) {
 
 // smallGuard is the guard of a broker of whose process a test has only a part.
 func smallGuard(b *Broker, log *natstest.Log) *guard {
-	g := newGuard(b.embedded.door, guarded, 1<<40, func() int64 { return 0 }, slog.New(slog.NewTextHandler(log, nil)))
+	g := newGuard(b.embedded.door, guarded, func() int64 { return 0 }, slog.New(slog.NewTextHandler(log, nil)))
 	g.own = 0
 	return g
 }

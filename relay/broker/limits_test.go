@@ -188,7 +188,7 @@ func TestEmbeddedBrokersLimits(t *testing.T) {
 				t.Errorf("%s: no limit of %s", body, what)
 			}
 		}
-		held := cfg.EmbeddedUnread() + int64(options.MaxConn-1)*int64(options.MaxPayload) +
+		held := int64(options.MaxConn-1)*(options.MaxPending+int64(options.MaxPayload)) +
 			(options.JetStreamRequestQueueLimit+options.JetStreamInfoQueueLimit)*int64(options.MaxPayload)
 		if room := cfg.MemoryBound() - config.ProgramMemory; held > cfg.EmbeddedMemory() || room < held {
 			t.Errorf("%s: clients can take %d bytes, and the bound has %d for them", body, held, cfg.EmbeddedMemory())

@@ -20,6 +20,9 @@ const (
 	fullLogInterval = time.Minute
 )
 
+// readHint says what to do about a client for whom too much waits.
+const readHint = "have its consumers ask for fewer messages at once, or by size (PullMaxBytes), and read them; use a NATS server of your own for object stores, watches of large buckets and push consumers"
+
 // serverLog passes the server's lines on. What it calls a notice tells a reader
 // of the relay's log nothing new, and is for debugging here.
 type serverLog struct {

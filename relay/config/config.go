@@ -209,16 +209,17 @@ const (
 	// relay itself apart. More than a sidecar's consumers and commands need, and few
 	// enough for all of them to leave unread what they may.
 	EmbeddedConnections = 64
-	// embeddedPending is how much may wait for one client of an embedded broker, in bytes,
-	// before its connection is closed: the server's own value, with which client libraries
-	// count. For readers with flow control, of object stores for instance, 32 MiB wait.
-	embeddedPending = 64 << 20
-	// embeddedUnread is how much may wait for all of them, in bytes.
-	embeddedUnread = 512 << 20
+	// embeddedPending is how much may wait for a client of an embedded broker, in bytes,
+	// before its connection is closed: 500 events of 16 KiB, as many as a pull asks for
+	// by default. It is for whoever reads slower than events come.
+	embeddedPending = 8 << 20
 	// embeddedMessages is how many messages besides a client can make the embedded
 	// broker hold: the one that it is sending, and one in each queue of requests to
 	// JetStream.
 	embeddedMessages = 3
+	// embeddedQueued is what pulls can bring into the queues of the embedded broker, in
+	// bytes, before those who pulled are disconnected.
+	embeddedQueued = 512 << 20
 	// natsMaxPayload is what messages a NATS server takes at least, in bytes.
 	natsMaxPayload = 1 << 20
 )
@@ -243,17 +244,13 @@ func (c Config) EmbeddedPending() int64 {
 	return max(embeddedPending, 4*BodyCopies*c.Webhooks.MaxBodyBytes)
 }
 
-// EmbeddedUnread is how much may wait for all clients of the embedded broker together,
-// in bytes: what may wait for four of them at least.
-func (c Config) EmbeddedUnread() int64 { return max(embeddedUnread, 4*c.EmbeddedPending()) }
-
 // EmbeddedMemory is how much memory, in bytes, the clients of an embedded broker can
 // make it take, whatever they send and however little they read.
 func (c Config) EmbeddedMemory() int64 {
 	if !c.UsesEmbedded() {
 		return 0
 	}
-	return c.EmbeddedUnread() + EmbeddedConnections*embeddedMessages*max(natsMaxPayload, BodyCopies*c.Webhooks.MaxBodyBytes)
+	return embeddedQueued + EmbeddedConnections*(c.EmbeddedPending()+embeddedMessages*max(natsMaxPayload, BodyCopies*c.Webhooks.MaxBodyBytes))
 }
 
 // HasSenderPolicy reports whether anything but the address tells senders apart.

@@ -122,8 +122,8 @@ func TestMemoryBound(t *testing.T) {
 	if got := few.MemoryBound() - few.EmbeddedMemory(); got != 346<<20 || few.Webhooks.MaxConnections() != 512 {
 		t.Errorf("with fewer it is %d bytes and %d connections", got, few.Webhooks.MaxConnections())
 	}
-	if got := defaults.EmbeddedMemory(); got != 704<<20 {
-		t.Errorf("%d bytes for clients of the embedded broker, the README says 704 MiB", got)
+	if got := defaults.EmbeddedMemory(); got != 1216<<20 {
+		t.Errorf("%d bytes for clients of the embedded broker, the README says 1,216 MiB", got)
 	}
 	external := defaults
 	external.NATS.URL = "nats://host"

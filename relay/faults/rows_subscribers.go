@@ -39,8 +39,9 @@ const (
 	// clients cannot hide in it.
 	stalledInFlight = 32
 	// stalledBound is what the README says for these: webhooks, their connections, of which
-	// there can be 512 in any case, what waits for all clients, and for each three messages.
-	stalledBound = 300<<20 + stalledInFlight*(3*largestBody+32<<10) + 512*64<<10 + 512<<20 + brokerClients*3<<20
+	// there can be 512 in any case, and for each client what waits for it and three
+	// messages, and what pulls bring until they are cut off.
+	stalledBound = 300<<20 + stalledInFlight*(3*largestBody+32<<10) + 512*64<<10 + brokerClients*(8<<20+3<<20) + 512<<20
 	stalledBody  = 200_000
 	// consumerBytes is how much a good consumer of large events asks for at once.
 	consumerBytes = 4 << 20

@@ -181,7 +181,7 @@ var rows = []row{
 			description: "1 is a whole core. The embedded broker's share is in it.",
 			queries:     []query{{`rate(process_cpu_seconds_total{@}[$__rate_interval])`, "{{instance}}"}}},
 		{title: "Memory", kind: lines, width: 4, unit: "bytes",
-			description: "Resident. Bounded by 1,228 MiB with the default settings, 704 MiB for clients of an embedded broker, and what its ids take: see the README.",
+			description: "Resident. Bounded by 1,228 MiB with the default settings, 1,216 MiB for clients of an embedded broker, and what its ids take: see the README.",
 			queries:     []query{{`process_resident_memory_bytes{@}`, "{{instance}}"}}},
 		{title: "Goroutines", kind: lines, width: 4, unit: "short",
 			description: "A few for each connection and webhook in flight. One that only ever rises is a leak: please report it.",

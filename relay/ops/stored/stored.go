@@ -23,8 +23,8 @@ import (
 
 const (
 	// prefetchMessages and prefetchBytes bound what is on its way to a reader that
-	// takes its time. An embedded broker closes connections of readers for whom too
-	// much waits.
+	// takes its time. An embedded broker closes the connection of a reader for whom more
+	// than 8 MiB wait.
 	prefetchMessages = 500
 	prefetchBytes    = 4 << 20
 	// silence is after how long without a message it is asked whether any is left:
