@@ -163,10 +163,12 @@ func (t *trial) heavy(r *rig.Relay, id string) rig.Receipt {
 	return rig.Receipt{ID: id, Stream: a.Stream, Sequence: a.Sequence}
 }
 
-// reader is a consumer that was there before the damage, and has read some.
+// reader is a consumer that was there before the damage, and has read some. At once it
+// reads no more than an embedded broker lets wait for a client: each event has 300 kB.
 const (
-	reader   = "reader"
-	readSome = 10
+	reader     = "reader"
+	readSome   = 10
+	readAtOnce = 10
 )
 
 // makeReader makes the consumer and lets it read, and returns the sequences.
@@ -187,7 +189,7 @@ func (t *trial) read(js jetstream.JetStream, got map[uint64]bool, wanted int) (g
 	}
 	t.must(err)
 	for len(got) < wanted {
-		batch, err := c.Fetch(wanted-len(got), jetstream.FetchMaxWait(time.Second))
+		batch, err := c.Fetch(min(wanted-len(got), readAtOnce), jetstream.FetchMaxWait(time.Second))
 		t.must(err)
 		n := len(got)
 		for msg := range batch.Messages() {

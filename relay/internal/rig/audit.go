@@ -102,8 +102,9 @@ func each(ctx context.Context, url, stream string, options []nats.Option, start 
 // has just lost a server may leave the reading to that one.
 const auditTimeout = 10 * time.Second
 
-// readAhead is how many bytes are asked for at once; events can have half a MiB.
-const readAhead = 8 << 20
+// readAhead is how many bytes are asked for at once, half of what an embedded broker lets
+// wait for a client; events can have half a MiB.
+const readAhead = 4 << 20
 
 func audit(ctx context.Context, js jetstream.JetStream, stream string, visit func(jetstream.Msg, uint64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
