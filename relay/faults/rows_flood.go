@@ -154,7 +154,7 @@ func (t *trial) flooded(f flood) {
 		}
 	}
 	o := load.Stop()
-	budget := share.stretch(t, floodBudget)
+	budget := share.stretch(t, t.inTime(floodBudget))
 	made := flooding.Stop()
 	t.count(o)
 	t.only(o)

@@ -241,7 +241,7 @@ func (t *trial) floodEnds(r *rig.Relay, load *rig.Load) {
 	o := load.Stop()
 	t.count(o)
 	t.only(o)
-	t.within(o, strangerBudget)
+	t.within(o, t.inTime(strangerBudget))
 	peak, err := r.PeakMemory()
 	t.must(err)
 	if t.note("the peak of memory was %d MiB", peak>>20); peak > memoryBound {

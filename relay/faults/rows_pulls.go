@@ -54,7 +54,7 @@ func pullsUnread(t *trial) {
 	}
 	t.must(load.AwaitAccepted(t.ctx, t.times(60, 800)))
 	o := load.Stop()
-	budget := share.stretch(t, pullBudget)
+	budget := share.stretch(t, t.inTime(pullBudget))
 	cancel()
 	clients.Wait()
 	t.count(o)

@@ -82,7 +82,7 @@ func subscribersStalled(t *trial) {
 	clients.Wait()
 	t.count(o)
 	t.only(o)
-	t.within(o, 2*time.Second)
+	t.within(o, t.inTime(2*time.Second))
 	t.must(r.Healthy(t.ctx))
 	cutOff := strings.Count(r.Log(), "Slow Consumer Detected")
 	if cutOff == 0 || requests.Load() == 0 {

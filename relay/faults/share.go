@@ -53,3 +53,7 @@ func (s *share) stretch(t *trial, budget time.Duration) time.Duration {
 	}
 	return time.Duration(float64(budget) / left)
 }
+
+// inTime is a budget with time to spare in the short form, in which rows run beside each
+// other on whatever machine there is.
+func (t *trial) inTime(budget time.Duration) time.Duration { return t.duration(8*budget, budget) }
