@@ -139,14 +139,23 @@ func (f *fullDisk) byAnother(round int, load *rig.Load) {
 	f.must(os.Remove(f.ballast + "-2"))
 }
 
-// done counts what became of a load.
+// done counts what became of a load. A relay whose store met the end of the disk
+// answers otherwise than one that is full, until it has ended.
 func (f *fullDisk) done(o rig.Outcome) {
 	f.count(o)
 	f.within(o, fullDiskBudget)
-	if f.refused += o.Problems[f.full]; f.ended > 0 || f.relay.Healthy(f.ctx) != nil {
-		f.only(o, append([]string{f.full, "broker-unavailable", "draining"}, killed...)...)
-	} else {
-		f.only(o, f.full)
+	expected := []string{f.full}
+	if f.refused += o.Problems[f.full]; f.ended > 0 || len(o.Open) > o.Problems[f.full] && f.endsNow() {
+		expected = append(expected, append(killed, "broker-unavailable", "draining")...)
 	}
+	f.only(o, expected...)
 	f.open = append(f.open, o)
+}
+
+// endsNow tells whether the relay ends, as one does that has found its store broken.
+func (f *fullDisk) endsNow() bool {
+	ctx, cancel := context.WithTimeout(f.ctx, endsWithin)
+	defer cancel()
+	_, err := f.relay.Wait(ctx)
+	return err == nil
 }
