@@ -160,11 +160,9 @@ func (c *Config) checkWebhooks(k *checker) {
 
 func (c *Config) checkTLS(k *checker) {
 	w := c.Webhooks
-	k.pair("RELAY_TLS_CERT_FILE", w.TLSCertFile, "RELAY_TLS_KEY_FILE", w.TLSKeyFile)
+	k.keyPair("RELAY_TLS_CERT_FILE", w.TLSCertFile, "RELAY_TLS_KEY_FILE", w.TLSKeyFile)
 	k.expect(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
 		"client certificates need HTTPS", "set RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE too")
-	k.pem("RELAY_TLS_CERT_FILE", w.TLSCertFile)
-	k.pem("RELAY_TLS_KEY_FILE", w.TLSKeyFile)
 	k.pem("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
 }
 
@@ -191,15 +189,20 @@ func (c *Config) checkNATS(k *checker) {
 		}
 	}
 	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set it, or unset the other")
-	k.pair("NATS_CERT", c.NATS.Cert, "NATS_KEY", c.NATS.Key)
+	k.keyPair("NATS_CERT", c.NATS.Cert, "NATS_KEY", c.NATS.Key)
 	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
 	k.expect(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
 	k.expect(!strings.ContainsAny(c.Stream.Domain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
 	k.file("NATS_CREDS", c.NATS.Creds)
 	k.pem("NATS_NKEY", c.NATS.NKey)
 	k.pem("NATS_CA", c.NATS.CA)
-	k.pem("NATS_CERT", c.NATS.Cert)
-	k.pem("NATS_KEY", c.NATS.Key)
+	if c.Embedded.TLSCertFile != "" {
+		c.Warnings = append(c.Warnings, Warning{
+			Variable: "RELAY_EMBEDDED_TLS_CERT_FILE", Value: c.Embedded.TLSCertFile,
+			Problem: "is for the embedded broker, and NATS_URL names another",
+			Instead: "it is not used; unset it and RELAY_EMBEDDED_TLS_KEY_FILE, or NATS_URL",
+		})
+	}
 }
 
 func isWebSocket(s string) bool {

@@ -25,9 +25,7 @@ func (c *Config) checkEmbedded(k *checker) {
 	k.expect(c.NATS.Token == "" || c.NATS.User == "", "NATS_TOKEN", "is set beside NATS_USER, and the embedded broker asks for one of the two", "unset one of them")
 	k.secret("NATS_TOKEN", c.NATS.Token)
 	k.secret("NATS_PASSWORD", c.NATS.Password)
-	k.pair("RELAY_EMBEDDED_TLS_CERT_FILE", c.Embedded.TLSCertFile, "RELAY_EMBEDDED_TLS_KEY_FILE", c.Embedded.TLSKeyFile)
-	k.pem("RELAY_EMBEDDED_TLS_CERT_FILE", c.Embedded.TLSCertFile)
-	k.pem("RELAY_EMBEDDED_TLS_KEY_FILE", c.Embedded.TLSKeyFile)
+	k.keyPair("RELAY_EMBEDDED_TLS_CERT_FILE", c.Embedded.TLSCertFile, "RELAY_EMBEDDED_TLS_KEY_FILE", c.Embedded.TLSKeyFile)
 	hasTLS := c.Embedded.TLSCertFile != ""
 	k.expect(c.NATS.CA == "" || hasTLS, "NATS_CA", forExternal+", nor has the embedded one TLS", "set NATS_URL or RELAY_EMBEDDED_TLS_CERT_FILE, or unset it")
 	if hasTLS {

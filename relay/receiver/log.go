@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
@@ -56,7 +59,38 @@ func (l *logLine) panicked(value any) {
 	l.panic = text + "\n" + string(debug.Stack())
 }
 
-func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took time.Duration) {
+// Of the lines about requests that were refused before anything was known of their sender
+// so many are logged at once, and then one every interval: anybody can cause them, by tens
+// of thousands a second over one connection. All are counted by the metrics.
+const (
+	strangersBurst    = 100
+	strangersInterval = time.Second
+)
+
+// strangers limits the lines about requests of anybody.
+type strangers struct {
+	limit   *rate.Limiter
+	omitted atomic.Int64 // since the last line
+}
+
+func newStrangers() *strangers {
+	return &strangers{limit: rate.NewLimiter(rate.Every(strangersInterval), strangersBurst)}
+}
+
+// omit reports whether there is to be no line about a request, and else how many have
+// been left out before it.
+func (s *strangers) omit(a answer, entered bool) (omit bool, before int64) {
+	if entered || a.outcome != telemetry.Unauthorized && a.outcome != telemetry.Rejected {
+		return false, 0
+	}
+	if !s.limit.Allow() {
+		s.omitted.Add(1)
+		return true, 0
+	}
+	return false, s.omitted.Swap(0)
+}
+
+func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took time.Duration, strangers *strangers) {
 	level := slog.LevelInfo
 	switch {
 	case l.panic != "":
@@ -67,7 +101,11 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	var room [19]slog.Attr // for all that a line can have
+	omit, omitted := strangers.omit(a, l.entered)
+	if omit {
+		return
+	}
+	var room [20]slog.Attr // for all that a line can have
 	attrs := room[:0]
 	text := func(name, value string) {
 		if value != "" {
@@ -96,6 +134,9 @@ func (l *logLine) write(ctx context.Context, log *slog.Logger, a answer, took ti
 		text("error", l.err.Error())
 	}
 	text("panic", l.panic)
+	if omitted > 0 {
+		attrs = append(attrs, slog.Int64("omitted", omitted))
+	}
 	text("traceId", l.traceID)
 	text("spanId", l.spanID)
 	// Straight to the handler: the logger would look up the line of code, which

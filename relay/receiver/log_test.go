@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 )
@@ -58,6 +59,38 @@ func TestLogLine(t *testing.T) {
 		if !maps.Equal(got, test.want) {
 			t.Errorf("logged %v\nwant   %v", got, test.want)
 		}
+	}
+}
+
+// Whoever is not let in cannot fill the log, and hides nobody's lines in it.
+func TestLinesAboutStrangersAreFew(t *testing.T) {
+	t.Parallel()
+	r := start(t, tokenEnv)
+	const burst = 100
+	sent, omitted := 0, 0.0
+	for deadline := time.Now().Add(patience); omitted == 0; sent++ {
+		if time.Now().After(deadline) {
+			t.Fatalf("no line about %d requests of strangers says how many were left out", sent)
+		}
+		// Without a body, so that the connection is kept and lines have the order of requests.
+		path := []string{webhookPath, "/nowhere", webhookPath + "/another-token-0123"}[sent%3]
+		r.post(t, path, "")
+		if sent < burst {
+			r.log.webhook(t, sent+1)
+			continue
+		}
+		if n := r.log.count(); n > burst {
+			omitted, _ = r.log.webhook(t, n)["omitted"].(float64)
+		}
+	}
+	r.post(t, goodPath, success("task_1"))
+	strangers := burst
+	for r.log.webhook(t, strangers+1)["outcome"] != "published" {
+		strangers++
+	}
+	// The last one sent may have been answered before the line was written of the one before.
+	if want := float64(sent - strangers); omitted != want && omitted != want-1 {
+		t.Errorf("%v requests were left out, of %d with %d lines", omitted, sent, strangers)
 	}
 }
 

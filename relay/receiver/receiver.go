@@ -37,6 +37,7 @@ type Receiver struct {
 
 	crossSite   http.CrossOriginProtection
 	ownHostOnly bool
+	strangers   *strangers
 
 	inFlight, bytesInFlight atomic.Int64
 	// answering are the requests whose answer is being written: of those that had a
@@ -56,7 +57,7 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	metrics.Problems(slugs())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
-		ownHostOnly: ownHostOnly(cfg), closing: closing, close: cancel, accepted: func(context.Context) {},
+		ownHostOnly: ownHostOnly(cfg), strangers: newStrangers(), closing: closing, close: cancel, accepted: func(context.Context) {},
 	}
 }
 
@@ -74,7 +75,8 @@ func (rc *Receiver) Close() { rc.close() }
 // has come of others.
 func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 
-// ServeHTTP answers one request, counts it and writes one line about it.
+// ServeHTTP answers one request, counts it and writes one line about it, or a few of many
+// about strangers.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	line := logLine{start: start}
@@ -91,14 +93,15 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	took := time.Since(start)
 	rc.metrics.Webhook(a.outcome, a.problem, took, line.example())
 	line.span.End(a.status, a.outcome, a.problem, line.taskID, line.state, line.size)
-	line.write(r.Context(), rc.log, a, took)
+	line.write(r.Context(), rc.log, a, took, rc.strangers)
 	if !given {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// enter gives a request a place among those in flight, if there is one. Answers that nobody reads take no places from others
-// until there are as many of them as there are places.
+// enter gives a request a place among those in flight, if there is one. Answers that
+// nobody reads take no places from others until there are as many of them as there are
+// places.
 func (rc *Receiver) enter(r *http.Request, line *logLine) bool {
 	most := int64(rc.cfg.MaxInFlight)
 	if rc.inFlight.Add(1) > most || rc.answering.Load() >= most {
