@@ -291,6 +291,35 @@ func TestCommandsNeedNoToken(t *testing.T) {
 	}
 }
 
+// A file that a setting names and that cannot be used is a wrong setting, also where
+// only its use shows it.
+func TestFilesThatCannotBeUsedAreWrongSettings(t *testing.T) {
+	t.Parallel()
+	const none, external = "main_test.go", "NATS_URL=nats://127.0.0.1:1"
+	for _, test := range []struct {
+		line, named string
+		environ     []string
+	}{
+		{"serve", "RELAY_TLS_CERT_FILE", []string{"RELAY_TLS_CERT_FILE=" + none, "RELAY_TLS_KEY_FILE=" + none}},
+		{"serve", "RELAY_EMBEDDED_TLS_CERT_FILE", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=" + none, "RELAY_EMBEDDED_TLS_KEY_FILE=" + none}},
+		{"serve", "NATS_CERT", []string{external, "NATS_CERT=" + none, "NATS_KEY=" + none}},
+		{"serve", "NATS_CA", []string{external, "NATS_CA=" + none}},
+		{"serve", "NATS_NKEY", []string{external, "NATS_NKEY=" + none}},
+		{"tail", "NATS_CERT", []string{external, "NATS_CERT=" + none, "NATS_KEY=" + none}},
+		{"replay --from-seq 1 --to -", "NATS_NKEY", []string{external, "NATS_NKEY=" + none}},
+	} {
+		t.Run(test.line+" "+test.named, func(t *testing.T) {
+			t.Parallel()
+			var said bytes.Buffer
+			environ := append(append(test.environ, freePorts...), "RELAY_DATA_DIR="+t.TempDir())
+			got := run(t.Context(), strings.Fields(test.line), environ, strings.NewReader(""), io.Discard, &said)
+			if text := said.String(); got != exitUsage || !strings.Contains(text, test.named) {
+				t.Errorf("exit code %d, want %d\n%s", got, exitUsage, text)
+			}
+		})
+	}
+}
+
 // What the relay prints can be pasted, wherever 'go run' keeps what it builds.
 func TestProgramsOfGoRun(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ const (
 
 // clientOptions is how the relay talks to any broker.
 //
-// It returns an error if a file of credentials cannot be used.
+// It returns a config.Error if a file of credentials cannot be used.
 func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("apixo-relay"),
@@ -65,10 +65,18 @@ func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 		options = append(options, nats.UserCredentials(cfg.Creds))
 	}
 	if cfg.CA != "" {
-		options = append(options, nats.RootCAs(cfg.CA))
+		option := nats.RootCAs(cfg.CA)
+		if err := option(new(nats.Options)); err != nil {
+			return nil, config.Error{Variable: "NATS_CA", Value: cfg.CA, Problem: fmt.Sprintf("cannot be used: %v", err)}
+		}
+		options = append(options, option)
 	}
 	if cfg.Cert != "" {
-		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
+		option := nats.ClientCert(cfg.Cert, cfg.Key)
+		if err := option(new(nats.Options)); err != nil {
+			return nil, config.Error{Variable: "NATS_CERT", Value: cfg.Cert, Problem: fmt.Sprintf("cannot be used with NATS_KEY=%q: %v", cfg.Key, err)}
+		}
+		options = append(options, option)
 	}
 	if cfg.TLSFirst {
 		options = append(options, nats.TLSHandshakeFirst())
@@ -76,7 +84,7 @@ func clientOptions(cfg config.NATS) ([]nats.Option, error) {
 	if cfg.NKey != "" {
 		option, err := nats.NkeyOptionFromSeed(cfg.NKey)
 		if err != nil {
-			return nil, fmt.Errorf("NATS_NKEY=%q holds no NKey seed: %w", cfg.NKey, err)
+			return nil, config.Error{Variable: "NATS_NKEY", Value: cfg.NKey, Problem: fmt.Sprintf("holds no NKey seed: %v", err)}
 		}
 		options = append(options, option)
 	}

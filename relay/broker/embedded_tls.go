@@ -14,5 +14,9 @@ const embeddedTLSVariables = "RELAY_EMBEDDED_TLS"
 // can listen to: the server does not ask it to (nats-server 2.15.2, server.go,
 // createClientEx).
 func embeddedTLS(cfg config.Embedded) (*tlsfiles.Files, error) {
-	return tlsfiles.Load(tlsfiles.Settings{Variables: embeddedTLSVariables, Cert: cfg.TLSCertFile, Key: cfg.TLSKeyFile})
+	files, err := tlsfiles.Load(tlsfiles.Settings{Variables: embeddedTLSVariables, Cert: cfg.TLSCertFile, Key: cfg.TLSKeyFile})
+	if err != nil {
+		return nil, config.Error{Problem: err.Error()}
+	}
+	return files, nil
 }

@@ -178,7 +178,6 @@ func TestValuesAreRead(t *testing.T) {
 	t.Parallel()
 	longestName := strings.Repeat("A", 255)
 	longestPrefix := strings.Repeat("."+strings.Repeat("b", 64), 8)[1:]
-	certFile, keyFile := pairOfFiles(t)
 	for _, test := range []struct {
 		name string
 		env  []string
@@ -206,8 +205,8 @@ func TestValuesAreRead(t *testing.T) {
 		{"embedded", []string{"RELAY_DATA_DIR=/d", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_SYNC=interval"}, func(c *config.Config) {
 			c.Embedded = config.Embedded{DataDir: "/d", Addr: "127.0.0.1:0", Sync: config.SyncInterval}
 		}},
-		{"embedded with TLS", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=" + certFile, "RELAY_EMBEDDED_TLS_KEY_FILE=" + keyFile, "NATS_CA=" + certFile}, func(c *config.Config) {
-			c.Embedded.TLSCertFile, c.Embedded.TLSKeyFile, c.NATS.CA = certFile, keyFile, certFile
+		{"embedded with TLS", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=defaults_test.go", "RELAY_EMBEDDED_TLS_KEY_FILE=defaults_test.go", "NATS_CA=defaults_test.go"}, func(c *config.Config) {
+			c.Embedded.TLSCertFile, c.Embedded.TLSKeyFile, c.NATS.CA = "defaults_test.go", "defaults_test.go", "defaults_test.go"
 		}},
 		{"stream", []string{
 			"NATS_URL=nats://a", "RELAY_STREAM=S-1", "RELAY_QUARANTINE_STREAM=Q_1", "RELAY_SUBJECT_PREFIX=a.b-c", "RELAY_STREAM_POLICY=update",

@@ -195,8 +195,6 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 func TestMistakesOfSeveralValues(t *testing.T) {
 	t.Parallel()
 	const file, external = "errors_test.go", "NATS_URL=nats://host"
-	certFile, keyFile := pairOfFiles(t)
-	_, otherKey := pairOfFiles(t)
 	for _, test := range []struct {
 		name string
 		env  []string
@@ -208,10 +206,6 @@ func TestMistakesOfSeveralValues(t *testing.T) {
 		{"TLS files that are not there", []string{"RELAY_TLS_CERT_FILE=/nowhere/c", "RELAY_TLS_KEY_FILE=/nowhere/k", "RELAY_TLS_CLIENT_CA_FILE=/nowhere/a"}, map[string]string{
 			"RELAY_TLS_CERT_FILE": `="/nowhere/c": cannot be opened`, "RELAY_TLS_KEY_FILE": `="/nowhere/k": cannot be opened`, "RELAY_TLS_CLIENT_CA_FILE": `="/nowhere/a": cannot be opened`,
 		}},
-		{"key of another certificate", []string{"RELAY_TLS_CERT_FILE=" + certFile, "RELAY_TLS_KEY_FILE=" + otherKey}, map[string]string{"RELAY_TLS_CERT_FILE": "private key does not match"}},
-		{"broker's key of another certificate", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=" + certFile, "RELAY_EMBEDDED_TLS_KEY_FILE=" + otherKey}, map[string]string{"RELAY_EMBEDDED_TLS_CERT_FILE": "private key does not match"}},
-		{"client's key of another certificate", []string{external, "NATS_CERT=" + certFile, "NATS_KEY=" + otherKey}, map[string]string{"NATS_CERT": "private key does not match"}},
-		{"certificate and key in each other's place", []string{"RELAY_TLS_CERT_FILE=" + keyFile, "RELAY_TLS_KEY_FILE=" + certFile}, map[string]string{"RELAY_TLS_CERT_FILE": "but did find a private key"}},
 		{"user without password, embedded", []string{"NATS_USER=u"}, map[string]string{"NATS_PASSWORD": "is missing beside NATS_USER"}},
 		{"password that can be guessed", []string{"NATS_USER=u", "NATS_PASSWORD=0123456789abcde"}, map[string]string{
 			"NATS_PASSWORD": "(secret, not shown): has 15 characters, and the embedded broker asks for 16 or more; make one with 'openssl rand -hex 16'",

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -32,23 +31,12 @@ func (k *checker) pem(variable, name string) {
 	k.expect(!utf8text.HasMark(start), variable, "begins with a byte order mark, before which its first line is not found", "save it as UTF-8 without one")
 }
 
-// keyPair expects the PEM files of a certificate and of its own private key, or none.
+// keyPair expects the PEM files of a certificate and of its private key, or none.
+// Whether they belong together shows when they are used.
 func (k *checker) keyPair(certVariable, cert, keyVariable, key string) {
 	k.pair(certVariable, cert, keyVariable, key)
-	reported := len(k.errs)
 	k.pem(certVariable, cert)
 	k.pem(keyVariable, key)
-	if cert == "" || key == "" || len(k.errs) > reported || !isRegular(cert) || !isRegular(key) {
-		return
-	}
-	_, err := tls.LoadX509KeyPair(cert, key)
-	k.expect(err == nil, certVariable, fmt.Sprintf("cannot be used with %s=%q: %v", keyVariable, key, err), "name a certificate and the private key that it was made for")
-}
-
-// isRegular reports whether what a name stands for can be read more than once.
-func isRegular(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular()
 }
 
 // startOf reads the first bytes of a file.

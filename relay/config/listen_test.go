@@ -4,10 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
 )
 
 // hosts are addresses to listen on, and whether only this machine can reach them.
@@ -59,13 +57,13 @@ func guarded(t *testing.T, variable string, guards, others map[string][]string, 
 
 func TestNobodyElseReachesWebhooksUnasked(t *testing.T) {
 	t.Parallel()
-	certFile, keyFile := pairOfFiles(t)
-	tls, key := "RELAY_TLS_CERT_FILE="+certFile, "RELAY_TLS_KEY_FILE="+keyFile
+	const file = "listen_test.go"
+	const tls, key = "RELAY_TLS_CERT_FILE=" + file, "RELAY_TLS_KEY_FILE=" + file
 	guarded(t, "RELAY_LISTEN_ADDR",
 		map[string][]string{
 			"a token":           {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
 			"a token in a file": {"RELAY_WEBHOOK_TOKENS_FILE=" + fileOf(t, "tok-9f3c2a7d51e84b06")},
-			"a client CA":       {tls, key, "RELAY_TLS_CLIENT_CA_FILE=" + certFile},
+			"a client CA":       {tls, key, "RELAY_TLS_CLIENT_CA_FILE=" + file},
 			"permission":        {"RELAY_ALLOW_UNAUTHENTICATED=true"},
 		},
 		map[string][]string{
@@ -81,8 +79,7 @@ func TestNobodyElseReachesWebhooksUnasked(t *testing.T) {
 
 func TestNobodyElseReachesTheEmbeddedBrokerUnasked(t *testing.T) {
 	t.Parallel()
-	const secret = "0123456789abcdef"
-	certFile, keyFile := pairOfFiles(t)
+	const file, secret = "listen_test.go", "0123456789abcdef"
 	guarded(t, "RELAY_EMBEDDED_ADDR",
 		map[string][]string{
 			"a token":           {"NATS_TOKEN=" + secret},
@@ -93,14 +90,9 @@ func TestNobodyElseReachesTheEmbeddedBrokerUnasked(t *testing.T) {
 		map[string][]string{
 			"nothing":                nil,
 			"a webhook token":        {"RELAY_WEBHOOK_TOKENS=tok-9f3c2a7d51e84b06"},
-			"TLS alone":              {"RELAY_EMBEDDED_TLS_CERT_FILE=" + certFile, "RELAY_EMBEDDED_TLS_KEY_FILE=" + keyFile},
+			"TLS alone":              {"RELAY_EMBEDDED_TLS_CERT_FILE=" + file, "RELAY_EMBEDDED_TLS_KEY_FILE=" + file},
 			"what is about webhooks": {"RELAY_ALLOW_UNAUTHENTICATED=true"},
 		}, "set NATS_TOKEN (make one with 'openssl rand -hex 16'), or NATS_USER and NATS_PASSWORD")
-}
-
-// pairOfFiles are PEM files of a certificate and of its key.
-func pairOfFiles(t *testing.T) (certFile, keyFile string) {
-	return testcert.Files(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 }
 
 // Nothing is used of the embedded broker's certificate where there is none.
@@ -115,8 +107,7 @@ func TestTLSOfNoEmbeddedBrokerIsWarnedOf(t *testing.T) {
 // Secrets that other machines send are warned of where they travel in the clear.
 func TestSecretsWithoutTLSAreWarnedOf(t *testing.T) {
 	t.Parallel()
-	const token = "NATS_TOKEN=0123456789abcdef"
-	certFile, keyFile := pairOfFiles(t)
+	const file, token = "listen_test.go", "NATS_TOKEN=0123456789abcdef"
 	for addr, loopback := range hosts {
 		for name, test := range map[string]struct {
 			env  []string
@@ -124,7 +115,7 @@ func TestSecretsWithoutTLSAreWarnedOf(t *testing.T) {
 		}{
 			"in the clear":   {[]string{token}, !loopback},
 			"a password":     {[]string{"NATS_USER=u", "NATS_PASSWORD=0123456789abcdef"}, !loopback},
-			"with TLS":       {[]string{token, "RELAY_EMBEDDED_TLS_CERT_FILE=" + certFile, "RELAY_EMBEDDED_TLS_KEY_FILE=" + keyFile}, false},
+			"with TLS":       {[]string{token, "RELAY_EMBEDDED_TLS_CERT_FILE=" + file, "RELAY_EMBEDDED_TLS_KEY_FILE=" + file}, false},
 			"another broker": {[]string{token, "NATS_URL=nats://host"}, false},
 		} {
 			c, err := config.Load(append([]string{"RELAY_EMBEDDED_ADDR=" + addr}, test.env...))
