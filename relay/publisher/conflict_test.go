@@ -3,6 +3,7 @@ package publisher_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -115,7 +116,7 @@ func TestDriftIsNoContradiction(t *testing.T) {
 
 	// What another relay, or an earlier version, has stored is read before it is compared.
 	stored := webhook(t, result("task_2", "success", `{"resultUrls":["u"]}`))
-	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: stored.Subject, Header: stored.Header, Data: stored.Data}, jetstream.WithMsgID("task_2")); err != nil {
+	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: stored.Subject, Header: maps.Clone(stored.Header), Data: stored.Data}, jetstream.WithMsgID("task_2")); err != nil {
 		t.Fatal(err)
 	}
 	b.mustStore(t, result("task_2", "success", `{"resultUrls":["u",null]}`), event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -278,7 +279,7 @@ func TestRepeatOfAnEventThatWasMoved(t *testing.T) {
 	b := start(t, s)
 	change(t, b.js, "APIXO", untrue["transform"].spoil)
 	first := webhook(t, `{"code":200,"data":{"taskId":"task_1","state":"success","resultJson":"{\"resultUrls\":[\"a\"]}"}}`)
-	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: first.Subject, Header: first.Header, Data: first.Data}, jetstream.WithMsgID(first.ID)); err != nil {
+	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: first.Subject, Header: maps.Clone(first.Header), Data: first.Data}, jetstream.WithMsgID(first.ID)); err != nil {
 		t.Fatal(err)
 	}
 	change(t, b.js, "APIXO", untrue["transform"].mend)
