@@ -44,7 +44,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 	r.local = local
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
-		Conn: local.Conn(), Room: local.Room, Keep: local.Keep, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
+		Conn: local.Conn(), Room: local.Room, Commit: local.Commit, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
 		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Tracing: tracing, Log: r.log,
 	})
 	if err != nil {
@@ -78,14 +78,18 @@ func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, 
 	if err != nil {
 		return receipt, err
 	}
-	err = s.broker.Keep(receipt.Stream)
+	err = s.broker.Commit(ctx, receipt.Stream)
 	if err == nil && receipt.Conflict {
-		err = s.broker.Keep(s.quarantine)
+		err = s.broker.Commit(ctx, s.quarantine)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return receipt, nil
+	case ctx.Err() != nil:
+		return event.Receipt{}, &event.Refusal{Reason: event.BrokerUnavailable, Err: err}
+	default:
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
-	return receipt, nil
 }
 
 // watchHealth ends the relay when only that helps: a store that had a write

@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 		return nil, err
 	}
 	serverOptions.TLSConfig = b.certificate.Config()
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, cfg.Embedded.Sync == config.SyncAlways, serverOptions))
 }
 
 // OpenOutbox starts the server that keeps webhooks while the external broker is
@@ -109,7 +109,7 @@ func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Brok
 	}
 	b := &Broker{log: log.With("from", "outbox"), ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, true, serverOptions))
 }
 
 // opened is a broker, or the error with which its start has ended.
@@ -121,8 +121,8 @@ func opened(b *Broker, err error) (*Broker, error) {
 }
 
 // start runs a server in this process and connects to it.
-func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options) error {
-	e, err := startEmbedded(ctx, folder, serverOptions, b.log)
+func (b *Broker) start(ctx context.Context, folder string, always bool, serverOptions *server.Options) error {
+	e, err := startEmbedded(ctx, folder, always, serverOptions, b.log)
 	if err != nil {
 		return err
 	}
@@ -198,15 +198,24 @@ func (b *Broker) Health() error {
 	return b.embedded.health()
 }
 
-// Keep completes what an acknowledgement of an embedded broker promises: it returns
-// when the files of a stream are where the next start looks for them and, with a broker
-// that always fsyncs, have their names for good. An error means that they may not be;
-// where only a restart mends that, [Broker.Health] has one, too.
-func (b *Broker) Keep(stream string) error {
+// Commit completes what an acknowledgement of an embedded broker promises: it returns
+// when the files of a stream are where the next start looks for them and, with
+// RELAY_EMBEDDED_SYNC=always, everything is durable that was stored in it before the call.
+// An error, which also comes at the deadline of ctx, means that it may not be; where only a
+// restart mends that, [Broker.Health] has one, too.
+func (b *Broker) Commit(ctx context.Context, stream string) error {
 	if b.embedded == nil {
 		return nil
 	}
-	return b.embedded.keep(stream)
+	return b.embedded.commit(ctx, stream)
+}
+
+// ObserveCommits tells observed of each group commit from now on how many webhooks shared
+// it and how long it took. It must not block.
+func (b *Broker) ObserveCommits(observed func(webhooks int, took time.Duration)) {
+	if b.embedded != nil && b.embedded.durable != nil {
+		b.embedded.durable.Observe(observed)
+	}
 }
 
 // MinFreeBytes is what is left on the disk of an embedded store: a write that

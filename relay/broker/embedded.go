@@ -18,6 +18,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
+	"github.com/apixo-relay/apixo-relay/relay/durable"
 )
 
 // embedded is a NATS server in this process, with its store in a folder that
@@ -26,9 +27,10 @@ type embedded struct {
 	server *server.Server
 	lock   *flock.Flock
 	url    string
-	names  *names // nil unless an acknowledgement means fsynced
-	files  *presence
-	door   door
+	// durable fsyncs what the server acknowledges; nil where that is left to a timer.
+	durable *durable.Store
+	files   *presence
+	door    door
 
 	watching context.Context // ends when the server is to end
 	unwatch  context.CancelFunc
@@ -36,8 +38,10 @@ type embedded struct {
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
-// that, and locks the folder against other relays meanwhile.
-func startEmbedded(ctx context.Context, folder string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
+// that, and locks the folder against other relays meanwhile. With always, what it
+// acknowledges is durable only after a commit: the server itself would fsync each message
+// by itself (sync_always), and not once for all that wait.
+func startEmbedded(ctx context.Context, folder string, always bool, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
 	lock, err := lockFolder(folder)
 	if err != nil {
 		return nil, err
@@ -47,7 +51,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 			err = errors.Join(err, lock.Unlock())
 		}
 	}()
-	if err := makeFolder(options.StoreDir); err != nil {
+	if err := durable.MakeFolder(options.StoreDir); err != nil {
 		return nil, fmt.Errorf("the folder of the embedded broker cannot be made: %w; RELAY_DATA_DIR has to be one that this user may write", err)
 	}
 	if !options.DontListen {
@@ -94,8 +98,8 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		s.WaitForShutdown()
 		return nil, err
 	}
-	if options.SyncAlways {
-		e.names = newNames(options.StoreDir)
+	if always {
+		e.durable = durable.New(options.StoreDir)
 	}
 	if !options.DontListen {
 		e.url = s.ClientURL()
@@ -131,7 +135,6 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 	options.Host, options.Port = host, port
 	options.MaxConn = descriptors.Of(cfg).Broker + ownConnections
 	options.PingInterval, options.MaxPingsOut = stalePing, stalePings
-	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
 	if err := limitClients(cfg, options); err != nil {
 		return nil, err
 	}
@@ -149,7 +152,6 @@ func outboxOptions(cfg config.Config) (*server.Options, error) {
 		return nil, err
 	}
 	options.DontListen = true
-	options.SyncAlways = true
 	// The stream has its limit; the server's own would be three quarters of the
 	// disk as it is now.
 	options.JetStreamMaxStore = math.MaxInt64 / 2
@@ -181,7 +183,7 @@ func localOptions(cfg config.Config, dir string) (*server.Options, error) {
 // lockFolder makes the folder and takes its lock, which the operating system
 // frees when the process ends, however it ends.
 func lockFolder(dir string) (*flock.Flock, error) {
-	if err := makeFolder(dir); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return nil, fmt.Errorf("RELAY_DATA_DIR=%q cannot be made: %w; name a folder that this user may write", dir, err)
 	}
 	lock := flock.New(filepath.Join(dir, "relay.lock"))
@@ -220,10 +222,10 @@ func nextPort(addr string) string {
 	return net.JoinHostPort(host, strconv.Itoa(port+1))
 }
 
-// keep returns when what a stream has acknowledged is there for good.
-func (e *embedded) keep(stream string) error {
-	if e.names != nil {
-		if err := e.names.keep(stream); err != nil {
+// commit returns when what a stream has acknowledged is there for good.
+func (e *embedded) commit(ctx context.Context, stream string) error {
+	if e.durable != nil {
+		if err := e.durable.Commit(ctx, stream); err != nil {
 			return err
 		}
 	}
@@ -232,8 +234,8 @@ func (e *embedded) keep(stream string) error {
 
 // health looks at the files, and asks the server what its own monitoring would say.
 func (e *embedded) health() error {
-	if e.names != nil {
-		if err := e.names.health(); err != nil {
+	if e.durable != nil {
+		if err := e.durable.Health(); err != nil {
 			return err
 		}
 	}
@@ -274,6 +276,9 @@ func (e *embedded) stop() error {
 	e.watchers.Wait()
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
+	if e.durable != nil {
+		e.durable.Close()
+	}
 	if err := e.lock.Unlock(); err != nil {
 		return fmt.Errorf("the lock of the data folder cannot be freed: %w", err)
 	}

@@ -81,7 +81,7 @@ func (b *filesBench) make() {
 		break
 	}
 	b.store()
-	b.must(b.Keep("S"))
+	b.must(b.Commit(context.Background(), "S"))
 	b.must(b.Health())
 }
 
@@ -122,7 +122,7 @@ func TestFilesThatGoAway(t *testing.T) {
 				t.Parallel()
 				b := newFilesBench(t, kind)
 				b.must(away(b))
-				if err := b.Keep("S"); err == nil {
+				if err := b.Commit(context.Background(), "S"); err == nil {
 					t.Error("what is stored now is taken for kept")
 				}
 				var gone *goneError
@@ -163,7 +163,7 @@ func (b *filesBench) beginBlocks(n int) {
 		_, err = b.js.Publish(b.Context(), "s", large)
 		b.must(err)
 	}
-	b.must(b.Keep("S"))
+	b.must(b.Commit(context.Background(), "S"))
 }
 
 func removeContents(dir string) error {
@@ -184,11 +184,11 @@ func TestFilesThatComeBack(t *testing.T) {
 	t.Parallel()
 	b := newFilesBench(t, "interval")
 	b.must(os.Rename(b.data, b.data+".old"))
-	if err := b.Keep("S"); err == nil {
+	if err := b.Commit(context.Background(), "S"); err == nil {
 		t.Error("what is stored now is taken for kept")
 	}
 	b.must(os.Rename(b.data+".old", b.data))
-	b.must(b.Keep("S"))
+	b.must(b.Commit(context.Background(), "S"))
 	b.must(b.Health())
 }
 
@@ -202,7 +202,7 @@ func TestStreamThatAnOperatorDeletes(t *testing.T) {
 			for range 3 {
 				b.must(b.js.DeleteStream(t.Context(), "S"))
 				b.must(b.Health())
-				if err := b.Keep("S"); err == nil {
+				if err := b.Commit(context.Background(), "S"); err == nil {
 					t.Error("a stream that is not there keeps what it had")
 				}
 				b.make()
@@ -211,7 +211,7 @@ func TestStreamThatAnOperatorDeletes(t *testing.T) {
 			b.purge()
 			b.must(b.Health())
 			b.store()
-			b.must(b.Keep("S"))
+			b.must(b.Commit(context.Background(), "S"))
 		})
 	}
 }
@@ -237,7 +237,7 @@ func TestPurgesAmidMessages(t *testing.T) {
 						if _, err := b.js.Publish(t.Context(), "s", make([]byte, 64<<10)); err != nil {
 							t.Error(err)
 						}
-						if err := errors.Join(b.Keep("S"), b.Health()); err != nil {
+						if err := errors.Join(b.Commit(context.Background(), "S"), b.Health()); err != nil {
 							t.Error(err)
 						}
 					}
@@ -274,7 +274,7 @@ func BenchmarkKeep(b *testing.B) {
 			b.SetParallelism(32) // as many webhooks wait together
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if err := broker.Keep("S"); err != nil {
+					if err := broker.Commit(context.Background(), "S"); err != nil {
 						b.Fatal(err)
 					}
 				}

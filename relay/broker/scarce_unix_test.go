@@ -47,7 +47,7 @@ func withoutDescriptors(t *testing.T, kind string) {
 	low.Cur = 256
 	b.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
 	for name, do := range map[string]func() error{
-		"Keep":   func() error { return b.Keep("S") },
+		"Commit": func() error { return b.Commit(context.Background(), "S") },
 		"Health": b.Health, // which is no reason to end
 	} {
 		// Names have changed, so that somebody has to look.
@@ -68,9 +68,9 @@ func withoutDescriptors(t *testing.T, kind string) {
 		if name == "Keep" && !descriptors.Scarce(err) || name == "Health" && err != nil {
 			t.Errorf("%s without descriptors: %v", name, err)
 		}
-		b.must(b.Keep("S"))
+		b.must(b.Commit(context.Background(), "S"))
 		b.must(b.Health())
 	}
 	b.store()
-	b.must(b.Keep("S"))
+	b.must(b.Commit(context.Background(), "S"))
 }

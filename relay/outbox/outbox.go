@@ -53,10 +53,10 @@ type Broker interface {
 // Settings are what an outbox works with.
 type Settings struct {
 	// Conn is a connection to a server of the outbox's own, Room nil while that has
-	// space on its disk; Keep completes its acknowledgement for a stream.
-	Conn *nats.Conn
-	Room func() error
-	Keep func(stream string) error
+	// space on its disk; Commit makes durable what it has acknowledged for a stream.
+	Conn   *nats.Conn
+	Room   func() error
+	Commit func(ctx context.Context, stream string) error
 	// CapacityBytes bounds what is kept, Window is how long ids are remembered.
 	CapacityBytes int64
 	Window        time.Duration
@@ -228,7 +228,7 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 			o.Log.Warn("webhooks are being kept in the outbox", "error", direct)
 		}
 	}
-	if err := o.Keep(Stream); err != nil {
+	if err := o.Commit(ctx, Stream); err != nil {
 		return event.Receipt{}, refusal(err, direct)
 	}
 	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil

@@ -77,7 +77,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 		t.Fatal(err)
 	}
 	r.Outbox, err = outbox.Open(t.Context(), outbox.Settings{
-		Conn: local.Conn(), Room: local.Room, Keep: local.Keep, CapacityBytes: cfg.Outbox.CapacityBytes, Window: cfg.Stream.Dedupe,
+		Conn: local.Conn(), Room: local.Room, Commit: local.Commit, CapacityBytes: cfg.Outbox.CapacityBytes, Window: cfg.Stream.Dedupe,
 		Broker: p, Encoder: encoder, Metrics: metrics, Log: log,
 	})
 	if err != nil {

@@ -34,6 +34,7 @@ type Disk struct {
 	writes, syncs failure
 	failed        int // operations that were made to fail
 	syncTakes     func() time.Duration
+	syncing       sync.Mutex // held for as long as an fsync takes
 }
 
 // failure is what the next operations of a kind meet: so many of them, or all that
@@ -99,7 +100,8 @@ func (d *Disk) FailSyncs(e syscall.Errno, times int) {
 	d.syncs = failure{e, times}
 }
 
-// SlowSyncs makes each fsync take as long as a function says, one after the other.
+// SlowSyncs makes each fsync take as long as a function says, one after the other. What is
+// written meanwhile is none of its business, as it is none of a real one's.
 func (d *Disk) SlowSyncs(takes func() time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -227,11 +229,21 @@ func (d *Disk) apply(c change) {
 
 // sync makes a file's contents, or a folder's names, durable.
 func (d *Disk) sync(n *inode) syscall.Errno {
+	errno := d.syncNow(n)
+	d.mu.Lock()
+	takes := d.syncTakes
+	d.mu.Unlock()
+	if takes != nil {
+		d.syncing.Lock()
+		defer d.syncing.Unlock()
+		time.Sleep(takes())
+	}
+	return errno
+}
+
+func (d *Disk) syncNow(n *inode) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.syncTakes != nil {
-		time.Sleep(d.syncTakes())
-	}
 	if errno := d.fails(&d.syncs); errno != 0 {
 		return errno
 	}

@@ -1,0 +1,196 @@
+// Package durable makes what an embedded nats-server has stored survive a loss of power.
+//
+// The server acknowledges a message when it is written to a block file, and leaves the
+// fsync of that to a timer. A [Store] fsyncs it before the webhook is answered, by group
+// commit: one fsync is under way at a time, and all who come meanwhile share the next.
+//
+//	POST ──> server writes msgs/7.blk ──> acknowledgement
+//	                                           │ Commit: fsync msgs/7.blk, and what has got a new name
+//	200 <──────────────────────────────────────┘
+//
+// It goes by the files of the server's file store (2.15.2, filestore.go), one folder for
+// each stream:
+//
+//	APIXO/meta.inf, meta.sum    the stream's configuration
+//	APIXO/msgs/1.blk, 2.blk …   blocks of messages, of which the last is being written to
+//	APIXO/obs/…                 its consumers, which are no part of what a 200 promises
+//
+// The server makes a new block, and replaces one that it has compacted, without a word.
+// Either changes the folder, which is therefore looked at before each fsync.
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/apixo-relay/apixo-relay/relay/descriptors"
+)
+
+// ErrGone is that of a stream whose files are not where they were: it was deleted, or
+// somebody has removed them.
+var ErrGone = errors.New("the stream has lost its files")
+
+// Store is the file store of an embedded server. Its methods may be called by many
+// goroutines.
+type Store struct {
+	folder string
+
+	mu       sync.Mutex
+	streams  map[string]*stream
+	observed func(waiting int, took time.Duration)
+	broken   error // an fsync that failed
+	commits  sync.WaitGroup
+}
+
+// New makes a store of the folder that a server has as its StoreDir.
+func New(folder string) *Store {
+	return &Store{folder: folder, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
+}
+
+// Observe tells observed of each group commit from now on how many callers shared it and
+// how long it took. It must not block.
+func (s *Store) Observe(observed func(waiting int, took time.Duration)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed = observed
+}
+
+// Commit returns when everything is durable that was written to a stream before the call.
+// It returns an error at the deadline of ctx, [ErrGone], one of want of descriptors (see
+// [descriptors.Scarce]), or that of an fsync, which all later calls return, too.
+func (s *Store) Commit(ctx context.Context, name string) error {
+	s.mu.Lock()
+	if s.broken != nil {
+		defer s.mu.Unlock()
+		return s.broken
+	}
+	st := s.streams[name]
+	if st == nil {
+		st = newStream(s.folder, name)
+		s.streams[name] = st
+	}
+	g := st.next
+	if g == nil {
+		g = &group{done: make(chan struct{})}
+		st.next = g
+	}
+	g.waiting++
+	if !st.committing {
+		st.committing = true
+		s.commits.Go(func() { s.commit(st) })
+	}
+	s.mu.Unlock()
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return fmt.Errorf("the disk has not written it in time: %w", context.Cause(ctx))
+	}
+}
+
+// group are the callers that share a commit.
+type group struct {
+	waiting int
+	done    chan struct{} // closed when err is set
+	err     error
+}
+
+// commit commits for one group after the other, as long as there are any.
+func (s *Store) commit(st *stream) {
+	for {
+		s.mu.Lock()
+		g, observed := st.next, s.observed
+		st.next, st.committing = nil, g != nil
+		s.mu.Unlock()
+		if g == nil {
+			return
+		}
+		begin := time.Now()
+		g.err = st.sync()
+		observed(g.waiting, time.Since(begin))
+		if g.err != nil && !errors.Is(g.err, ErrGone) && !descriptors.Scarce(g.err) {
+			s.mu.Lock()
+			s.broken = g.err
+			s.mu.Unlock()
+		}
+		close(g.done)
+	}
+}
+
+// Health is nil as long as every fsync has succeeded: the next one would not tell any
+// more what the failed one has lost.
+func (s *Store) Health() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
+// Close waits for the commits that are under way.
+func (s *Store) Close() { s.commits.Wait() }
+
+// stream is one of a server's streams.
+type stream struct {
+	// Guarded by the store's mutex.
+	next       *group
+	committing bool
+
+	// Only the commit that is under way uses the rest. folders are those in which the
+	// stream's files have their names, from the outermost to the innermost, which is that of
+	// the blocks.
+	folders []*folder
+	synced  bool // all of them
+}
+
+// newStream knows where nats-server keeps the streams of the account that there is
+// without accounts.
+func newStream(store, name string) *stream {
+	account := filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT)
+	streams := filepath.Join(account, "streams")
+	return &stream{folders: []*folder{
+		{path: store, once: true}, {path: filepath.Dir(account), once: true}, {path: account, once: true}, {path: streams},
+		{path: filepath.Join(streams, name), holds: isMeta},
+		{path: filepath.Join(streams, name, "msgs"), holds: isBlock},
+	}}
+}
+
+// A purge replaces the folder of the blocks, which is not there for a moment. Descriptors
+// may be used up for a moment, too.
+const (
+	goneTries = 20
+	gonePause = 5 * time.Millisecond
+)
+
+// sync makes durable what was written before the call.
+func (st *stream) sync() (err error) {
+	for range goneTries {
+		if err = st.syncOnce(); !errors.Is(err, ErrGone) && !descriptors.Scarce(err) {
+			return err
+		}
+		time.Sleep(gonePause)
+	}
+	return err
+}
+
+// syncOnce fsyncs the last block alone as long as nothing has changed in the folders of
+// the stream: no other file is written to.
+func (st *stream) syncOnce() error {
+	meta, blocks := st.folders[len(st.folders)-2], st.folders[len(st.folders)-1]
+	if st.synced && meta.unchanged() && blocks.unchanged() {
+		return blocks.syncLast()
+	}
+	st.synced = true
+	for _, f := range st.folders {
+		if err := f.sync(); err != nil {
+			st.synced = false
+			return err
+		}
+		st.synced = st.synced && f.synced
+	}
+	return nil
+}
