@@ -32,6 +32,7 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, traci
 		r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
 	}
 	r.local = r.broker
+	r.broker.ObserveCommits(metrics.Fsync)
 	return ownStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, nil
 }
 
@@ -42,6 +43,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 		return nil, err
 	}
 	r.local = local
+	local.ObserveCommits(metrics.Fsync)
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
 		Conn: local.Conn(), Room: local.Room, Commit: local.Commit, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,

@@ -280,45 +280,6 @@ func want(t *testing.T, s *tracepb.Span, attributes map[string]string) {
 	}
 }
 
-// Messages that were stored as one batch are linked with its span, to and fro.
-func TestTraceOfBatch(t *testing.T) {
-	t.Parallel()
-	tr := startTraced(t)
-	var batches []*tracepb.Span
-	for round := 0; len(batches) == 0; round++ { // the relay batches when it pays, and tries it now and then
-		var posts sync.WaitGroup
-		for i := range 64 {
-			posts.Go(func() { tr.post(t, "", webhook(fmt.Sprintf("task_%d_%d", round, i))) })
-		}
-		posts.Wait()
-		if round > 200 {
-			t.Fatal("there was no batch")
-		}
-		if slices.ContainsFunc(stored(t, tr.BrokerURL(), "APIXO")[round*64:], func(m *jetstream.RawStreamMsg) bool { return m.Header.Get("Nats-Batch-Commit") != "" }) {
-			stop(t, tr.Relay)
-			if batches = tr.of("send apixo.task.>"); len(batches) == 0 {
-				t.Fatal("a batch has no span")
-			}
-		}
-	}
-	publishes := map[string]*tracepb.Span{}
-	for _, p := range tr.of("publish ") {
-		publishes[hexOf(p.GetSpanId())] = p
-	}
-	for _, b := range batches {
-		want(t, b, map[string]string{"messaging.batch.message_count": fmt.Sprint(len(b.GetLinks())), "messaging.destination.template": "apixo.task.>"})
-		if len(b.GetLinks()) < 2 || b.GetKind() != tracepb.Span_SPAN_KIND_CLIENT || publishes[hexOf(b.GetParentSpanId())] == nil {
-			t.Errorf("%v", b)
-		}
-		for _, link := range b.GetLinks() {
-			p := publishes[hexOf(link.GetSpanId())]
-			if p == nil || len(p.GetLinks()) != 1 || !bytes.Equal(p.GetLinks()[0].GetSpanId(), b.GetSpanId()) {
-				t.Errorf("%v is not linked with %v", p, b)
-			}
-		}
-	}
-}
-
 // No token is in what a collector gets, wherever the sender puts it, and nobody who
 // may not send has a span.
 func TestTraceHoldsNoToken(t *testing.T) {

@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"

@@ -43,7 +43,6 @@ func brokerRestarted(t *trial) {
 			t.recovers(load, time.Now())
 		}
 		o := load.Stop()
-		t.addBatches(r)
 		t.count(o)
 		t.only(o, "broker-unavailable")
 		t.within(o, budget)
@@ -52,7 +51,6 @@ func brokerRestarted(t *trial) {
 		r.Kill()
 		s.Kill()
 	}
-	t.tellBatches()
 }
 
 func brokerFrozen(t *trial) {

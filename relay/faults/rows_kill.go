@@ -49,7 +49,7 @@ func relayKilled(t *trial) {
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)
 		t.must(load.AwaitAccepted(t.ctx, 1))
 		t.sleep(t.between(0, 300*time.Millisecond))
-		t.addBatches(r)
+		t.addFsyncs(r)
 		r.Kill()
 		died := time.Now()
 		o := load.Stop()
@@ -59,21 +59,20 @@ func relayKilled(t *trial) {
 		t.returns(r.Sender, o, died)
 	}
 	t.audit(r.Broker)
-	t.tellBatches()
+	t.tellFsyncs()
 }
 
-// addBatches takes note of how many webhooks the relay stored with one
-// acknowledgement.
-func (t *trial) addBatches(r *rig.Relay) {
-	messages, err := r.Metric(t.ctx, "apixo_relay_publish_batch_size_sum")
+// addFsyncs takes note of how many webhooks shared an fsync.
+func (t *trial) addFsyncs(r *rig.Relay) {
+	webhooks, err := r.Metric(t.ctx, "apixo_relay_fsync_webhooks_sum")
 	t.must(err)
-	acks, err := r.Metric(t.ctx, "apixo_relay_publish_batch_size_count")
+	fsyncs, err := r.Metric(t.ctx, "apixo_relay_fsync_webhooks_count")
 	t.must(err)
-	t.batched, t.acks = t.batched+messages, t.acks+acks
+	t.synced, t.fsyncs = t.synced+webhooks, t.fsyncs+fsyncs
 }
 
-func (t *trial) tellBatches() {
-	t.note("%.1f webhooks shared an acknowledgement on the average", t.batched/max(1, t.acks))
+func (t *trial) tellFsyncs() {
+	t.note("%.1f webhooks shared an fsync on the average", t.synced/max(1, t.fsyncs))
 }
 
 func relayWithOutboxKilled(t *trial) {

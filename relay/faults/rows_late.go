@@ -149,48 +149,23 @@ func acknowledgementLost(t *trial) {
 	t.audit(s.URL())
 }
 
-// fsynced is a broker that fsyncs before it acknowledges, so that webhooks share
-// batches.
+// fsynced is a broker that fsyncs before it acknowledges.
 const fsynced = "jetstream { store_dir: DIR, sync_interval: always }\n"
-
-// batches are how many messages have been stored by how many acknowledgements.
-type batches struct{ messages, acks float64 }
-
-func (t *trial) batches(r *rig.Relay) (b batches) {
-	var err error
-	b.messages, err = r.Metric(t.ctx, "apixo_relay_publish_batch_size_sum")
-	t.must(err)
-	b.acks, err = r.Metric(t.ctx, "apixo_relay_publish_batch_size_count")
-	t.must(err)
-	return b
-}
-
-// awaitBatches waits until the load's webhooks share batches.
-func (t *trial) awaitBatches(r *rig.Relay, load *rig.Load) {
-	before := t.batches(r)
-	for {
-		t.must(load.AwaitAccepted(t.ctx, 200))
-		if now := t.batches(r); now.messages-before.messages >= 2*(now.acks-before.acks) {
-			return
-		}
-	}
-}
 
 func storedAfterRefusal(t *trial) {
 	const budget = 3 * time.Second
 	s := t.server(fsynced)
-	js := t.js(s.URL())
 	p := t.proxy(s)
 	r := t.relay(p.URL(), "RELAY_PUBLISH_TIMEOUT="+budget.String())
 	beside := t.relay(s.URL())
 	n := t.times(2, 18)
-	late, inBatches := 0, 0
+	late := 0
 	for i := range n {
 		t.round(i, n)
 		t.must(r.AwaitReady(t.ctx))
 		others := beside.StartLoad(t.ctx, fmt.Sprintf("beside_%d", i), rig.Pace{Workers: 8, Pause: 5 * time.Millisecond})
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), rig.Pace{Workers: 128})
-		t.awaitBatches(r, load)
+		t.must(load.AwaitAccepted(t.ctx, 200))
 		p.Set(rig.Hold)
 		t.must(p.AwaitHeld(t.ctx))
 		o := load.Stop()
@@ -212,12 +187,8 @@ func storedAfterRefusal(t *trial) {
 		t.repeated(again)
 		t.recovers(fresh, landed)
 		for _, a := range answers {
-			if !a.Duplicate {
-				continue
-			}
-			late++
-			if t.inBatch(js, a.Sequence) {
-				inBatches++
+			if a.Duplicate {
+				late++
 			}
 		}
 		t.repeats(r.Sender, o.Open, sequences(append(first.Accepted, again.Accepted...)))
@@ -227,20 +198,9 @@ func storedAfterRefusal(t *trial) {
 			t.only(o)
 		}
 	}
-	// Whether some of them share a batch is the machine's affair: the relay sends what
-	// comes while it waits for an acknowledgement, and a fast disk leaves little of that.
 	if late == 0 {
 		t.fail("this should be the case that webhooks are stored after their refusal: none were")
 	}
-	t.note("%d were stored after their refusal, %d of them in batches", late, inBatches)
+	t.note("%d were stored after their refusal", late)
 	t.audit(s.URL())
-}
-
-// inBatch reports whether a message was stored as part of a batch.
-func (t *trial) inBatch(js jetstream.JetStream, sequence uint64) bool {
-	s, err := js.Stream(t.ctx, stream)
-	t.must(err)
-	msg, err := s.GetMsg(t.ctx, sequence)
-	t.must(err)
-	return msg.Header.Get("Nats-Batch-Id") != ""
 }

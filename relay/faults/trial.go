@@ -27,8 +27,8 @@ type trial struct {
 	result   *Result
 	rounds   [][]rig.Receipt // what got 200, in its order, round by round
 	undone   disk.Loss       // what losses of power took away
-	batched  float64         // webhooks that were stored
-	acks     float64         // by so many acknowledgements
+	synced   float64         // webhooks that were made durable
+	fsyncs   float64         // by so many fsyncs
 	fresh    int             // webhooks that were sent beside a load
 	stalls   *stalls
 	progress func(string)

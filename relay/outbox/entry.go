@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -23,19 +23,20 @@ const (
 	headerDetail = "Relay-Refused-Detail"
 )
 
-func entryOf(id string, d event.Delivery) groupcommit.Message {
+func entryOf(id string, d event.Delivery) *nats.Msg {
 	attributes := make(url.Values, len(d.Attributes))
 	for name, value := range d.Attributes {
 		attributes.Set(name, value)
 	}
-	header := map[string][]string{
-		headerReceived:   {d.Received.UTC().Format(time.RFC3339Nano)},
-		headerAttributes: {attributes.Encode()},
+	header := nats.Header{
+		jetstream.MsgIDHeader: {id},
+		headerReceived:        {d.Received.UTC().Format(time.RFC3339Nano)},
+		headerAttributes:      {attributes.Encode()},
 	}
 	if d.Refused != nil {
 		header[headerReason], header[headerDetail] = []string{d.Refused.Code}, []string{d.Refused.Detail}
 	}
-	return groupcommit.Message{Subject: subject, ID: id, Header: header, Data: d.Body}
+	return &nats.Msg{Subject: subject, Header: header, Data: d.Body}
 }
 
 // deliveryOf is the way back. What cannot be read of the headers is left out:

@@ -59,7 +59,6 @@ func (o *Outbox) Start(ctx context.Context) error {
 	}
 	o.entries = entries
 	ctx, o.stop = context.WithCancel(context.WithoutCancel(ctx))
-	o.done.Go(func() { o.commits.Run(ctx) })
 	o.done.Go(func() { o.forwardAll(ctx) })
 	o.done.Go(func() { o.report(ctx) })
 	return nil

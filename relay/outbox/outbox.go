@@ -20,7 +20,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -72,8 +71,8 @@ type Settings struct {
 // be used by many goroutines.
 type Outbox struct {
 	Settings
+	js      jetstream.JetStream
 	stream  jetstream.Stream
-	commits *groupcommit.Committer
 	entries jetstream.Consumer
 
 	waiting atomic.Int64 // entries that the broker has not acknowledged
@@ -88,7 +87,7 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
 	}
-	o := &Outbox{Settings: settings}
+	o := &Outbox{Settings: settings, js: js}
 	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        Stream,
 		Description: "Webhooks on their way to a broker that was away.",
@@ -99,14 +98,10 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 		Discard:     jetstream.DiscardNew, // dropping the oldest would break what a 200 promised
 		Duplicates:  o.Window,
 		AllowDirect: true,
-		// Webhooks that wait together can share one fsync.
-		AllowAtomicPublish: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be made in RELAY_DATA_DIR: %w", err)
 	}
-	o.commits = groupcommit.New(func() bool { return true }, func(groupcommit.Stored) any { return nil })
-	o.commits.Attach(settings.Conn)
 	o.waiting.Store(int64(o.stream.CachedInfo().State.Msgs))
 	if n := o.waiting.Load(); n > 0 {
 		o.Log.Info("webhooks wait in the outbox from an earlier run", "messages", n, "bytes", o.stream.CachedInfo().State.Bytes)
@@ -219,7 +214,7 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 	if err := o.Room(); err != nil {
 		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
 	}
-	ack, err := o.commits.Send(entryOf(id, d)).Wait(ctx)
+	ack, err := o.js.PublishMsg(ctx, entryOf(id, d))
 	if err != nil {
 		return event.Receipt{}, refusal(err, direct)
 	}

@@ -194,7 +194,7 @@ func TestRepeatOfWhatCannotBeReadNow(t *testing.T) {
 	s := natstest.Start(t, natstest.Options(t))
 	start(t, s).mustStore(t, result("task_1", "success", `{"a":1}`), first)
 	other := open(t, s) // which has not looked for the stream
-	other.SendOnly(t.Context())
+	other.SendOnly()
 	t.Cleanup(other.Stop)
 	other.awaitConnection(t)
 	_, err := other.Store(within(t, time.Second), webhook(t, result("task_1", "failed", "")))

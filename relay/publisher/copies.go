@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
 
@@ -20,7 +19,7 @@ import (
 //
 // Of what goes to the quarantine a duplicate is believed: that is kept for somebody
 // to judge, and whoever removes it has. Nor may the relay's user read it.
-func (s *sending) settle(ctx context.Context, ack groupcommit.Ack, retried bool) (event.Receipt, error) {
+func (s *sending) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (event.Receipt, error) {
 	p := s.p
 	for gone := uint64(0); ; {
 		switch {
@@ -48,7 +47,6 @@ func (s *sending) settle(ctx context.Context, ack groupcommit.Ack, retried bool)
 			s.id = event.CopyID(s.msg.ID, s.copy)
 		}
 		gone = ack.Sequence
-		s.send()
 		if ack, retried, err = s.acknowledgement(ctx); err != nil {
 			return event.Receipt{}, err
 		}
@@ -57,7 +55,7 @@ func (s *sending) settle(ctx context.Context, ack groupcommit.Ack, retried bool)
 
 // repeated makes the receipt of a repeat of an event that is there; mine says that
 // it is this message itself, stored by a try before.
-func (s *sending) repeated(ctx context.Context, ack groupcommit.Ack, first slot, mine bool) (event.Receipt, error) {
+func (s *sending) repeated(ctx context.Context, ack jetstream.PubAck, first slot, mine bool) (event.Receipt, error) {
 	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
 	detail, err := s.p.contradiction(s.msg, first)
 	if err != nil {

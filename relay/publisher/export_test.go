@@ -6,12 +6,10 @@ import (
 )
 
 // SendOnly makes a publisher send, and not look at the streams.
-func (p *Publisher) SendOnly(ctx context.Context) {
+func (p *Publisher) SendOnly() {
 	for _, m := range []*monitor{p.events, p.quarantine} {
 		m.seen.Store(math.MaxUint64)
 	}
-	ctx, p.stop = context.WithCancel(ctx)
-	p.done.Go(func() { p.commits.Run(ctx) })
 }
 
 // Look looks at the streams, once, and returns why the events cannot be read, if so.

@@ -65,7 +65,6 @@ func (p *Publisher) Start(ctx context.Context) error {
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	p.done.Go(func() { p.lookAfterStreams(ctx) })
-	p.done.Go(func() { p.commits.Run(ctx) })
 	return nil
 }
 

@@ -46,7 +46,7 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 		return // it is told twice of one that was made just now
 	}
 	if l == nil || l.conn != conn {
-		js, err := jsapi.New(conn, p.cfg.Domain)
+		js, err := jsapi.New(conn, p.cfg.Domain, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
 		if err != nil {
 			p.log.Error("JetStream cannot be used", "error", err) // only for options that it does not take
 			return
@@ -60,7 +60,6 @@ func (p *Publisher) Connected(conn *nats.Conn) {
 	p.since.Store(new(time.Now())) // first, so that nobody takes the new one for the old
 	p.lost.Store(nil)
 	p.denials.forget() // permissions belong to a connection
-	p.commits.Attach(conn)
 	select {
 	case p.arrived <- struct{}{}:
 	default: // it is known that there is one
@@ -74,11 +73,7 @@ func (p *Publisher) Disconnected() {
 	if interrupt := p.interrupt.Load(); interrupt != nil {
 		(*interrupt)(errNotConnected)
 	}
-	p.commits.Lost()
 }
 
 // Denied implements broker.Follower.
-func (p *Publisher) Denied(subject string) {
-	p.denials.add(subject) // first, so that readiness says what senders are told
-	p.commits.Denied(subject, &DeniedError{subject})
-}
+func (p *Publisher) Denied(subject string) { p.denials.add(subject) }

@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 )
 
 // advisories is where the broker tells that a stream was made, changed or deleted.
@@ -134,7 +133,7 @@ func (p *Publisher) monitorOf(subject string) *monitor {
 // an error if its acknowledgement of a message does not mean that this is stored for good.
 // told is how many changes had been told when the message was sent, under that id. Where
 // the look gets no answer, the one before it counts.
-func (p *Publisher) vouch(ctx context.Context, m *monitor, told uint64, id string, ack groupcommit.Ack) error {
+func (p *Publisher) vouch(ctx context.Context, m *monitor, told uint64, id string, ack jetstream.PubAck) error {
 	for !m.isCurrent() {
 		next := m.next()
 		if m.isCurrent() {

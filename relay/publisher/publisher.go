@@ -17,9 +17,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
+
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -58,10 +60,10 @@ type Publisher struct {
 	fullBytes    uint64     // and their size at the first look that did
 	stored       *outcomes
 	removed      atomic.Pointer[removals]
-	commits      *groupcommit.Committer
-	arrived      chan struct{} // a connection
-	recheck      chan struct{} // somebody wants to know how the streams are
-	changes      chan struct{} // the broker tells of one
+	room         *semaphore.Weighted // in bytes, with the broker
+	arrived      chan struct{}       // a connection
+	recheck      chan struct{}       // somebody wants to know how the streams are
+	changes      chan struct{}       // the broker tells of one
 	stop         context.CancelFunc
 	done         sync.WaitGroup
 }
@@ -83,13 +85,13 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
 		warned:  make(map[string]map[string]bool),
 		stored:  newOutcomes(),
+		room:    semaphore.NewWeighted(maxPendingBytes),
 		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 	}
 	events, quarantine := Wanted(cfg)
 	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage, Leaf: cfg.Domain != ""})
 	p.quarantine = newMonitor(Requirements{Config: quarantine, Given: cfg.Given, MaxMessage: maxMessage})
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
-	p.commits = groupcommit.New(p.takesBatches, p.observe)
 	return p
 }
 
@@ -116,19 +118,19 @@ type sending struct {
 	id    string // under which it is sent: see event.CopyID
 	copy  int
 	start time.Time
-	told  uint64               // how many changes of its stream had been told before it was sent
-	try   *groupcommit.Sending // nil until it is sent
-	once  bool                 // no other try
+	told  uint64 // how many changes of its stream had been told before it was sent
+	try   *try   // nil until it is sent
+	once  bool   // no other try
 }
-
-// send sends the message, under its id as it is now.
-func (s *sending) send() { s.try = s.p.commits.Send(s.p.outgoing(s.msg, s.id)) }
 
 // Send hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
 func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 	sendings := make([]event.Sending, len(msgs))
-	var sent []*sending
+	// What has to be asked for first is sent when its receipt is waited for, and in
+	// that order.
+	later := slices.ContainsFunc(msgs, p.mayHaveForgotten)
+	var failed error // of one that was not sent, which those behind it must not pass
 	for i, msg := range msgs {
 		m := p.monitorOf(msg.Subject)
 		s := &sending{p: p, msg: msg, id: msg.ID, start: time.Now(), told: m.told.Load(), once: true}
@@ -136,19 +138,19 @@ func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 			sendings[i] = notSent{&event.Refusal{Reason: event.BrokerError, Err: unfit}}
 			continue
 		}
-		sent, sendings[i] = append(sent, s), s
-	}
-	// What has to be asked for first is sent when its receipt is waited for, and in
-	// that order.
-	if slices.ContainsFunc(msgs, p.mayHaveForgotten) {
-		return sendings
-	}
-	outgoing := make([]groupcommit.Message, len(sent))
-	for i, s := range sent {
-		outgoing[i] = p.outgoing(s.msg, s.id)
-	}
-	for i, try := range p.commits.SendInOrder(outgoing) {
-		sent[i].try = try
+		sendings[i] = s
+		switch {
+		case later:
+			continue
+		case failed == nil && !p.room.TryAcquire(roomFor(msg)):
+			failed = errBusy // of one of these, maybe, which has not been waited for
+		case failed == nil:
+			s.try, failed = p.begin(msg, s.id)
+		}
+		if failed != nil {
+			reason, _ := p.classify(msg.Subject, s.start, failed)
+			sendings[i] = notSent{&event.Refusal{Reason: reason, Err: failed}}
+		}
 	}
 	return sendings
 }
@@ -159,34 +161,6 @@ type notSent struct{ refusal *event.Refusal }
 // Receipt implements event.Sending.
 func (s notSent) Receipt(context.Context) (event.Receipt, error) {
 	return event.Receipt{}, s.refusal
-}
-
-// outgoing is what is sent of a message. Only the stream of the events takes
-// batches: what is kept in the other comes seldom.
-func (p *Publisher) outgoing(msg event.Message, id string) groupcommit.Message {
-	return groupcommit.Message{Subject: msg.Subject, ID: id, Header: msg.Header, Data: msg.Data, Single: msg.Task == nil}
-}
-
-// takesBatches reports whether the stream of the events takes atomic batches, as
-// the relay's own do, on servers that know them.
-func (p *Publisher) takesBatches() bool {
-	events := p.streams.Load().events
-	return events != nil && events.CachedInfo().Config.AllowAtomicPublish
-}
-
-// observe counts and traces what was stored by one acknowledgement.
-func (p *Publisher) observe(s groupcommit.Stored) any {
-	p.metrics.Batch(s.Len())
-	if s.Len() == 1 || p.tracing == nil {
-		return nil
-	}
-	return p.tracing.Batch(schema.TaskSubjects(p.cfg.Prefix), s.Len(), s.Sent, func(yield func(traceParent, traceState string) bool) {
-		for header := range s.Headers {
-			if !yield(event.TraceContext(header)) {
-				return
-			}
-		}
-	})
 }
 
 // Receipt implements event.Sending.
@@ -201,16 +175,13 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 // acknowledgement waits for the broker's word on the message, and sends it again while
 // that can help; retried says that a try before the acknowledged one may have
 // stored it. Its error is a *event.Refusal.
-func (s *sending) acknowledgement(ctx context.Context) (ack groupcommit.Ack, retried bool, err error) {
+func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, retried bool, err error) {
 	p := s.p
 	var cause error // of the last try that ended by itself
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		ack, err = s.attempt(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
-			if ack.Note != nil {
-				telemetry.Batched(ctx, ack.Note)
-			}
 			return ack, retried, nil
 		}
 		if ctx.Err() == nil || cause == nil {
@@ -234,13 +205,12 @@ func (s *sending) acknowledgement(ctx context.Context) (ack groupcommit.Ack, ret
 			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 			return ack, retried, outOfTime(reason, cause)
 		}
-		s.try = nil
 	}
 }
 
 // attempt returns the broker's word on one try, which it makes unless it was made. What
 // the broker may have forgotten is asked for first.
-func (s *sending) attempt(ctx context.Context) (groupcommit.Ack, error) {
+func (s *sending) attempt(ctx context.Context) (ack jetstream.PubAck, err error) {
 	if s.try == nil {
 		if s.copy == 0 && s.p.mayHaveForgotten(s.msg) {
 			ack, known, err := s.recall(ctx)
@@ -248,14 +218,20 @@ func (s *sending) attempt(ctx context.Context) (groupcommit.Ack, error) {
 				return ack, err
 			}
 		}
-		s.send()
+		if s.p.room.Acquire(ctx, roomFor(s.msg)) != nil {
+			return ack, &notSentError{fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))}
+		}
+		if s.try, err = s.p.begin(s.msg, s.id); err != nil {
+			return ack, err
+		}
 	}
 	return s.wait(ctx)
 }
 
 // wait returns the broker's word on one try.
-func (s *sending) wait(ctx context.Context) (groupcommit.Ack, error) {
-	ack, err := s.try.Wait(ctx)
+func (s *sending) wait(ctx context.Context) (jetstream.PubAck, error) {
+	ack, err := s.try.wait(ctx)
+	s.try = nil
 	if err != nil {
 		return ack, err
 	}

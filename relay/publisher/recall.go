@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 )
 
@@ -56,11 +55,11 @@ func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
 
 // recall asks the broker for the last copy of the event, where the task itself may
 // be new to it. Its error says that there is no answer: nothing was sent.
-func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, known bool, err error) {
+func (s *sending) recall(ctx context.Context) (ack jetstream.PubAck, known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	type answer struct {
-		ack groupcommit.Ack
+		ack jetstream.PubAck
 		err error
 	}
 	var answers [recalled]chan answer
@@ -74,7 +73,7 @@ func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, known bool, 
 	for i := range answers {
 		switch a := <-answers[i]; {
 		case a.err != nil:
-			err = &groupcommit.NotSentError{Err: a.err}
+			err = &notSentError{a.err}
 		case a.ack.Duplicate:
 			ack, known = a.ack, true
 			s.copy, s.id = i+1, event.CopyID(s.msg.ID, i+1)
@@ -82,7 +81,7 @@ func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, known bool, 
 	}
 	if err != nil {
 		s.copy, s.id = 0, s.msg.ID
-		return groupcommit.Ack{}, false, err
+		return jetstream.PubAck{}, false, err
 	}
 	return ack, known, nil
 }
@@ -92,7 +91,7 @@ func (s *sending) recall(ctx context.Context) (ack groupcommit.Ack, known bool, 
 // at what else the message expects. A single server does so before it compares the
 // id of the last message, but after its sequence; a cluster has to look at the latter
 // before its servers agree about the message.
-func (p *Publisher) lookUpID(ctx context.Context, subject, id string) (ack groupcommit.Ack, err error) {
+func (p *Publisher) lookUpID(ctx context.Context, subject, id string) (ack jetstream.PubAck, err error) {
 	l, ok := p.connection()
 	if !ok {
 		return ack, nats.ErrDisconnected
@@ -129,5 +128,5 @@ func (p *Publisher) lookUpID(ctx context.Context, subject, id string) (ack group
 	if answer.Error != nil || answer.Stream != p.cfg.Name {
 		return ack, nil // it is not known
 	}
-	return groupcommit.Ack{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}, nil
+	return jetstream.PubAck{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}, nil
 }

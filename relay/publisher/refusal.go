@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/groupcommit"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 )
 
@@ -70,7 +69,7 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 // message all the same: it was sent, and the broker has not said no.
 func mayBeStored(err error) bool {
 	var (
-		notSent *groupcommit.NotSentError
+		notSent *notSentError
 		api     *jetstream.APIError
 		denied  *DeniedError
 		unfit   *UnfitError

@@ -59,7 +59,6 @@ func planUpdate(info *jetstream.StreamInfo, needs Requirements) update {
 		set(&u, "duplicate_window", &have.Duplicates, window)
 	}
 	set(&u, "allow_direct", &have.AllowDirect, have.AllowDirect || want.AllowDirect)
-	set(&u, "allow_atomic", &have.AllowAtomicPublish, have.AllowAtomicPublish || want.AllowAtomicPublish)
 	return u
 }
 

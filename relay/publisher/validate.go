@@ -83,7 +83,6 @@ func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
 		// For consumers: the relay itself asks the leader.
 		AllowDirect: true,
 		// Webhooks that wait together can share one fsync.
-		AllowAtomicPublish: true,
 	}
 	quarantine = events
 	quarantine.Name, quarantine.Subjects = cfg.Quarantine, []string{schema.QuarantineSubjects(cfg.Prefix)}

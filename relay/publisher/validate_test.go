@@ -32,7 +32,7 @@ var harmless = map[string]string{
 	"MirrorDirect":       "it is a mirror's, and mirrors are refused",
 	"AllowMsgTTL":        "the relay's messages ask for none",
 	"AllowMsgSchedules":  "the relay's messages ask for none; what it brings with it is judged (AllowRollup, Discard)",
-	"AllowAtomicPublish": "without it messages are stored singly",
+	"AllowAtomicPublish": "the relay publishes no batches",
 	"AllowBatchPublish":  "the relay does not use it",
 }
 

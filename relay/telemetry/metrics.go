@@ -52,7 +52,8 @@ type Metrics struct {
 	problems        map[string]prometheus.Counter
 	requestDuration prometheus.Histogram
 	publishDuration prometheus.Histogram
-	publishBatch    prometheus.Histogram
+	fsyncDuration   prometheus.Histogram
+	fsyncWebhooks   prometheus.Histogram
 	inFlight        prometheus.Gauge
 	httpErrors      prometheus.Counter
 	events          map[string]prometheus.Counter
@@ -79,8 +80,10 @@ func NewMetrics(version string) *Metrics {
 		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30})
 	m.publishDuration = histogram(r, "publish_duration_seconds", "From handing a message to the broker to its acknowledgement, retries included.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20})
-	m.publishBatch = histogram(r, "publish_batch_size", "Messages that the broker stored with one acknowledgement: more than 1 where webhooks shared a batch.",
-		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000})
+	m.fsyncDuration = histogram(r, "fsync_duration_seconds", "How long the disk in RELAY_DATA_DIR took to make durable what had been written.",
+		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20})
+	m.fsyncWebhooks = histogram(r, "fsync_webhooks", "Webhooks that one fsync was for: all that waited when it began.",
+		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})
 	m.callbackLag = histogram(r, "callback_lag_seconds", "From a task's completeTime, by APIXO's clock, to its event being stored.",
 		[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400})
 	m.taskCost = histogram(r, "task_cost_seconds", "APIXO's processing time of a task, as its webhook tells it.",
@@ -192,8 +195,11 @@ func (m *Metrics) Normalized(members []string) {
 // Acknowledged records how long the broker took to store a message.
 func (m *Metrics) Acknowledged(took time.Duration) { m.publishDuration.Observe(took.Seconds()) }
 
-// Batch records how many messages were stored by one acknowledgement.
-func (m *Metrics) Batch(messages int) { m.publishBatch.Observe(float64(messages)) }
+// Fsync records how long an fsync took, and how many webhooks shared it.
+func (m *Metrics) Fsync(webhooks int, took time.Duration) {
+	m.fsyncDuration.Observe(took.Seconds())
+	m.fsyncWebhooks.Observe(float64(webhooks))
+}
 
 // InFlight changes the number of webhooks that are being worked on. It takes
 // changes, since those that many goroutines make add up in any order.

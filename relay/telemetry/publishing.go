@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -67,45 +66,6 @@ func (p *Publishing) End(operation, subject, id string, size int, s Stored, reas
 			attribute.Bool("apixo_relay.duplicate", s.Duplicate))
 	}
 	p.span.End()
-}
-
-// Batch records that messages were sent at once, as one batch, and are stored now.
-// Their contexts are those that they carry. The span that it makes is linked to each
-// of them, and belongs to the trace of the first that is recorded; without one there
-// is none. It returns what Batched takes.
-func (t *Tracing) Batch(subjects string, messages int, sent time.Time, contexts func(yield func(traceParent, traceState string) bool)) any {
-	if t == nil {
-		return nil
-	}
-	var links []trace.Link
-	var parent trace.SpanContext
-	for traceParent, traceState := range contexts {
-		c := remote(carrier(traceParent, traceState))
-		if !c.IsValid() {
-			continue
-		}
-		if !parent.IsValid() && c.IsSampled() {
-			parent = c
-		}
-		links = append(links, trace.Link{SpanContext: c})
-	}
-	if !parent.IsValid() {
-		return nil
-	}
-	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "send "+subjects,
-		trace.WithTimestamp(sent), trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...),
-		trace.WithAttributes(messagingNATS, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
-			semconv.MessagingDestinationTemplate(subjects), semconv.MessagingBatchMessageCount(messages)))
-	span.End()
-	return span.SpanContext()
-}
-
-// Batched links the span of a message, which is that in ctx, to that of the batch in
-// which it was stored.
-func Batched(ctx context.Context, batch any) {
-	if c, ok := batch.(trace.SpanContext); ok {
-		trace.SpanFromContext(ctx).AddLink(trace.Link{SpanContext: c})
-	}
 }
 
 // Tried notes on the span in ctx that a try to publish failed, and another follows.

@@ -30,13 +30,6 @@ func TestWithoutACollectorNothingIsMade(t *testing.T) {
 		ctx, webhook := tracing.Webhook(t.Context(), Request{Route: "/webhook/apixo", TraceParent: messages[0]})
 		ctx, message, traceParent, traceState := tracing.Publish(ctx)
 		Tried(ctx, away)
-		Batched(ctx, tracing.Batch("apixo.task.>", len(messages), time.Time{}, func(yield func(traceParent, traceState string) bool) {
-			for _, traceParent := range messages {
-				if !yield(traceParent, "") {
-					return
-				}
-			}
-		}))
 		message.End("publish", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
 		tracing.Forward(messages[0], "").End("forward", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
 		webhook.End(http.StatusOK, Published, "", "task_1", "success", 1)
