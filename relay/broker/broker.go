@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 		return nil, err
 	}
 	serverOptions.TLSConfig = b.certificate.Config()
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, cfg.Embedded.Sync == config.SyncAlways, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
 // OpenOutbox starts the server that keeps webhooks while the external broker is
@@ -109,7 +109,7 @@ func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Brok
 	}
 	b := &Broker{log: log.With("from", "outbox"), ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, true, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
 // opened is a broker, or the error with which its start has ended.
@@ -121,8 +121,8 @@ func opened(b *Broker, err error) (*Broker, error) {
 }
 
 // start runs a server in this process and connects to it.
-func (b *Broker) start(ctx context.Context, folder string, always bool, serverOptions *server.Options) error {
-	e, err := startEmbedded(ctx, folder, always, serverOptions, b.log)
+func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options) error {
+	e, err := startEmbedded(ctx, folder, serverOptions, b.log)
 	if err != nil {
 		return err
 	}

@@ -38,10 +38,8 @@ type embedded struct {
 }
 
 // startEmbedded runs a server whose store is in the folder, or in a folder of
-// that, and locks the folder against other relays meanwhile. With always, what it
-// acknowledges is durable only after a commit: the server itself would fsync each message
-// by itself (sync_always), and not once for all that wait.
-func startEmbedded(ctx context.Context, folder string, always bool, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
+// that, and locks the folder against other relays meanwhile.
+func startEmbedded(ctx context.Context, folder string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
 	lock, err := lockFolder(folder)
 	if err != nil {
 		return nil, err
@@ -98,8 +96,8 @@ func startEmbedded(ctx context.Context, folder string, always bool, options *ser
 		s.WaitForShutdown()
 		return nil, err
 	}
-	if always {
-		e.durable = durable.New(options.StoreDir)
+	if options.SyncAlways {
+		e.durable = durable.New(options.StoreDir, s, log)
 	}
 	if !options.DontListen {
 		e.url = s.ClientURL()
@@ -135,6 +133,7 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 	options.Host, options.Port = host, port
 	options.MaxConn = descriptors.Of(cfg).Broker + ownConnections
 	options.PingInterval, options.MaxPingsOut = stalePing, stalePings
+	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
 	if err := limitClients(cfg, options); err != nil {
 		return nil, err
 	}
@@ -152,6 +151,7 @@ func outboxOptions(cfg config.Config) (*server.Options, error) {
 		return nil, err
 	}
 	options.DontListen = true
+	options.SyncAlways = true
 	// The stream has its limit; the server's own would be three quarters of the
 	// disk as it is now.
 	options.JetStreamMaxStore = math.MaxInt64 / 2

@@ -1,11 +1,12 @@
 // Package durable makes what an embedded nats-server has stored survive a loss of power.
 //
-// The server acknowledges a message when it is written to a block file, and leaves the
-// fsync of that to a timer. A [Store] fsyncs it before the webhook is answered, by group
-// commit: one fsync is under way at a time, and all who come meanwhile share the next.
+// A server with sync_always fsyncs each message by itself before it acknowledges it. Of the
+// streams that are committed here it only writes them (see relax), and a [Store] fsyncs the
+// file before the webhook is answered, by group commit: one fsync is under way at a time,
+// and all who come meanwhile share the next.
 //
 //	POST ──> server writes msgs/7.blk ──> acknowledgement
-//	                                           │ Commit: fsync msgs/7.blk, and what has got a new name
+//	                                           │ Commit: fsync msgs/7.blk, and the folder if it has changed
 //	200 <──────────────────────────────────────┘
 //
 // It goes by the files of the server's file store (2.15.2, filestore.go), one folder for
@@ -15,7 +16,7 @@
 //	APIXO/msgs/1.blk, 2.blk …   blocks of messages, of which the last is being written to
 //	APIXO/obs/…                 its consumers, which are no part of what a 200 promises
 //
-// The server makes a new block, and replaces one that it has compacted, without a word.
+// The server begins a new block, and replaces one that it has compacted, without a word.
 // Either changes the folder, which is therefore looked at before each fsync.
 package durable
 
@@ -23,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -40,6 +42,7 @@ var ErrGone = errors.New("the stream has lost its files")
 // goroutines.
 type Store struct {
 	folder string
+	relax  func(stream string)
 
 	mu       sync.Mutex
 	streams  map[string]*stream
@@ -48,9 +51,19 @@ type Store struct {
 	commits  sync.WaitGroup
 }
 
-// New makes a store of the folder that a server has as its StoreDir.
-func New(folder string) *Store {
-	return &Store{folder: folder, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
+// New makes the store of a server that runs with sync_always and has a folder as its
+// StoreDir.
+func New(folder string, s *server.Server, log *slog.Logger) *Store {
+	var told sync.Once
+	return newStore(folder, func(stream string) {
+		if err := relax(s, stream); err != nil {
+			told.Do(func() { log.Warn("webhooks are slower than they could be", "error", err) })
+		}
+	})
+}
+
+func newStore(folder string, relax func(stream string)) *Store {
+	return &Store{folder: folder, relax: relax, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
 }
 
 // Observe tells observed of each group commit from now on how many callers shared it and
@@ -72,7 +85,7 @@ func (s *Store) Commit(ctx context.Context, name string) error {
 	}
 	st := s.streams[name]
 	if st == nil {
-		st = newStream(s.folder, name)
+		st = newStream(s.folder, name, s.relax)
 		s.streams[name] = st
 	}
 	g := st.next
@@ -140,19 +153,21 @@ type stream struct {
 	next       *group
 	committing bool
 
-	// Only the commit that is under way uses the rest. folders are those in which the
+	// Only the commit that is under way uses the rest. relax is called when something has
+	// changed but messages. folders are those in which the
 	// stream's files have their names, from the outermost to the innermost, which is that of
 	// the blocks.
+	relax   func()
 	folders []*folder
 	synced  bool // all of them
 }
 
 // newStream knows where nats-server keeps the streams of the account that there is
 // without accounts.
-func newStream(store, name string) *stream {
+func newStream(store, name string, relax func(string)) *stream {
 	account := filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT)
 	streams := filepath.Join(account, "streams")
-	return &stream{folders: []*folder{
+	return &stream{relax: func() { relax(name) }, folders: []*folder{
 		{path: store, once: true}, {path: filepath.Dir(account), once: true}, {path: account, once: true}, {path: streams},
 		{path: filepath.Join(streams, name), holds: isMeta},
 		{path: filepath.Join(streams, name, "msgs"), holds: isBlock},
@@ -192,5 +207,6 @@ func (st *stream) syncOnce() error {
 		}
 		st.synced = st.synced && f.synced
 	}
+	st.relax()
 	return nil
 }

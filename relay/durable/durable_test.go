@@ -43,7 +43,7 @@ func newBench(t *testing.T) *bench {
 	})
 	b.folder = filepath.Join(folder, "var", "data")
 	b.must(MakeFolder(b.folder))
-	b.store = New(b.folder)
+	b.store = newStore(b.folder, func(string) {})
 	b.stream = filepath.Join(b.folder, "jetstream", "$G", "streams", "APIXO")
 	b.msgs = filepath.Join(b.stream, "msgs")
 	b.must(os.MkdirAll(b.msgs, 0o700))
@@ -309,7 +309,7 @@ func BenchmarkCommit(b *testing.B) {
 	if err := os.WriteFile(filepath.Join(msgs, "1.blk"), []byte("x"), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	s := New(folder)
+	s := newStore(folder, func(string) {})
 	b.Cleanup(s.Close)
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {

@@ -33,6 +33,7 @@ type Disk struct {
 
 	writes, syncs failure
 	failed        int // operations that were made to fail
+	synced        int // fsyncs, and writes that were durable at once
 	syncTakes     func() time.Duration
 	syncing       sync.Mutex // held for as long as an fsync takes
 }
@@ -123,6 +124,13 @@ func (d *Disk) Failed() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failed
+}
+
+// Synced is how often anything was made durable.
+func (d *Disk) Synced() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.synced
 }
 
 // Loss is what a loss of power took away.
@@ -247,6 +255,7 @@ func (d *Disk) syncNow(n *inode) syscall.Errno {
 	if errno := d.fails(&d.syncs); errno != 0 {
 		return errno
 	}
+	d.synced++
 	if n.names == nil {
 		n.sync()
 		return 0
@@ -295,6 +304,7 @@ func (d *Disk) write(n *inode, data []byte, at int64, durable bool) syscall.Errn
 		if errno := d.fails(&d.syncs); errno != 0 {
 			return errno
 		}
+		d.synced++
 		n.sync()
 	}
 	return 0
