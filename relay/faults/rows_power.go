@@ -19,7 +19,7 @@ import (
 var powerRows = []Row{
 	{
 		Name: "power-loss-deletes", Fault: "the power goes while an operator deletes events, embedded broker", aside: true,
-		Injected: "single deletes of most events of old files, which the server then rewrites, and purges up to the middle of a file, under 32 connections with webhooks of 32 KiB; SIGKILL, on " + forgetting + ": all of it, and in every second round a random part",
+		Injected: "single deletes of most events of old files, which the server then rewrites, and purges up to the middle of a file, under 32 connections with webhooks of 96 KiB; SIGKILL, on " + forgetting + ": all of it, and in every second round a random part",
 		run:      powerLossAmidDeletes,
 	},
 	{
@@ -30,7 +30,7 @@ var powerRows = []Row{
 }
 
 // heavily makes the server begin a new file several times a second.
-var heavily = rig.Pace{Workers: 32, Padding: 32 << 10}
+var heavily = rig.Pace{Workers: 32, Padding: 96 << 10}
 
 func powerLossAmidDeletes(t *trial) {
 	n := t.times(8, 96)
@@ -38,7 +38,7 @@ func powerLossAmidDeletes(t *trial) {
 	for i := 0; i < n; {
 		d, folder := t.forgetfulDisk()
 		r := t.embedded("RELAY_DATA_DIR=" + folder)
-		o := &operator{trial: t, relay: r, deleted: make(map[uint64]bool), blocks: make(map[string]fs.FileInfo)}
+		o := &operator{trial: t, relay: r, store: rig.Store(folder), deleted: make(map[uint64]bool), blocks: make(map[string]fs.FileInfo)}
 		for range 4 {
 			t.round(i, n)
 			load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), heavily)
@@ -71,12 +71,18 @@ func powerLossAmidDeletes(t *trial) {
 	}
 }
 
+// perFile is about how many of those webhooks the server stores in one file of 8 MiB.
+const perFile = 8 << 20 / (97 << 10)
+
 // operator deletes what he likes, and knows what he has not deleted.
 type operator struct {
 	*trial
 	relay     *rig.Relay
+	store     rig.Store
 	deleted   map[uint64]bool // or may be, by sequence
 	below     uint64          // all up to here are purged, or may be
+	next      uint64          // where he goes on
+	files     int             // that he has gone through
 	accepted  []rig.Receipt
 	blocks    map[string]fs.FileInfo
 	rewritten int
@@ -90,35 +96,37 @@ func (o *operator) deleteUntil(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for round := 0; ctx.Err() == nil; round++ {
+	for ctx.Err() == nil {
 		info, err := s.Info(ctx)
 		if err != nil {
 			return
 		}
-		first, last := info.State.FirstSeq, info.State.LastSeq
-		if last-first < 100 {
-			continue
+		first := max(o.next, info.State.FirstSeq)
+		if info.State.LastSeq < first+2*perFile {
+			continue // there is no file yet but the last
 		}
-		if round%4 == 3 {
-			o.below = first + (last-first)/4
+		if o.files++; o.files%4 == 0 {
+			o.below = first + perFile*2/3
 			_ = s.Purge(ctx, jetstream.WithPurgeSequence(o.below))
 		} else {
-			// Most of what is older, so that what is left of a file is worth rewriting it.
-			for sequence := first; sequence < first+(last-first)/2 && ctx.Err() == nil; sequence++ {
-				if o.deleted[sequence] || sequence%4 == 0 {
-					continue
+			// So many of them that what is left is worth rewriting the file.
+			var deletes sync.WaitGroup
+			for sequence := first; sequence < first+perFile; sequence++ {
+				if sequence%4 > 0 {
+					o.deleted[sequence] = true
+					deletes.Go(func() { _ = s.DeleteMsg(ctx, sequence) })
 				}
-				o.deleted[sequence] = true
-				_ = s.DeleteMsg(ctx, sequence)
 			}
+			deletes.Wait()
 		}
+		o.next = first + perFile
 		o.look()
 	}
 }
 
 // look counts the files that are other ones under their old names.
 func (o *operator) look() {
-	blocks, _ := o.relay.Store().Blocks(stream)
+	blocks, _ := o.store.Blocks(stream)
 	for _, block := range blocks {
 		info, err := os.Stat(block)
 		if err != nil {
@@ -163,11 +171,11 @@ func powerLossAmidExpiry(t *trial) {
 			}
 			var waves []wave
 			lasts := age + t.between(0, 2*time.Second)
-			for begin := time.Now(); time.Since(begin) < lasts; {
+			for begin, killed := time.Now(), false; !killed; {
 				began := time.Now()
 				load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d_%d", i, len(waves)), heavily)
 				t.sleep(300 * time.Millisecond)
-				if time.Since(begin) >= lasts {
+				if killed = time.Since(begin) >= lasts; killed {
 					r.Kill()
 				}
 				waves = append(waves, wave{began, load.Stop()})
