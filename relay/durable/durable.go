@@ -9,15 +9,12 @@
 //	                                           │ Commit: fsync msgs/7.blk, and the folder if it has changed
 //	200 <──────────────────────────────────────┘
 //
-// It goes by the files of the server's file store (2.15.2, filestore.go), one folder for
-// each stream:
-//
-//	APIXO/meta.inf, meta.sum    the stream's configuration
-//	APIXO/msgs/1.blk, 2.blk …   blocks of messages, of which the last is being written to
-//	APIXO/obs/…                 its consumers, which are no part of what a 200 promises
-//
-// The server begins a new block, and replaces one that it has compacted, without a word.
-// Either changes the folder, which is therefore looked at before each fsync.
+// It goes by the files of the server's file store (2.15.2, filestore.go): each stream has a
+// folder of blocks, msgs/1.blk, 2.blk and so on, and writes to the last. That it begins a new
+// one changes the folder, which is therefore looked at before each fsync. Nor does the server
+// fsync that folder then: without a name that lasts, a file of which every byte is durable
+// can be gone all the same. What it replaces as a whole, such as a block that it has
+// compacted or a configuration, it makes durable before and gives a lasting name.
 package durable
 
 import (
@@ -153,7 +150,7 @@ type stream struct {
 	next       *group
 	committing bool
 
-	// Only the commit that is under way uses the rest. relax is called when something has
+	// Only the commit that is under way uses the rest. relax is called when anything has
 	// changed but messages. folders are those in which the
 	// stream's files have their names, from the outermost to the innermost, which is that of
 	// the blocks.
@@ -169,8 +166,7 @@ func newStream(store, name string, relax func(string)) *stream {
 	streams := filepath.Join(account, "streams")
 	return &stream{relax: func() { relax(name) }, folders: []*folder{
 		{path: store, once: true}, {path: filepath.Dir(account), once: true}, {path: account, once: true}, {path: streams},
-		{path: filepath.Join(streams, name), holds: isMeta},
-		{path: filepath.Join(streams, name, "msgs"), holds: isBlock},
+		{path: filepath.Join(streams, name)}, {path: filepath.Join(streams, name, "msgs"), blocks: true},
 	}}
 }
 
@@ -193,10 +189,10 @@ func (st *stream) sync() (err error) {
 }
 
 // syncOnce fsyncs the last block alone as long as nothing has changed in the folders of
-// the stream: no other file is written to.
+// the stream.
 func (st *stream) syncOnce() error {
-	meta, blocks := st.folders[len(st.folders)-2], st.folders[len(st.folders)-1]
-	if st.synced && meta.unchanged() && blocks.unchanged() {
+	own, blocks := st.folders[len(st.folders)-2], st.folders[len(st.folders)-1]
+	if st.synced && own.unchanged() && blocks.unchanged() {
 		return blocks.syncLast()
 	}
 	st.synced = true

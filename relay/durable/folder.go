@@ -7,37 +7,27 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
-// folder is one in whose files, or in whose names alone, something is kept.
+// folder is one whose names are to last, and the blocks in it, if it holds some.
 type folder struct {
 	path string
 	// once: its names do not change after the first fsync.
-	once bool
-	// holds tells which of its files are to be durable; nil: none. Those that have a number
-	// are written to until there is one with a higher number, those with 0 never again.
-	holds func(name string) (number uint64, ok bool)
+	once   bool
+	blocks bool
 
-	// synced: the folder is durable as info has it, and so is what files has.
-	synced bool
+	synced bool // it is durable as info has it
 	info   fs.FileInfo
-	files  map[string]fs.FileInfo
-	last   string // of the files, the one with the highest number
+	last   uint64 // the number of the last block: those before it are not written to any more
 }
 
-// isMeta tells the files of a stream's configuration, which are replaced as a whole.
-func isMeta(name string) (uint64, bool) {
-	return 0, name == server.JetStreamMetaFile || name == server.JetStreamMetaFileSum
-}
-
-// isBlock tells blocks of messages.
-func isBlock(name string) (uint64, bool) {
+// blockNumber is that of a block by its name.
+func blockNumber(name string) (uint64, bool) {
 	number, found := strings.CutSuffix(name, ".blk")
 	n, err := strconv.ParseUint(number, 10, 64)
 	return n, found && err == nil
@@ -59,19 +49,18 @@ func isSettled(info fs.FileInfo, now time.Time) bool {
 	return now.Sub(info.ModTime()).Abs() > exactness
 }
 
-// isSame reports whether nothing has happened to a file between two looks.
-func isSame(one, other fs.FileInfo) bool {
-	return os.SameFile(one, other) && one.ModTime().Equal(other.ModTime()) && one.Size() == other.Size()
-}
-
 // unchanged reports whether the folder is still as it was synced.
 func (f *folder) unchanged() bool {
 	info, err := os.Stat(f.path)
-	return err == nil && f.synced && isSame(info, f.info)
+	return err == nil && f.synced && f.isSame(info)
 }
 
-// sync makes the folder's names durable, and its files, as far as they may have changed
-// since the last time.
+func (f *folder) isSame(info fs.FileInfo) bool {
+	return os.SameFile(info, f.info) && info.ModTime().Equal(f.info.ModTime())
+}
+
+// sync makes the folder's names durable if they may have changed since the last time, and
+// the blocks that may have been written to.
 func (f *folder) sync() error {
 	if f.synced && f.once {
 		return nil
@@ -88,12 +77,16 @@ func (f *folder) sync() error {
 	case err != nil:
 		return fmt.Errorf("%s cannot be made durable: %w", f.path, err)
 	}
-	if f.synced && isSame(info, f.info) {
+	if f.synced && f.isSame(info) {
 		return f.syncLast()
 	}
-	f.synced = false
-	if err := f.syncFiles(); err != nil {
-		return err
+	if f.synced = false; f.info != nil && !os.SameFile(info, f.info) {
+		f.last = 0
+	}
+	if f.blocks {
+		if err := f.syncBlocks(); err != nil {
+			return err
+		}
 	}
 	if err := SyncFolder(f.path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrGone, err)
@@ -104,62 +97,57 @@ func (f *folder) sync() error {
 	return nil
 }
 
-// syncFiles fsyncs the files that have changed since the last time, or may have: among
-// them is the one that was the last then, and all that are newer.
-func (f *folder) syncFiles() error {
-	if f.holds == nil {
-		return nil
-	}
+// syncBlocks fsyncs the block that was the last one the last time, and all after it. The
+// first time that is all of them: an earlier run may have left any of them.
+func (f *folder) syncBlocks() error {
 	entries, err := os.ReadDir(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	} else if err != nil {
 		return fmt.Errorf("%s cannot be made durable: %w", f.path, err)
 	}
-	files, last, highest := make(map[string]fs.FileInfo), "", uint64(0)
+	var numbers []uint64
 	for _, entry := range entries {
-		number, ok := f.holds(entry.Name())
-		if !ok {
-			continue
-		}
-		if number > highest {
-			last, highest = entry.Name(), number
-		}
-		now := time.Now()
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // the server has just removed it
-		} else if err != nil {
-			return fmt.Errorf("%s cannot be made durable: %w", f.path, err)
-		}
-		if known := f.files[entry.Name()]; known == nil || !isSame(known, info) {
-			if err := syncFile(filepath.Join(f.path, entry.Name())); err != nil && !errors.Is(err, ErrGone) {
-				return err
-			}
-		}
-		if isSettled(info, now) {
-			files[entry.Name()] = info
+		if n, ok := blockNumber(entry.Name()); ok {
+			numbers = append(numbers, n)
 		}
 	}
-	f.files, f.last = files, last
+	if len(numbers) == 0 {
+		f.last = 0
+		return nil
+	}
+	last := slices.Max(numbers)
+	if last < f.last { // it was removed
+		f.last = 0
+	}
+	for _, n := range numbers {
+		if n < f.last {
+			continue
+		}
+		// One that is not there any more was removed by the server, with all that was in it.
+		if err := f.syncBlock(n); err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+	}
+	f.last = last
 	return nil
 }
 
-// syncLast fsyncs the file that is being written to, if any is.
+// syncLast fsyncs the block that is being written to, if there is one.
 func (f *folder) syncLast() error {
-	if f.last == "" {
+	if f.last == 0 {
 		return nil
 	}
-	return syncFile(filepath.Join(f.path, f.last))
+	return f.syncBlock(f.last)
 }
 
-// syncFile makes durable what a file holds.
-func syncFile(path string) error {
+// syncBlock makes durable what a block holds.
+func (f *folder) syncBlock(number uint64) error {
 	flags := os.O_RDONLY
 	if runtime.GOOS == "windows" {
 		flags = os.O_RDWR // which it asks for
 	}
-	file, err := os.OpenFile(path, flags, 0)
+	file, err := os.OpenFile(filepath.Join(f.path, strconv.FormatUint(number, 10)+".blk"), flags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	} else if err != nil {
