@@ -45,12 +45,14 @@ func powerLossAmidDeletes(t *trial) {
 			t.must(load.AwaitAccepted(t.ctx, 200))
 			deleting, stop := context.WithCancel(t.ctx)
 			var deletes sync.WaitGroup
-			deletes.Go(func() { o.deleteUntil(deleting) })
+			js := t.js(r.Broker)
+			deletes.Go(func() { o.deleteUntil(deleting, js) })
 			t.sleep(t.between(300*time.Millisecond, 1200*time.Millisecond))
 			r.Kill()
 			died := time.Now()
 			stop()
 			deletes.Wait()
+			js.Conn().Close()
 			done := load.Stop()
 			t.only(done, killed...)
 			o.count(done)
@@ -89,9 +91,7 @@ type operator struct {
 }
 
 // deleteUntil deletes until ctx ends, or the relay does.
-func (o *operator) deleteUntil(ctx context.Context) {
-	js := o.js(o.relay.Broker)
-	defer js.Conn().Close()
+func (o *operator) deleteUntil(ctx context.Context, js jetstream.JetStream) {
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
 		return
