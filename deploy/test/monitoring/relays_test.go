@@ -122,7 +122,7 @@ func (n *node) mixed(ctx context.Context, i int) {
 		for range 3 {
 			n.post(ctx, token, n.webhook(i, "", lag))
 		}
-	case i%64 == 1: // many at once, which share batches
+	case i%64 == 1: // many at once, which share an fsync
 		var all sync.WaitGroup
 		for k := range 32 {
 			all.Go(func() { n.post(ctx, token, n.webhook(1_000_000+32*i+k, "", lag)) })
