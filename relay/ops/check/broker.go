@@ -66,8 +66,11 @@ func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
 	return append(found, streams...), delivery
 }
 
-// version tells whether the broker knows what the relay makes use of.
+// version tells whether the broker knows what is made use of. The relay itself asks for
+// nothing that is new; commands read by named consumers (2.9), and by the time in what the
+// broker says of a stream (2.10) its clock is judged.
 func version(found *lines, conn *nats.Conn) {
+	const remedy = "use nats-server 2.10 or later"
 	v := conn.ConnectedServerVersion()
 	parts := strings.SplitN(strings.TrimPrefix(v, "v"), ".", 3)
 	major, err := strconv.Atoi(parts[0])
@@ -77,9 +80,11 @@ func version(found *lines, conn *nats.Conn) {
 	}
 	switch {
 	case err != nil:
-		found.warn(Version, "use nats-server 2.12 or later", "the broker says that it is nats-server %q, which is no version", v)
-	case major < 2 || major == 2 && minor < 12:
-		found.warn(Version, "use nats-server 2.12 or later", "nats-server %s knows no atomic batches: many webhooks at once are slower, and not wrong", v)
+		found.warn(Version, remedy, "the broker says that it is nats-server %q, which is no version", v)
+	case major < 2 || major == 2 && minor < 9:
+		found.warn(Version, remedy, "nats-server %s takes webhooks, and lets no command read what is stored (tail, replay, backfill)", v)
+	case major == 2 && minor < 10:
+		found.warn(Version, remedy, "nats-server %s does not tell its time, by which its clock is judged", v)
 	default:
 		found.ok(Version, "nats-server %s", v)
 	}

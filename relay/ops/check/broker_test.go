@@ -1,9 +1,12 @@
 package check_test
 
 import (
+	"bufio"
 	"crypto/tls"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,4 +182,76 @@ func TestFullAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, look(t, environ...), check.JetStream, check.Warn, "raise the account's limit")
+}
+
+// as is the address of a server that says it is of another version.
+func as(t *testing.T, s *server.Server, version string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer client.Close()
+				conn, err := net.Dial("tcp", s.Addr().String())
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				all.Go(func() {
+					_, _ = io.Copy(conn, client)
+					_ = conn.Close()
+				})
+				// It says so when somebody connects, and once more later.
+				for said := bufio.NewReader(conn); ; {
+					line, err := said.ReadString('\n')
+					if strings.HasPrefix(line, "INFO ") {
+						line = strings.Replace(line, `"version":"`+server.VERSION+`"`, `"version":"`+version+`"`, 1)
+					}
+					if _, refused := io.WriteString(client, line); err != nil || refused != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	return "nats://" + l.Addr().String()
+}
+
+// Only what is made use of counts.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	s, _ := withStreams(t, nil)
+	for _, tt := range []struct {
+		version string
+		status  check.Status
+		want    string
+	}{
+		{"2.8.4", check.Warn, "lets no command read what is stored"},
+		{"2.9.25", check.Warn, "does not tell its time"},
+		{"2.10.0", check.OK, "nats-server 2.10.0"},
+		{"v2.11.3", check.OK, "nats-server v2.11.3"},
+		{"2.12.0-dev", check.OK, "nats-server 2.12.0-dev"},
+		{"3.0.0", check.OK, "nats-server 3.0.0"},
+		{"1.4", check.Warn, "lets no command read"},
+		{"dev", check.Warn, `nats-server "dev", which is no version`},
+	} {
+		t.Run(tt.version, func(t *testing.T) {
+			t.Parallel()
+			r := look(t, "NATS_URL="+as(t, s, tt.version))
+			only(t, r, check.Version)
+			expect(t, r, check.Version, tt.status, tt.want)
+		})
+	}
 }

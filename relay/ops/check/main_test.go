@@ -119,7 +119,7 @@ func wellFormed(t *testing.T, r check.Report) {
 func makeStreams(t *testing.T, js jetstream.JetStream, change func(*jetstream.StreamConfig)) {
 	t.Helper()
 	for name, subject := range map[string]string{"APIXO": "apixo.task.>", "APIXO_QUARANTINE": "apixo.quarantine.>"} {
-		cfg := jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Discard: jetstream.DiscardNew, Duplicates: time.Hour, AllowDirect: true, AllowAtomicPublish: true}
+		cfg := jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Discard: jetstream.DiscardNew, Duplicates: time.Hour, AllowDirect: true}
 		if change != nil {
 			change(&cfg)
 		}

@@ -34,11 +34,9 @@ func TestStreamsThatDoNotFit(t *testing.T) {
 		{"transform", func(c *jetstream.StreamConfig) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: c.Name + ".>"}
 		}, check.Stream, check.Fail, "under other subjects", []string{check.Quarantine}},
-		{"asynchronous", func(c *jetstream.StreamConfig) {
-			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
-		}, check.Retention, check.Fail, "persist_mode", nil},
+		{"asynchronous", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, check.Retention, check.Fail, "persist_mode", nil},
 		{"few of each subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5000 }, check.Retention, check.Fail, "once there are 5000", nil},
-		{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false }, check.Stream, check.Fail, "no_ack", []string{check.Quarantine, check.Permissions}},
+		{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck = true }, check.Stream, check.Fail, "no_ack", []string{check.Quarantine, check.Permissions}},
 		{"small messages", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, check.Payload, check.Fail, "raise its max_msg_size", nil},
 		{"other subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{c.Name + ".>"} }, check.Stream, check.Fail, "leaves apixo.task.> out", []string{check.Quarantine}},
 	} {
