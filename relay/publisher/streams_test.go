@@ -33,7 +33,7 @@ func TestMissingStreamsAreMade(t *testing.T) {
 		got := configOf(t, b.js, name)
 		if !slices.Equal(got.Subjects, []string{subject}) || got.MaxAge != 48*time.Hour || got.MaxBytes != 1000000 ||
 			got.Duplicates != 20*time.Minute || got.Storage != jetstream.FileStorage || got.Discard != jetstream.DiscardNew ||
-			got.Retention != jetstream.LimitsPolicy || got.Replicas != 1 || !got.AllowDirect || !got.AllowAtomicPublish {
+			got.Retention != jetstream.LimitsPolicy || got.Replicas != 1 || !got.AllowDirect || got.AllowAtomicPublish {
 			t.Errorf("%s is %+v", name, got)
 		}
 	}

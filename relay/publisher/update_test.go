@@ -78,10 +78,32 @@ func TestUpdateTakesNothingAway(t *testing.T) {
 	}
 }
 
+// A stream that allows batches, as earlier versions made it, is as good as one that does
+// not, and goes on allowing them.
+func TestUpdateLeavesBatchesAllowed(t *testing.T) {
+	t.Parallel()
+	info, b := updated(t, jetstream.StreamConfig{
+		Description: "Results of APIXO tasks, as CloudEvents.", Subjects: []string{"apixo.task.>"}, MaxAge: 168 * time.Hour,
+		Discard: jetstream.DiscardNew, AllowDirect: true, AllowAtomicPublish: true, Duplicates: time.Hour,
+	}, 1)
+	if !info.Config.AllowAtomicPublish {
+		t.Error("it allows batches no more")
+	}
+	if log := b.log.String(); strings.Contains(log, "stream=APIXO ") || strings.Contains(log, "level=WARN") {
+		t.Errorf("the log is\n%s", log)
+	}
+	if _, err := b.Store(within(t, 20*time.Second), webhook(t, result("task_1", "failed", ""))); err != nil {
+		t.Error(err)
+	}
+	if err := b.Ready(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Limits are raised, and lowered where that was asked for and deletes nothing.
 func TestUpdateOfLimits(t *testing.T) {
 	t.Parallel()
-	base := jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, Discard: jetstream.DiscardNew, AllowDirect: true, AllowAtomicPublish: true, Duplicates: time.Hour}
+	base := jetstream.StreamConfig{Subjects: []string{"apixo.task.>"}, Discard: jetstream.DiscardNew, AllowDirect: true, Duplicates: time.Hour}
 	type limits struct {
 		age    time.Duration
 		bytes  int64

@@ -33,7 +33,7 @@ var harmless = map[string]string{
 	"AllowMsgTTL":        "the relay's messages ask for none",
 	"AllowMsgSchedules":  "the relay's messages ask for none; what it brings with it is judged (AllowRollup, Discard)",
 	"AllowAtomicPublish": "the relay publishes no batches",
-	"AllowBatchPublish":  "the relay does not use it",
+	"AllowBatchPublish":  "the relay publishes no batches",
 }
 
 // A field of a later version of the client is to be thought about.
@@ -82,11 +82,11 @@ var judgements = []struct {
 }{
 	{"as the relay makes it", func(*jetstream.StreamConfig) {}, nil, 0, "", ""},
 	{"mirror", func(c *jetstream.StreamConfig) {
-		c.Subjects, c.Mirror, c.AllowAtomicPublish, c.Duplicates = nil, &jetstream.StreamSource{Name: "ORIGIN"}, false, time.Hour
+		c.Subjects, c.Mirror, c.Duplicates = nil, &jetstream.StreamSource{Name: "ORIGIN"}, time.Hour
 	}, nil, publisher.SeverityFatal, publisher.CategoryIntake, "is a mirror of the stream ORIGIN"},
 	{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"apixo.task.*"} }, nil, publisher.SeverityFatal, publisher.CategoryIntake, "leaves apixo.task.> out"},
 	{"wider subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"apixo.>", "orders"} }, nil, 0, "", ""},
-	{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false }, nil, publisher.SeverityFatal, publisher.CategoryIntake, "no_ack"},
+	{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck = true }, nil, publisher.SeverityFatal, publisher.CategoryIntake, "no_ack"},
 	{"small messages", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, nil, publisher.SeverityFatal, publisher.CategorySize, "max_msg_size"},
 	{"counters", func(c *jetstream.StreamConfig) { c.AllowMsgCounter, c.Discard = true, jetstream.DiscardOld }, nil, publisher.SeverityRefuse, publisher.CategoryIntake, "allow_msg_counter"},
 	{"interest", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, nil, publisher.SeverityRefuse, publisher.CategoryRetention, "does not store them while no consumer"},
@@ -102,9 +102,7 @@ var judgements = []struct {
 	{"few bytes", func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 5_000_000, jetstream.DiscardOld }, nil, publisher.SeverityRefuse, publisher.CategoryRetention, "discard old"},
 	{"full", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgs = 5_000_000, 5 }, nil, 0, "", ""},
 	{"unbounded", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }, nil, 0, "", ""},
-	{"asynchronous", func(c *jetstream.StreamConfig) {
-		c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
-	}, nil, publisher.SeverityRefuse, publisher.CategoryRetention, "persist_mode async"},
+	{"asynchronous", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, nil, publisher.SeverityRefuse, publisher.CategoryRetention, "persist_mode async"},
 	{"window", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }, nil, publisher.SeverityWarn, publisher.CategoryWindow, "remembers ids for 2m0s"},
 	{"memory", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, nil, publisher.SeverityWarn, publisher.CategoryRetention, "is kept in memory"},
 	{"short age", func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = 14*time.Minute, 14*time.Minute }, nil, publisher.SeverityWarn, publisher.CategoryRetention, "keeps events for 14m0s"},
@@ -119,6 +117,7 @@ var judgements = []struct {
 	{"direct reads, limits of consumers", func(c *jetstream.StreamConfig) {
 		c.AllowDirect, c.MaxConsumers, c.ConsumerLimits.MaxAckPending = false, 3, 10
 	}, nil, 0, "", ""},
+	{"batches", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish, c.AllowBatchPublish = true, true }, nil, 0, "", ""},
 	{"republished", func(c *jetstream.StreamConfig) {
 		c.RePublish = &jetstream.RePublish{Source: ">", Destination: "copy.>"}
 	}, nil, 0, "", ""},
