@@ -122,7 +122,7 @@ type Embedded struct {
 	TLSCertFile string `env:"RELAY_EMBEDDED_TLS_CERT_FILE" doc:"PEM certificate chain of the embedded broker; with it whoever connects to RELAY_EMBEDDED_ADDR has to use TLS. It may be the file in RELAY_TLS_CERT_FILE. The relay's commands trust the first certificate in it, whatever name it is for and whoever signed it. A changed file is taken up without a restart"`
 	TLSKeyFile  string `env:"RELAY_EMBEDDED_TLS_KEY_FILE" doc:"PEM private key of that certificate"`
 	// Sync says what a 200 promises.
-	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, so it survives a power loss; interval: fsynced in the background every two minutes, so it survives a crash of the relay but not of the machine"`
+	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, once for all webhooks that wait, so it survives a power loss; interval: a 200 means written, and fsynced within two minutes, so it survives a crash of the relay but not of the machine"`
 }
 
 // Outbox keeps webhooks while an external broker is away.

@@ -181,10 +181,10 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 	return oneOf(f, text, LogAuto, LogText, LogJSON)
 }
 
-// Sync says when the embedded broker calls fsync.
+// Sync says when what the embedded broker stores is fsynced.
 type Sync string
 
-// SyncAlways is before every acknowledgement, SyncInterval in the background.
+// SyncAlways is before a webhook gets its 200, SyncInterval in the background.
 const (
 	SyncAlways   Sync = "always"
 	SyncInterval Sync = "interval"

@@ -40,8 +40,6 @@ type Tracing struct {
 const (
 	// instrumentation is the scope of the spans.
 	instrumentation = "github.com/apixo-relay/apixo-relay"
-	// maxLinks is as many messages as a batch can have.
-	maxLinks = 1000
 	// flushTimeout bounds the sending of the last spans when the relay ends.
 	flushTimeout = 3 * time.Second
 )
@@ -77,11 +75,7 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) *Tracing
 	if err != nil {
 		otel.Handle(err)
 	}
-	limits := sdktrace.NewSpanLimits()
-	if os.Getenv("OTEL_SPAN_LINK_COUNT_LIMIT") == "" {
-		limits.LinkCountLimit = maxLinks
-	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described), sdktrace.WithRawSpanLimits(limits))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
 	return &Tracing{
 		provider: provider, propagate: cfg.Propagate,
 		tracer: provider.Tracer(instrumentation, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL)),

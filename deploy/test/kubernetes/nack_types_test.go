@@ -12,20 +12,19 @@ type stream struct {
 	metav1.ObjectMeta `json:"metadata"`
 
 	Spec struct {
-		Account            string   `json:"account"`
-		Name               string   `json:"name"`
-		Description        string   `json:"description"`
-		Subjects           []string `json:"subjects"`
-		Retention          string   `json:"retention"`
-		MaxBytes           int64    `json:"maxBytes"`
-		MaxAge             string   `json:"maxAge"`
-		Storage            string   `json:"storage"`
-		Discard            string   `json:"discard"`
-		Replicas           int      `json:"replicas"`
-		DuplicateWindow    string   `json:"duplicateWindow"`
-		AllowDirect        bool     `json:"allowDirect"`
-		AllowAtomicPublish bool     `json:"allowAtomicPublish"`
-		PreventDelete      bool     `json:"preventDelete"`
+		Account         string   `json:"account"`
+		Name            string   `json:"name"`
+		Description     string   `json:"description"`
+		Subjects        []string `json:"subjects"`
+		Retention       string   `json:"retention"`
+		MaxBytes        int64    `json:"maxBytes"`
+		MaxAge          string   `json:"maxAge"`
+		Storage         string   `json:"storage"`
+		Discard         string   `json:"discard"`
+		Replicas        int      `json:"replicas"`
+		DuplicateWindow string   `json:"duplicateWindow"`
+		AllowDirect     bool     `json:"allowDirect"`
+		PreventDelete   bool     `json:"preventDelete"`
 	} `json:"spec"`
 }
 
