@@ -11,8 +11,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// What is stored singly has no header that keeps it out of another stream, to which the
-// broker sends it on, and which takes no batches.
+// What is stored has no header that keeps it out of another stream, to which the broker
+// sends it on.
 func TestWhatIsStoredIsTakenByAnotherStream(t *testing.T) {
 	t.Parallel()
 	b := start(t, natstest.Start(t, natstest.Options(t)))
@@ -50,7 +50,7 @@ func TestWhatIsStoredIsTakenByAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range msg.Header {
-			if strings.HasPrefix(name, "Nats-Batch-") || strings.HasPrefix(name, "Nats-Expected-") {
+			if strings.HasPrefix(name, "Nats-Expected-") {
 				t.Errorf("%s has the header %s", id, name)
 			}
 		}

@@ -82,7 +82,6 @@ func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
 		Discard: jetstream.DiscardNew,
 		// For consumers: the relay itself asks the leader.
 		AllowDirect: true,
-		// Webhooks that wait together can share one fsync.
 	}
 	quarantine = events
 	quarantine.Name, quarantine.Subjects = cfg.Quarantine, []string{schema.QuarantineSubjects(cfg.Prefix)}
