@@ -285,7 +285,7 @@ func (s stream) config(t *testing.T) jetstream.StreamConfig {
 		Name: s.Spec.Name, Description: s.Spec.Description, Subjects: s.Spec.Subjects, MaxBytes: s.Spec.MaxBytes,
 		MaxAge: duration(s.Spec.MaxAge), Replicas: s.Spec.Replicas, Duplicates: duration(s.Spec.DuplicateWindow),
 		AllowDirect: s.Spec.AllowDirect,
-		Storage: jetstream.MemoryStorage, Discard: jetstream.DiscardOld, Retention: jetstream.InterestPolicy,
+		Storage:     jetstream.MemoryStorage, Discard: jetstream.DiscardOld, Retention: jetstream.InterestPolicy,
 	}
 	if s.Spec.Storage == "file" {
 		c.Storage = jetstream.FileStorage
