@@ -36,7 +36,7 @@ type Relay struct {
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
 	receiver        *receiver.Receiver
-	local           *broker.Broker // whose store is in this process, if any is
+	watchdog        *watchdog      // over the store in this process; nil without one
 	outbox          *outbox.Outbox // nil without one
 
 	started  atomic.Bool // from then on the fields above are set for good
@@ -236,7 +236,15 @@ func (r *Relay) health() error {
 	if !r.started.Load() || r.draining.Load() {
 		return nil
 	}
-	return r.local.Health()
+	return r.storeHealth()
+}
+
+// storeHealth is that of the store inside this process; nil without one.
+func (r *Relay) storeHealth() error {
+	if r.watchdog == nil {
+		return nil
+	}
+	return r.watchdog.check()
 }
 
 // ready is nil if a webhook would be accepted now.
@@ -248,9 +256,9 @@ func (r *Relay) ready() error {
 		return errors.New("the relay is starting")
 	}
 	if r.outbox != nil {
-		return errors.Join(r.outbox.Ready(), r.local.Health())
+		return errors.Join(r.outbox.Ready(), r.storeHealth())
 	}
-	return errors.Join(r.publisher.Ready(), r.broker.Cause(), r.local.Room(), r.local.Health())
+	return errors.Join(r.publisher.Ready(), r.broker.Cause(), r.broker.Room(), r.storeHealth())
 }
 
 // notes are what readiness tells besides.

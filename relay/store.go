@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
@@ -11,15 +10,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
-)
-
-const (
-	// healthInterval is how often the store inside this process is looked at, and
-	// healthFailures how often in a row it must be broken to be taken for it.
-	healthInterval = 500 * time.Millisecond
-	healthFailures = 2
-	// unhealthyFor is how long probes can see why, before the process ends.
-	unhealthyFor = 3 * time.Second
 )
 
 // openStore is where webhooks go: to the publisher, or to the outbox before it.
@@ -31,9 +21,12 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, traci
 	if broker.OutboxLeftBehind(r.cfg) {
 		r.log.Warn("there is an outbox from an earlier run in RELAY_DATA_DIR, and what it may hold is not forwarded while RELAY_OUTBOX is not true", "folder", r.cfg.Embedded.DataDir)
 	}
-	r.local = r.broker
+	if !r.cfg.UsesEmbedded() {
+		return r.publisher, nil
+	}
 	r.broker.ObserveCommits(metrics.Fsync)
-	return ownStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, nil
+	r.watchdog = newWatchdog(ownStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, r.broker.Health)
+	return r.watchdog, nil
 }
 
 // openOutbox puts the outbox before the publisher.
@@ -42,7 +35,6 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 	if err != nil {
 		return nil, err
 	}
-	r.local = local
 	local.ObserveCommits(metrics.Fsync)
 	r.onStop("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
@@ -60,11 +52,12 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 		s := r.outbox.State()
 		return s.Messages, s.Bytes, s.Age
 	})
-	return r.outbox, nil
+	r.watchdog = newWatchdog(r.outbox, local.Health)
+	return r.watchdog, nil
 }
 
-// ownStore is that of the broker that this process runs, if it runs one: it is
-// asked only while there is room for more, and what it acknowledges is kept.
+// ownStore is that of the broker that this process runs: it is asked only while
+// there is room for more, and what it acknowledges is kept.
 type ownStore struct {
 	next       receiver.Store
 	broker     *broker.Broker
@@ -92,44 +85,4 @@ func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, 
 	default:
 		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
 	}
-}
-
-// watchHealth ends the relay when only that helps: a store that had a write
-// error stays frozen. abort gives up on the webhooks that wait for it.
-func (r *Relay) watchHealth(abort func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(healthInterval)
-		defer ticker.Stop()
-		for failures := 0; ; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			err := r.local.Health()
-			if err == nil {
-				failures = 0
-				continue
-			}
-			if failures++; failures < healthFailures {
-				continue
-			}
-			r.log.Error("the store in RELAY_DATA_DIR is broken, and only a restart mends it: the relay ends", "error", err, "in", unhealthyFor)
-			abort()
-			select {
-			case <-ctx.Done():
-			case <-time.After(unhealthyFor):
-				r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, err)
-			}
-			return
-		}
-	}()
-	r.onStop("health watcher", func(context.Context) error {
-		cancel()
-		<-ended
-		return nil
-	})
 }
