@@ -32,7 +32,7 @@ const (
 	// wait before it refuses the first, each with a descriptor; the kernel's own bound is
 	// 4,096, more than many a process may have.
 	queued = 32
-	// doorTick is between two looks whether the server is full.
+	// doorTick is between two looks for those that are mute, after somebody was refused.
 	doorTick = time.Second
 )
 
@@ -137,22 +137,25 @@ func (d door) others() (found []*server.ConnInfo) {
 	return found
 }
 
-// watch ends those that have never said anything while the server is full, until ctx
-// ends.
-func (d door) watch(ctx context.Context) {
-	if d.most == 0 {
-		return
-	}
-	ticker := time.NewTicker(doorTick)
-	defer ticker.Stop()
+// watch ends those that have never said anything once others are refused, until ctx ends.
+func (d door) watch(ctx context.Context, refused <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-refused:
 		}
-		if d.server.NumClients() >= d.most {
+		// Those that came just now may be found in a while.
+		for range mute/doorTick + 1 {
+			if d.server.NumClients() < d.most {
+				break
+			}
 			d.sweep(time.Now())
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(doorTick):
+			}
 		}
 	}
 }

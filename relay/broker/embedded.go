@@ -106,7 +106,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		}
 	}
 	e.watching, e.unwatch = context.WithCancel(context.Background())
-	e.watchers.Go(func() { e.door.watch(e.watching) })
+	e.watchers.Go(func() { e.door.watch(e.watching, logger.refused) })
 	return e, nil
 }
 

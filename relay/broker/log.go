@@ -30,6 +30,8 @@ type serverLog struct {
 	fatal chan string // the first fatal message; the server expects the process to end there
 	most  int         // clients
 
+	refused chan struct{} // one of them was
+
 	full    *rate.Limiter
 	clients *rate.Limiter
 	omitted atomic.Int64 // lines about clients, since the last one
@@ -37,7 +39,7 @@ type serverLog struct {
 
 func newServerLog(log *slog.Logger, most int) *serverLog {
 	return &serverLog{
-		log: log.With("from", "broker"), fatal: make(chan string, 1), most: most,
+		log: log.With("from", "broker"), fatal: make(chan string, 1), most: most, refused: make(chan struct{}, 1),
 		full: rate.NewLimiter(rate.Every(fullLogInterval), 1), clients: rate.NewLimiter(rate.Every(clientLogInterval), clientLogBurst),
 	}
 }
@@ -79,6 +81,10 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 func (l *serverLog) pass(as func(string, ...any), line string) {
 	switch {
 	case strings.Contains(line, server.ErrTooManyConnections.Error()):
+		select {
+		case l.refused <- struct{}{}:
+		default:
+		}
 		if !l.full.Allow() {
 			return
 		}
