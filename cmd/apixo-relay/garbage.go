@@ -6,19 +6,24 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
 const (
-	// roomyHeap is up to where the heap may grow before garbage is collected, in
-	// bytes, however little of it is in use. Next to nothing outlives its webhook: by
-	// its rule of twice what is in use alone, the collector would run thirty times a
-	// second over the same few megabytes, and take a tenth of the time.
+	// roomyHeap is up to where the heap may grow under a flood of webhooks before garbage
+	// is collected, in bytes, however little of it is in use. Next to nothing outlives its
+	// webhook: by its rule of twice what is in use alone, the collector would run tens of
+	// times a second over the same few megabytes then.
 	roomyHeap = 10 << 20
-	// The percentage that the collector starts with makes its smallest heap, of 4 MiB
-	// at 100, a roomy one. More than maxPercent would gain little.
-	startPercent = 100 * roomyHeap / (4 << 20)
+	// often is how soon one collection has to follow another for the heap to be made
+	// roomy, and seldom after which time it is not any more: few relays ever see a flood,
+	// and the memory is better used by the application beside them.
+	often  = 100 * time.Millisecond
+	seldom = time.Second
+	// leastPercent is what the collector starts with; more than maxPercent would gain little.
+	leastPercent = 100
 	maxPercent   = 400
 	// uncollected is what the garbage collector does not count, in bytes: the pages
 	// of the program itself, and how far it can overshoot.
@@ -28,8 +33,8 @@ const (
 	included = config.ProgramMemory - uncollected
 )
 
-// tuneCollector makes the collector run seldom while little memory is in use, and
-// keeps what webhooks take within a bound, where by its rule alone it would let
+// tuneCollector makes the collector run seldom under a flood, keeps the heap small
+// otherwise, and keeps what webhooks take within a bound, where by its rule alone it would let
 // them take twice of that. GOGC and GOMEMLIMIT, if they are set, have the last word.
 // The bodies in flight, in bytes, are asked for after each collection.
 func tuneCollector(cfg config.Config, inFlight func() int64) {
@@ -44,7 +49,7 @@ func tuneCollector(cfg config.Config, inFlight func() int64) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		t.setLimit = func(bytes int64) { debug.SetMemoryLimit(bytes) }
 	}
-	t.percent, t.limitNow = startPercent, t.limit
+	t.percent, t.limitNow = leastPercent, t.limit
 	t.setPercent(t.percent)
 	t.setLimit(t.limitNow)
 	t.afterCollection()
@@ -53,8 +58,10 @@ func tuneCollector(cfg config.Config, inFlight func() int64) {
 // collector is what the runtime's garbage collector has been told.
 type collector struct {
 	percent         int
-	limit, limitNow int64 // in bytes; limitNow is more where something else than webhooks is large
-	clients         int64 // what those of the embedded broker can take besides, in bytes
+	roomy           bool
+	last            time.Time // of the collections that it was told of
+	limit, limitNow int64     // in bytes; limitNow is more where something else than webhooks is large
+	clients         int64     // what those of the embedded broker can take besides, in bytes
 	inFlight        func() int64
 	live            []metrics.Sample
 	setPercent      func(int)
@@ -65,15 +72,27 @@ type collector struct {
 func (t *collector) afterCollection() {
 	runtime.AddCleanup(new([16]byte), func(t *collector) {
 		metrics.Read(t.live)
-		t.tune(int64(t.live[0].Value.Uint64()))
+		now := time.Now()
+		t.tune(int64(t.live[0].Value.Uint64()), now.Sub(t.last))
+		t.last = now
 		t.afterCollection()
 	}, t)
 }
 
-// tune fits the percentage and the limit to what is in use, in bytes. It leaves
-// small differences alone, since each change stops the world for a moment.
-func (t *collector) tune(live int64) {
-	percent := min(max(int(100*roomyHeap/max(live, 1))-100, 100), maxPercent)
+// tune fits the percentage and the limit to what is in use, in bytes, and to how long the
+// collection before was ago. It leaves small differences alone, since each change stops the
+// world for a moment.
+func (t *collector) tune(live int64, since time.Duration) {
+	switch {
+	case since < often:
+		t.roomy = true
+	case since > seldom:
+		t.roomy = false
+	}
+	percent := leastPercent
+	if t.roomy {
+		percent = min(max(int(100*roomyHeap/max(live, 1))-100, leastPercent), maxPercent)
+	}
 	if percent < t.percent*9/10 || percent > t.percent*11/10 {
 		t.percent = percent
 		t.setPercent(percent)

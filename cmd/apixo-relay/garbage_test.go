@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
+	"time"
 )
 
 func TestTuneCollector(t *testing.T) {
@@ -33,14 +34,40 @@ func TestTuneCollector(t *testing.T) {
 			limit: limit, limitNow: 20 * limit, inFlight: func() int64 { return c.bodies },
 			setPercent: func(p int) { percent = p }, setLimit: func(b int64) { bytes = b },
 		}
-		tuned.tune(c.live)
+		tuned.tune(c.live, often/2)
 		if percent != c.percent || bytes != c.wantLimit {
 			t.Errorf("%d bytes in use: %d percent and a limit of %d, want %d and %d", c.live, percent, bytes, c.percent, c.wantLimit)
 		}
 		percent, bytes = 0, 0
-		tuned.tune(c.live + c.live/50)
+		tuned.tune(c.live+c.live/50, often/2)
 		if percent != 0 || bytes != 0 {
 			t.Errorf("%d bytes in use: a fiftieth more changes it to %d and %d", c.live, percent, bytes)
+		}
+	}
+}
+
+// The heap is roomy while collections follow one another quickly, and no longer.
+func TestHeapIsSmallWithoutAFlood(t *testing.T) {
+	t.Parallel()
+	percent := leastPercent
+	tuned := &collector{
+		percent: percent, inFlight: func() int64 { return 0 },
+		setPercent: func(p int) { percent = p }, setLimit: func(int64) {},
+	}
+	for i, step := range []struct {
+		since time.Duration
+		want  int
+	}{
+		{2 * time.Minute, leastPercent}, // by itself
+		{often, leastPercent},
+		{often - 1, maxPercent},
+		{often, maxPercent}, // being roomy, it is collected less often
+		{seldom, maxPercent},
+		{seldom + 1, leastPercent},
+		{often, leastPercent},
+	} {
+		if tuned.tune(1<<20, step.since); percent != step.want {
+			t.Errorf("step %d, %s after the collection before: %d percent, want %d", i, step.since, percent, step.want)
 		}
 	}
 }
@@ -62,7 +89,7 @@ func TestTunesForClients(t *testing.T) {
 			limit: limit, limitNow: 20 * limit, clients: clients, inFlight: func() int64 { return 0 },
 			setPercent: func(int) {}, setLimit: func(b int64) { bytes = b },
 		}
-		tuned.tune(c.live)
+		tuned.tune(c.live, often/2)
 		if bytes != c.want {
 			t.Errorf("%d bytes in use: a limit of %d, want %d", c.live, bytes, c.want)
 		}
