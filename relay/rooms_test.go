@@ -34,6 +34,7 @@ var rooms = []room{
 		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/utf8text", "/schema",
 	}, nil},
 	{"/cmd/relay-bench", []string{"/relay/ops/secretarg", "/relay/ops/send"}, nil},
+	{"/cmd/relay-bench/peer", nil, []string{"github.com/nats-io/nats-server/"}},
 	{"/cmd/relay-faults", []string{"/relay/faults"}, nil},
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/telemetry", "/relay/tlsfiles"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},

@@ -34,7 +34,7 @@ var elsewhere = map[string]string{
 	"go test ./...":                    ".ci/run runs it last",
 	"bash .ci/run":                     "this is a part of it",
 	"go run ./cmd/relay-faults --full": "half an hour; .ci/run runs the short form",
-	"go run ./cmd/relay-bench":         "two minutes; its tests run it in a short form",
+	"go run ./cmd/relay-bench":         "three minutes; its tests run it in a short form",
 	"go test -run '^$' -bench . ./schema ./relay/event ./relay/receiver ./relay/durable": "as a benchmark of one round, by .ci/run",
 }
 

@@ -5,46 +5,115 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
+	"slices"
 	"sync"
+)
+
+// Ids of what is started here.
+const (
+	idFloor           = "floor"
+	idNaive           = "naive"
+	idExternal        = "external"
+	idAlways          = "always"
+	idInterval        = "interval"
+	idAgainstExternal = "against-external"
+	idAgainstAlways   = "against-always"
+	idBroker          = "nats-server"
 )
 
 // fleet are the receivers and what was started for them.
 type fleet struct {
 	dir       string
 	receivers []*receiver
-	processes []*process
+	processes []*process // each after the broker that it is a client of
 }
 
 // stop ends all processes, waits for that, and removes what they stored.
 func (f *fleet) stop() error {
-	var stopping sync.WaitGroup
+	var stopping, brokers sync.WaitGroup
 	for _, p := range f.processes {
-		if p.name != brokerName {
+		if p.name != idBroker {
 			stopping.Go(p.stop)
 		}
 	}
 	stopping.Wait()
 	for _, p := range f.processes {
-		p.stop() // the broker, which others are clients of until then
+		brokers.Go(p.stop) // again, which does nothing, but for the brokers
 	}
+	brokers.Wait()
 	return os.RemoveAll(f.dir)
 }
 
+// start starts a program in a folder of its own.
 func (f *fleet) start(ctx context.Context, id, program string, args, environ []string) (*process, error) {
-	p, err := startProcess(ctx, id, f.dir, program, args, environ)
+	dir, err := os.MkdirTemp(f.dir, id+"-")
+	if err != nil {
+		return nil, err
+	}
+	p, err := startProcess(ctx, id, dir, program, args, environ)
 	if err == nil {
 		f.processes = append(f.processes, p)
 	}
 	return p, err
 }
 
-// add makes a receiver of a process. Its answers have to say that the webhook
-// was new: storing nothing would be fast.
-func (f *fleet) add(p *process, name string, broker *process) error {
-	target, err := p.target(`"duplicate":false`)
-	f.receivers = append(f.receivers, &receiver{id: p.name, name: name, target: target, pid: p.cmd.Process.Pid, broker: broker, idle: notMeasured})
-	return err
+// startAll starts what is measured, with empty folders, and a broker of its own
+// for each that needs one, so that none pays for what another has stored.
+func (f *fleet) startAll(ctx context.Context, o options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("this program cannot be run again as broker: %w", err)
+	}
+	for _, one := range []struct {
+		id, name, program string
+		external          bool
+		variable          string
+	}{
+		{idFloor, "floor (net/http)", o.peer, false, ""},
+		{idNaive, "naive handler", o.peer, true, ""},
+		{idExternal, "relay, external", o.relay, true, "NATS_URL="},
+		{idAgainstExternal, "against, external", o.against, true, "NATS_URL="},
+		{idAlways, "relay, always", o.relay, false, "RELAY_EMBEDDED_SYNC=always"},
+		{idAgainstAlways, "against, always", o.against, false, "RELAY_EMBEDDED_SYNC=always"},
+		{idInterval, "relay, interval", o.relay, false, "RELAY_EMBEDDED_SYNC=interval"},
+	} {
+		if one.program == "" {
+			continue // --against was not given
+		}
+		r := &receiver{id: one.id, name: one.name}
+		address := ""
+		if one.external {
+			if r.broker, err = f.start(ctx, idBroker, self, []string{idBroker, "."}, nil); err != nil {
+				return err
+			}
+			address = r.broker.ready["broker"]
+		}
+		var args, environ []string
+		switch {
+		case one.program != o.peer:
+			environ = relayEnviron("data", one.variable+address)
+		case one.external:
+			args = []string{one.id, address}
+		default:
+			args = []string{one.id}
+		}
+		p, err := f.start(ctx, one.id, one.program, args, environ)
+		if err != nil {
+			return err
+		}
+		r.pid = p.cmd.Process.Pid
+		// Answers have to say that the webhook was new: storing nothing would be fast.
+		if r.target, err = p.target(`"duplicate":false`); err != nil {
+			return err
+		}
+		f.receivers = append(f.receivers, r)
+	}
+	return nil
+}
+
+// find is the process with this id.
+func (f *fleet) find(id string) *process {
+	return f.processes[slices.IndexFunc(f.processes, func(p *process) bool { return p.name == id })]
 }
 
 // target is where a process says that webhooks arrive.
@@ -56,50 +125,6 @@ func (p *process) target(want string) (*target, error) {
 	// The form of callback URL that the README advises.
 	webhooks.RawQuery = "model=nano-banana"
 	return newTarget(webhooks, want)
-}
-
-// Ids of what is started here.
-const (
-	idFloor    = "floor"
-	idExternal = "external"
-	idAlways   = "always"
-	idInterval = "interval"
-)
-
-// startAll starts what is measured, with empty folders.
-func (f *fleet) startAll(ctx context.Context, program string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("this program cannot be run again as floor and broker: %w", err)
-	}
-	floor, err := f.start(ctx, idFloor, self, []string{floorName}, nil)
-	if err != nil {
-		return err
-	}
-	broker, err := f.start(ctx, brokerName, self, []string{brokerName, filepath.Join(f.dir, "broker")}, nil)
-	if err != nil {
-		return err
-	}
-	if err := f.add(floor, "floor (net/http)", nil); err != nil {
-		return err
-	}
-	for _, relay := range []struct {
-		id, name, variable string
-		broker             *process
-	}{
-		{idExternal, "external broker", "NATS_URL=" + broker.ready["broker"], broker},
-		{idAlways, "embedded, always", "RELAY_EMBEDDED_SYNC=always", nil},
-		{idInterval, "embedded, interval", "RELAY_EMBEDDED_SYNC=interval", nil},
-	} {
-		p, err := f.start(ctx, relay.id, program, nil, relayEnviron(filepath.Join(f.dir, relay.id+"-data"), relay.variable))
-		if err != nil {
-			return err
-		}
-		if err := f.add(p, relay.name, relay.broker); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // relayEnviron are the variables of a relay: these, and where it listens and logs.

@@ -169,7 +169,7 @@ func (g *growth) grow(ctx context.Context) error {
 		for stored < bound {
 			o.progress.say(fmt.Sprintf("%s of %s events", whole(number(stored)), whole(number(o.events))))
 			quota.Store(int64(bound - stored))
-			part := crew.run(ctx, sliceTime)
+			part := crew.run(ctx, sliceTime, 0)
 			if err := cmp.Or(context.Cause(ctx), g.running.ended()); err != nil {
 				return err
 			}

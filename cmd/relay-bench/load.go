@@ -112,13 +112,20 @@ func (c crew) close() {
 	}
 }
 
-// run sends on all connections for a time, and waits for the last answers.
-func (c crew) run(ctx context.Context, duration time.Duration) loadResult {
+// run sends on all connections for a time, and waits for the last answers: each
+// sends when it has the last answer (a closed loop), or, with a rate, all together
+// so many webhooks a second at even distances (an open loop).
+func (c crew) run(ctx context.Context, duration time.Duration, rate int) loadResult {
 	r := loadResult{failures: make(map[string]int)}
 	begin := time.Now()
 	var sending sync.WaitGroup
-	for _, client := range c {
-		sending.Go(func() { client.run(ctx, begin.Add(duration)) })
+	for i, client := range c {
+		var turns pace
+		if rate > 0 {
+			each := time.Second / time.Duration(rate)
+			turns = pace{next: begin.Add(each * time.Duration(i)), every: each * time.Duration(len(c))}
+		}
+		sending.Go(func() { client.run(ctx, begin.Add(duration), turns) })
 	}
 	sending.Wait()
 	r.took = time.Since(begin)
@@ -131,8 +138,34 @@ func (c crew) run(ctx context.Context, duration time.Duration) loadResult {
 	return r
 }
 
-// client is one connection, which sends a webhook when it has the answer to the
-// last one.
+// pace says when a connection sends; at once where it is empty.
+type pace struct {
+	next  time.Time
+	every time.Duration
+}
+
+// await waits for the connection's turn, and returns from when on its answer is
+// waited for. Whoever still waited for the last answer at that time is late, and
+// the receiver's queue is the reason; that the timer was late is not its fault.
+func (p *pace) await(ctx context.Context) time.Time {
+	turn := p.next
+	p.next = turn.Add(p.every)
+	wait := time.Until(turn)
+	if p.every == 0 {
+		return time.Now()
+	}
+	if wait <= 0 {
+		return turn
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return time.Now()
+}
+
+// client is one connection, on which a webhook is sent when the answer to the last
+// one is there.
 type client struct {
 	target    *target
 	request   []byte
@@ -172,13 +205,14 @@ func (c *client) close() {
 	}
 }
 
-func (c *client) run(ctx context.Context, until time.Time) {
+func (c *client) run(ctx context.Context, until time.Time, turns pace) {
 	c.latencies, c.failures = c.latencies[:0], make(map[string]int)
 	giveUp := until.Add(answerTimeout)
 	if c.conn != nil {
 		_ = c.conn.SetDeadline(giveUp)
 	}
-	for begin := time.Now(); begin.Before(until) && ctx.Err() == nil && c.take(); {
+	for time.Now().Before(until) && turns.next.Before(until) && ctx.Err() == nil && c.take() {
+		begin := turns.await(ctx)
 		if c.conn == nil {
 			if err := c.dial(ctx); err != nil {
 				c.failures[innermost(err)]++
@@ -186,22 +220,19 @@ func (c *client) run(ctx context.Context, until time.Time) {
 				case <-ctx.Done():
 				case <-time.After(redialPause):
 				}
-				begin = time.Now()
 				continue
 			}
 			_ = c.conn.SetDeadline(giveUp)
 		}
 		why, keep := c.post(lastID.Add(1))
-		end := time.Now()
 		if why == "" {
-			c.latencies = append(c.latencies, uint32(end.Sub(begin).Microseconds()))
+			c.latencies = append(c.latencies, uint32(time.Since(begin).Microseconds()))
 		} else {
 			c.failures[why]++
 		}
 		if !keep {
 			c.close()
 		}
-		begin = end
 	}
 }
 

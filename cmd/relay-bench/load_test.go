@@ -40,7 +40,7 @@ func loadOn(t *testing.T, server *httptest.Server, want string) loadResult {
 		t.Fatal(err)
 	}
 	defer crew.close()
-	return crew.run(t.Context(), 50*time.Millisecond)
+	return crew.run(t.Context(), 50*time.Millisecond, 0)
 }
 
 // Every webhook is a new task, and counted once.
@@ -165,7 +165,7 @@ func TestLoadStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer crew.close()
-	if r := crew.run(ctx, time.Hour); len(r.latencies) > 0 {
+	if r := crew.run(ctx, time.Hour, 0); len(r.latencies) > 0 {
 		t.Errorf("%d stored", len(r.latencies))
 	}
 }

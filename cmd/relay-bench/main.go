@@ -1,6 +1,7 @@
-// Command relay-bench measures the relay against a floor, a net/http handler
-// that reads a webhook and answers, in one run on one machine, so that what is
-// compared was measured under the same conditions. It measures any other
+// Command relay-bench measures the relay against a naive handler of the same
+// webhooks, the peer to beat, and against a floor, a net/http handler that reads
+// and answers, in one run on one machine, so that what is compared was measured
+// under the same conditions. It measures another build of the relay, or any other
 // receiver of the same webhooks, too.
 //
 // It runs the relay as users do, as a program of its own, and knows nothing of
@@ -35,9 +36,6 @@ const (
 )
 
 func main() {
-	// What the load generator allocates is soon garbage, and the cores are
-	// better left to what is measured than spent on collecting it often.
-	debug.SetGCPercent(400)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -67,6 +65,7 @@ func (e usageError) Unwrap() error { return e.error }
 type flags struct {
 	options
 	urls []string
+	full bool
 	json bool
 	plot string
 }
@@ -75,22 +74,28 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	var f flags
 	c := &cobra.Command{
 		Use:   "relay-bench",
-		Short: "Measures the relay against a bare net/http handler, in one run",
+		Short: "Measures the relay against a naive handler and a bare one, in one run",
 		Long: `relay-bench measures what a webhook costs: with a net/http handler that reads it
-and answers (the floor), with the relay and an external broker, and with the
-embedded broker that fsyncs always or at intervals. Each is a process of its own,
-started anew for each number of connections, and all take turns round by round,
-so that a machine that drifts does so under all of them. What is printed are
-medians over the rounds; ratios are made within each round before that.
+and answers (the floor), with a naive handler (encoding/json, the CloudEvents SDK
+and a synchronous publish; no logs, no metrics), with the relay and an external
+broker, and with the embedded broker that fsyncs always or at intervals. Each is
+a process of its own, with a broker of its own, started anew for each load, and
+all take turns round by round, so that a machine that drifts does so under all of
+them. What is printed are medians over the rounds; ratios are made within each
+round before that, and come first.
 
-The load is a closed loop: each connection sends its next webhook, with a task id
-of its own, when it has the answer to the last. What is not answered with 200 and
-a new event is counted as failed. The load comes from this process, on the same
-cores, so that ratios say more than absolute figures.
+First all are left idle. Then the load is a closed loop: each connection sends
+its next webhook, with a task id of its own, when it has the answer to the last.
+In the end it is an open loop: so many webhooks a second, whatever the answers
+take, in rounds three times as long. What is not answered with 200 and a new
+event is counted as failed. The load comes from this process, on the same cores,
+so that ratios say more than absolute figures. CPU and memory are measured on
+Linux only.
 
-The relay is built here, from this module, unless --relay names a program. It and
-the broker get folders below a temporary one that is removed in the end; it may
-take up to 1 GB meanwhile. The disk below it is what fsync is measured on: that
+The relay and its peers are built here, from this module, unless --relay and --peer
+name programs. They and
+the brokers get folders below a temporary one that is removed in the end; it may
+take up to 2 GB meanwhile. The disk below it is what fsync is measured on: that
 of --dir, or else of the system's temporary folder, or, where that is kept in
 memory, of the working directory.
 
@@ -98,17 +103,17 @@ Exit codes:
   0  measured, whether or not the figures are as good as they should be
   1  something failed, single webhooks among it, or the run was stopped
   2  wrong arguments: nothing was measured`,
-		Example: `  # everything, in about two minutes
+		Example: `  # everything, in about three minutes
   go run ./cmd/relay-bench
 
-  # the plot that the README shows, too
-  go run ./cmd/relay-bench --plot relay-bench.svg
+  # for the README beside this program, in about a quarter of an hour
+  go run ./cmd/relay-bench --full --json >full.json
+
+  # another build of the relay by turns with this one
+  go run ./cmd/relay-bench --against ./apixo-relay-old
 
   # a quick look at one number of connections
-  go run ./cmd/relay-bench --connections 64 --rounds 2
-
-  # figures for a script
-  go run ./cmd/relay-bench --json >bench.json
+  go run ./cmd/relay-bench --connections 64 --rounds 2 --rate 0 --idle 0
 
   # another receiver of the same webhooks beside it, with its CPU and memory
   go run ./cmd/relay-bench --url http://127.0.0.1:8080/webhook/apixo --pid 4711
@@ -121,7 +126,16 @@ Exit codes:
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return runBench(c.Context(), f, stdout, stderr) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			for name, value := range map[string]string{"rounds": "9", "duration": "2s", "idle": "1m"} {
+				if given := c.Flags().Lookup(name); f.full && !given.Changed {
+					if err := given.Value.Set(value); err != nil {
+						return err
+					}
+				}
+			}
+			return runBench(c.Context(), f, stdout, stderr)
+		},
 
 		SilenceErrors:     true, // run prints them, once
 		SilenceUsage:      true, // an error says what to do; a page of flags would bury it
@@ -134,16 +148,21 @@ Exit codes:
 	})
 	fs := c.Flags()
 	fs.SortFlags = false // by subject, as here
-	fs.IntSliceVar(&f.connections, "connections", []int{1, 64, 256}, "`numbers` of connections, each measured by itself")
-	fs.IntVar(&f.rounds, "rounds", 5, "how often each is measured")
+	fs.IntSliceVar(&f.connections, "connections", []int{1, 8, 64, 256}, "`numbers` of connections of the closed loop, each measured by itself")
+	fs.IntVar(&f.rate, "rate", 200, "webhooks a second of the open loop; 0 leaves it out")
+	fs.DurationVar(&f.idle, "idle", 15*time.Second, "how long all are left idle; 0 leaves it out")
+	fs.IntVar(&f.rounds, "rounds", 3, "how often each load is measured")
 	fs.DurationVar(&f.duration, "duration", 1200*time.Millisecond, "how long a round is")
+	fs.BoolVar(&f.full, "full", false, "measure for longer: --rounds 9 --duration 2s --idle 1m, unless they are given")
+	fs.StringVar(&f.against, "against", "", "measure this other build of the relay, a `program`, by turns with it")
 	fs.StringArrayVar(&f.urls, "url", nil, "measure the receiver at this callback `URL`, or the one in @file or env:NAME, too; repeat it for several. Of the URL, only the host is shown")
 	fs.IntSliceVar(&f.pids, "pid", nil, "process `id` of the receiver of --url on this machine, for its CPU and memory; one for each --url, in the same order")
 	fs.StringVar(&f.relay, "relay", "", "measure this `program` instead of building ./cmd/apixo-relay")
+	fs.StringVar(&f.peer, "peer", "", "take this `program` as naive handler and floor instead of building ./cmd/relay-bench/peer")
 	fs.StringVar(&f.dir, "dir", "", "make the temporary folder in this `folder`, to measure its disk")
 	fs.BoolVar(&f.json, "json", false, "print JSON instead of tables")
 	fs.StringVar(&f.plot, "plot", "", "write a plot, in SVG, to this `file`, too")
-	c.AddCommand(growCommand(stdout, stderr), floorCommand(stdout), brokerCommand(stdout))
+	c.AddCommand(growCommand(stdout, stderr), brokerCommand(stdout))
 	c.SetHelpCommand(&cobra.Command{Hidden: true}) // -h says the same
 	return c
 }
@@ -165,6 +184,10 @@ func (f *flags) check() error {
 		return fmt.Errorf("--rounds %d: at least 1 is needed", f.rounds)
 	case f.duration <= 0:
 		return fmt.Errorf("--duration %v: a round takes some time, such as 1.2s", f.duration)
+	case f.rate < 0 || f.rate > maxRate:
+		return fmt.Errorf("--rate: %d is not between 0 and %d", f.rate, maxRate)
+	case f.idle < 0:
+		return fmt.Errorf("--idle %v is negative", f.idle)
 	case len(f.pids) > 0 && len(f.pids) != len(f.urls):
 		return fmt.Errorf("%d --pid for %d --url: give one for each, in the same order", len(f.pids), len(f.urls))
 	}
@@ -183,6 +206,9 @@ func (f *flags) check() error {
 }
 
 func runBench(ctx context.Context, f flags, stdout, stderr io.Writer) error {
+	// What the load generator allocates is soon garbage, and the cores are
+	// better left to what is measured than spent on collecting it often.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	if err := f.check(); err != nil {
 		return usageError{err}
 	}
@@ -191,7 +217,7 @@ func runBench(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 			return usageError{fmt.Errorf("--plot: %w", err)}
 		}
 	}
-	f.progress = progressOn(stderr, len(f.connections)*(f.rounds+1)*f.receivers())
+	f.progress = progressOn(stderr, f.turns())
 	report, err := measure(ctx, f.options)
 	f.progress.end()
 	switch {

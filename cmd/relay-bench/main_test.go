@@ -22,12 +22,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// relayProgram is built for the tests that run it.
-var relayProgram string
+// Programs that are built for the tests that run them.
+var relayProgram, peerProgram string
 
 func TestMain(m *testing.M) {
-	// The floor and the broker are this program once more.
-	if len(os.Args) > 1 && (os.Args[1] == floorName || os.Args[1] == brokerName) {
+	// The brokers are this program once more.
+	if len(os.Args) > 1 && os.Args[1] == idBroker {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		_ = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 		stop()
@@ -40,9 +40,9 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	relayProgram = filepath.Join(dir, "apixo-relay")
-	// Unlike what is measured otherwise, this comes from the cache of other tests.
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", relayProgram, "../apixo-relay").CombinedOutput(); err != nil {
+	relayProgram, peerProgram = filepath.Join(dir, "apixo-relay"), filepath.Join(dir, "peer")
+	// Unlike what is measured otherwise, these come from the cache of other tests.
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "../apixo-relay", "./peer").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 // and tiny durations unless the arguments say otherwise.
 func bench(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	defaults := []string{"--rounds=1", "--duration=50ms"}
+	defaults := []string{"--peer", peerProgram, "--rounds=1", "--duration=50ms", "--idle=50ms"}
 	if !strings.Contains(strings.Join(args, " "), "--connections") { // which would add up
 		defaults = append(defaults, "--connections=1")
 	}
@@ -115,42 +115,45 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"duplicate":false}`)
 }
 
-// Everything is measured, and another receiver beside it.
+// Everything is measured, another build and another receiver beside it.
 func TestBench(t *testing.T) {
 	var other counter
-	server := httptest.NewServer(&other)
-	defer server.Close()
+	receiver := httptest.NewServer(&other)
+	defer receiver.Close()
 	plot := filepath.Join(t.TempDir(), "plot.svg")
-	code, stdout, stderr := bench(t.Context(), t, "--connections=2,1", "--json", "--plot", plot,
-		"--url", strings.Replace(server.URL, "http://", "http://relay:secret0123456789@", 1)+"/token0123456789ab")
+	code, stdout, stderr := bench(t.Context(), t, "--connections=2,1", "--json", "--plot", plot, "--against", relayProgram,
+		"--url", strings.Replace(receiver.URL, "http://", "http://relay:secret0123456789@", 1)+"/token0123456789ab")
 	if code != exitMeasured || stderr != "" {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	var report struct {
-		Facts   facts
-		Results []struct {
-			Connections, Stored, Failed int
-			Receiver                    string
-			RequestsPerSecond           float64
-			P99Milliseconds             float64
-		}
-		Targets []goal
-	}
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+	var got record
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatalf("%v in %s", err, stdout)
 	}
-	var got []string
-	for _, r := range report.Results {
-		got = append(got, r.Receiver)
-		if r.Stored == 0 || r.Failed != 0 || r.RequestsPerSecond <= 0 || r.P99Milliseconds <= 0 {
+	receivers := []string{idFloor, idNaive, idExternal, idAgainstExternal, idAlways, idAgainstAlways, idInterval, receiver.URL}
+	var want, rows, idle []string
+	for _, load := range []string{"2", "1", "200/s"} {
+		for _, id := range receivers {
+			want = append(want, load+" "+id)
+		}
+	}
+	for _, r := range got.Rows {
+		rows = append(rows, r.Load+" "+r.Receiver)
+		if r.Stored == 0 || r.Failed != 0 || !(r.PerSecond > 0) || !(r.P50 > 0) || !(r.P99 >= r.P50) {
+			t.Errorf("%+v", r)
+		}
+		if _, measured := cpuTime(os.Getpid()); measured && r.Receiver != receiver.URL && !(r.CPU > 0 && r.Anon > 0) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if want := strings.Repeat("floor external always interval "+server.URL+" ", 2); strings.Join(got, " ")+" " != want {
-		t.Errorf("measured were %v, want %s", got, want)
+	for _, r := range got.Idle {
+		idle = append(idle, r.Receiver)
 	}
-	if report.Facts.Relay == "" || report.Facts.Fsyncs == 0 || len(report.Targets) != 8 {
-		t.Errorf("%+v, %+v", report.Facts, report.Targets)
+	if !slices.Equal(rows, want) || !slices.Equal(idle, append(receivers, idBroker)) {
+		t.Errorf("measured were %v and idle %v", rows, idle)
+	}
+	if len(got.Ratios) != 3*len(compared) || got.Facts.Relay == "" || got.Facts.Against != got.Facts.Relay || got.Facts.Fsyncs == 0 || !(got.Facts.Ready > 0) {
+		t.Errorf("%+v, %+v", got.Facts, got.Ratios)
 	}
 	for _, secret := range []string{"secret0123456789", "token0123456789ab"} {
 		if strings.Contains(stdout, secret) {
@@ -180,15 +183,15 @@ func parseXML(t *testing.T, text []byte) {
 
 // What fails is said, in the table and by the exit code.
 func TestFailingReceiver(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
-	defer server.Close()
-	code, stdout, stderr := bench(t.Context(), t, "--url", server.URL)
+	defer receiver.Close()
+	code, stdout, stderr := bench(t.Context(), t, "--url", receiver.URL)
 	if code != exitFailed || !strings.Contains(stderr, "webhooks failed") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	for _, want := range []string{"embedded, interval", " !", "× 503 Service Unavailable", "start to ready"} {
+	for _, want := range []string{"relay, interval", " !", "× 503 Service Unavailable", "start to ready"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
@@ -197,9 +200,9 @@ func TestFailingReceiver(t *testing.T) {
 
 // A receiver that is not there is found out before anything is started.
 func TestNoReceiver(t *testing.T) {
-	server := httptest.NewServer(nil)
-	server.Close()
-	code, stdout, stderr := bench(t.Context(), t, "--url", server.URL)
+	receiver := httptest.NewServer(nil)
+	receiver.Close()
+	code, stdout, stderr := bench(t.Context(), t, "--url", receiver.URL)
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "there is no receiver to measure") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -222,13 +225,13 @@ func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	silence := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		cancel()
 		<-silence
 	}))
-	defer server.Close()
+	defer receiver.Close()
 	defer close(silence)
-	code, stdout, stderr := bench(ctx, t, "--url", server.URL, "--rounds=1000000")
+	code, stdout, stderr := bench(ctx, t, "--url", receiver.URL, "--rounds=1000000")
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "stopped") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -245,6 +248,9 @@ func TestWrongUsage(t *testing.T) {
 		{"--rounds=0"},
 		{"--duration=0s"},
 		{"--duration=1"},
+		{"--rate=-1"},
+		{"--idle=-1s"},
+		{"--against=/nowhere/relay"},
 		{"--url=hooks.example.com/secret0123456789"},
 		{"--pid=1"},
 		{"--relay=/nowhere/secret"},
@@ -264,7 +270,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("exit code %d, no %q in\n%s", code, want, stdout)
 		}
 	}
-	for _, hidden := range []string{"\n  " + floorName, "\n  " + brokerName, "\n  help"} {
+	for _, hidden := range []string{"\n  " + idBroker, "\n  help"} {
 		if strings.Contains(stdout, hidden) {
 			t.Errorf("commands for this program alone are shown:\n%s", stdout)
 		}

@@ -8,30 +8,71 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
-// maxWarmUp is how long each receiver is warmed up at most: long enough for its
-// connections, its memory and its store to have come to their usual size. Before
-// that, all are idle for as long, and their memory is looked at then.
-const maxWarmUp = time.Second
+const (
+	// maxWarmUp is how long each receiver is warmed up at most: long enough for its
+	// connections, its memory and its store to have come to their usual size.
+	maxWarmUp = time.Second
+
+	// maxRest is how long what was started is left alone, at most, before it counts
+	// as idle: until what its start left behind is done.
+	maxRest = 5 * time.Second
+
+	// openConnections are those of the open loop. Each has its turn so seldom that an
+	// answer is hardly ever still waited for, and others are idle meanwhile.
+	openConnections = 16
+
+	// maxRate is far more than APIXO sends, and less than what a machine takes.
+	maxRate = 10_000
+
+	// openRounds makes a round of the open loop so many times as long: at a low rate
+	// there are few webhooks to make percentiles of.
+	openRounds = 3
+)
 
 // options say what is measured, and how.
 type options struct {
-	connections []int
-	rounds      int
-	duration    time.Duration
-	others      []*url.URL // receivers that are not started here
-	pids        []int      // theirs, or none
-	relay, dir  string     // as the flags say, or empty
-	progress    *progress
+	connections    []int
+	rate           int // of the open loop; 0 leaves it out
+	rounds         int
+	duration, idle time.Duration
+	others         []*url.URL // receivers that are not started here
+	pids           []int      // theirs, or none
+
+	relay, against, peer string // programs as the flags say, or empty
+	dir                  string
+	progress             *progress
 }
 
-// receivers is how many take their turn in a round.
-func (o options) receivers() int { return 4 + len(o.others) }
+// load is one kind of load, for which all is started anew.
+type load struct {
+	name        string
+	connections int
+	rate        int // 0 for a closed loop
+	duration    time.Duration
+}
 
-// warmUp is how long each receiver is warmed up, a round being shorter or not.
-func (o options) warmUp() time.Duration { return min(o.duration, maxWarmUp) }
+func (o options) loads() (loads []load) {
+	for _, n := range o.connections {
+		loads = append(loads, load{strconv.Itoa(n), n, 0, o.duration})
+	}
+	if o.rate > 0 {
+		loads = append(loads, load{strconv.Itoa(o.rate) + "/s", openConnections, o.rate, openRounds * o.duration})
+	}
+	return loads
+}
+
+// turns are how many there will be, for the progress.
+func (o options) turns() int {
+	receivers := 5 + len(o.others)
+	if o.against != "" {
+		receivers += 2
+	}
+	return len(o.loads()) * (o.rounds + 1) * receivers
+}
 
 // receiver is one that takes its turn.
 type receiver struct {
@@ -40,50 +81,87 @@ type receiver struct {
 	target *target
 	pid    int      // 0 where it is not known
 	broker *process // what it needs besides itself, if anything
-	idle   number   // memory in MiB before any load
 	rounds []round
-	peak   number // memory in MiB
 }
 
 // round is what one turn came to.
 type round struct {
-	stored, failed int
+	stored         int
 	failures       map[string]int
 	perSecond      number
 	p50, p99       number // milliseconds
-	cpu            number // microseconds a webhook, and so the next two
-	brokerCPU      number
-	loadCPU        number
-	fsync          number // milliseconds, right before
+	cpu, brokerCPU number // microseconds a webhook
+	anon           number // MiB of private memory, right afterwards
+}
+
+// measurement is a run: what has been recorded, and what that is made of.
+type measurement struct {
+	record
+	options  options
+	others   []receiver
+	against  string // version of the other relay
+	fsyncs   []time.Duration
+	startups []number // milliseconds
+	loadCPU  []number
 }
 
 // measure does all of it.
-func measure(ctx context.Context, o options) (*report, error) {
-	others, err := otherReceivers(ctx, o)
-	if err != nil {
+func measure(ctx context.Context, o options) (*record, error) {
+	m := &measurement{options: o}
+	m.Rounds, m.DurationSeconds, m.IdleSeconds = o.rounds, number(o.duration.Seconds()), number(o.idle.Seconds())
+	for flag, program := range map[string]*string{"--peer": &m.options.peer, "--against": &m.options.against} {
+		if *program != "" {
+			var err error
+			if *program, err = findProgram(flag, *program); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := m.findOthers(ctx); err != nil {
 		return nil, err
 	}
-	r := &report{options: o}
-	return r, withRelay(ctx, o, func(program, dir string) error {
-		for _, n := range o.connections {
-			if err := r.measureAt(ctx, n, program, dir, others); err != nil {
+	return &m.record, withRelay(ctx, o, func(program, dir string) (err error) {
+		m.options.relay = program
+		if o.peer == "" {
+			if m.options.peer, err = build(ctx, dir, "relay-bench/peer"); err != nil {
 				return err
 			}
 		}
-		return r.describe(program, dir)
+		if o.idle > 0 {
+			if err := m.withFleet(ctx, dir, m.measureIdle); err != nil {
+				return err
+			}
+		}
+		for _, l := range o.loads() {
+			if err := m.withFleet(ctx, dir, func(ctx context.Context, f *fleet) error { return m.measureLoad(ctx, f, l) }); err != nil {
+				return err
+			}
+		}
+		m.Facts, err = gather(program, dir, m.Facts.Relay, m.fsyncs, m.loadCPU)
+		m.Facts.Against, m.Facts.Ready = m.against, median(m.startups)
+		m.Targets = m.goals()
+		return err
 	})
+}
+
+// findProgram looks for the program that a flag names.
+func findProgram(flag, name string) (string, error) {
+	program, err := exec.LookPath(name)
+	if err == nil {
+		program, err = filepath.Abs(program) // it runs in another folder
+	}
+	if err != nil {
+		return "", usageError{fmt.Errorf("%s: %w", flag, err)}
+	}
+	return program, nil
 }
 
 // withRelay does something with the relay and a temporary folder, which is
 // removed in the end.
 func withRelay(ctx context.Context, o options, do func(program, dir string) error) (err error) {
-	program := ""
 	if o.relay != "" {
-		if program, err = exec.LookPath(o.relay); err == nil {
-			program, err = filepath.Abs(program) // it runs in another folder
-		}
-		if err != nil {
-			return usageError{fmt.Errorf("--relay: %w", err)}
+		if o.relay, err = findProgram("--relay", o.relay); err != nil {
+			return err
 		}
 	}
 	dir, err := workFolder(o.dir)
@@ -95,67 +173,106 @@ func withRelay(ctx context.Context, o options, do func(program, dir string) erro
 			err = fmt.Errorf("the temporary folder is left: %w", removeErr)
 		}
 	}()
-	if program == "" {
+	if o.relay == "" {
 		o.progress.say("building the relay")
-		if program, err = buildRelay(ctx, dir); err != nil {
+		if o.relay, err = build(ctx, dir, "apixo-relay"); err != nil {
 			return err
 		}
 	}
-	return do(program, dir)
+	return do(o.relay, dir)
 }
 
-// otherReceivers are those of --url. Nothing needs to be started to find out that
-// one of them is not there.
-func otherReceivers(ctx context.Context, o options) (others []receiver, err error) {
-	for i, u := range o.others {
+// findOthers makes receivers of those of --url. Nothing needs to be started to
+// find out that one of them is not there.
+func (m *measurement) findOthers(ctx context.Context) (err error) {
+	for i, u := range m.options.others {
 		other := receiver{id: u.Scheme + "://" + u.Host, name: u.Host} // secrets may be elsewhere in it
 		if other.target, err = newTarget(u, ""); err != nil {
-			return nil, err
+			return err
 		}
-		if len(o.pids) > 0 {
-			other.pid = o.pids[i]
+		if len(m.options.pids) > 0 {
+			other.pid = m.options.pids[i]
 		}
 		trial, err := other.target.dial(ctx, 1)
 		if err != nil {
-			return nil, fmt.Errorf("there is no receiver to measure: %w", err)
+			return fmt.Errorf("there is no receiver to measure: %w", err)
 		}
 		trial.close()
-		others = append(others, other)
+		m.others = append(m.others, other)
 	}
-	return others, nil
+	return nil
 }
 
-// measureAt measures everything at one number of connections.
-func (r *report) measureAt(ctx context.Context, connections int, program, dir string, others []receiver) (err error) {
+// withFleet starts all receivers anew, and does something with them.
+func (m *measurement) withFleet(ctx context.Context, dir string, do func(context.Context, *fleet) error) (err error) {
 	f := &fleet{}
 	if f.dir, err = os.MkdirTemp(dir, "fleet-"); err != nil {
 		return err
 	}
 	defer func() { err = cmp.Or(err, f.stop()) }()
-	o := r.options
-	o.progress.say(fmt.Sprintf("starting all for %s", count(connections, "connection")))
-	if err := f.startAll(ctx, program); err != nil {
+	m.options.progress.say("starting all")
+	if err := f.startAll(ctx, m.options); err != nil {
 		return err
 	}
-	for _, other := range others {
+	for _, other := range m.others {
 		f.receivers = append(f.receivers, &other)
 	}
+	m.startups = append(m.startups, milliseconds(f.find(idAlways).startup))
+	m.Facts.Relay = f.find(idAlways).ready["version"]
+	if m.options.against != "" {
+		m.against = f.find(idAgainstAlways).ready["version"]
+	}
+	return do(ctx, f)
+}
+
+// measureIdle leaves all alone at the same time, and a broker without clients.
+func (m *measurement) measureIdle(ctx context.Context, f *fleet) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	alone, err := f.start(ctx, idBroker, self, []string{idBroker, "."}, nil)
+	if err != nil {
+		return err
+	}
+	idling := append(f.receivers, &receiver{id: idBroker, name: "nats-server alone", pid: alone.cmd.Process.Pid})
+	m.options.progress.say("idling")
+	if err := sleep(ctx, min(m.options.idle/4, maxRest)); err != nil {
+		return err
+	}
+	begin := time.Now()
+	meters := make([]meter, len(idling))
+	for i, one := range idling {
+		meters[i] = newMeter(one.pid)
+	}
+	if err := sleep(ctx, m.options.idle); err != nil {
+		return err
+	}
+	for i, one := range idling {
+		percent := 100 * meters[i].per(1) / number(time.Since(begin).Microseconds())
+		m.Idle = append(m.Idle, idleRow{one.id, one.name, percent, memory(one.pid, "RssAnon"), memory(one.pid, "VmRSS")})
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(o.warmUp()):
+	case <-time.After(d):
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-	for _, one := range f.receivers {
-		one.idle = memory(one.pid, "VmRSS")
-	}
-	for n := range o.rounds + 1 {
+	return context.Cause(ctx)
+}
+
+// measureLoad gives all receivers their turns, round by round.
+func (m *measurement) measureLoad(ctx context.Context, f *fleet, l load) error {
+	for n := range m.options.rounds + 1 {
 		for _, one := range f.receivers {
-			what, duration := fmt.Sprintf("round %d of %d", n, o.rounds), o.duration
+			what, duration := fmt.Sprintf("round %d of %d", n, m.options.rounds), l.duration
 			if n == 0 {
-				what, duration = "warming up", o.warmUp()
+				what, duration = "warming up", min(l.duration, maxWarmUp)
 			}
-			o.progress.say(fmt.Sprintf("%s, %s: %s", count(connections, "connection"), what, one.name))
-			turn, err := r.turn(ctx, f, one, connections, duration)
+			m.options.progress.say(fmt.Sprintf("%s, %s: %s", loadText(l.name), what, one.name))
+			turn, err := m.turn(ctx, f, one, l, duration)
 			if err != nil {
 				return err
 			}
@@ -163,58 +280,47 @@ func (r *report) measureAt(ctx context.Context, connections int, program, dir st
 				one.rounds = append(one.rounds, turn)
 			}
 			settle(f.dir)
-			o.progress.step()
+			m.options.progress.step()
 		}
 	}
-	for _, one := range f.receivers {
-		one.peak = memory(one.pid, "VmHWM")
-	}
-	for _, p := range f.processes {
-		if p.name == idAlways {
-			r.startups = append(r.startups, milliseconds(p.startup))
-		}
-	}
-	r.version = f.processes[len(f.processes)-1].ready["version"]
-	r.results = append(r.results, result{connections, f.receivers})
+	m.take(l.name, f.receivers)
 	return nil
 }
 
 // turn loads one receiver for a time.
-func (r *report) turn(ctx context.Context, f *fleet, one *receiver, connections int, duration time.Duration) (round, error) {
-	turn := round{fsync: notMeasured}
+func (m *measurement) turn(ctx context.Context, f *fleet, one *receiver, l load, duration time.Duration) (round, error) {
 	if one.id == idAlways {
 		took, err := probeFsync(f.dir)
 		if err != nil {
-			return turn, fmt.Errorf("fsync cannot be measured: %w", err)
+			return round{}, fmt.Errorf("fsync cannot be measured: %w", err)
 		}
-		r.fsyncs = append(r.fsyncs, took...)
-		turn.fsync = milliseconds(percentile(took, 50))
+		m.fsyncs = append(m.fsyncs, took...)
 	}
-	crew, err := one.target.dial(ctx, connections)
+	crew, err := one.target.dial(ctx, l.connections)
 	if err != nil {
-		return turn, fmt.Errorf("%s cannot be reached over %s: %w", one.name, count(connections, "connection"), err)
+		return round{}, fmt.Errorf("%s cannot be reached over %s: %w", one.name, count(l.connections, "connection"), err)
 	}
 	defer crew.close()
 	brokerPID := 0
 	if one.broker != nil {
 		brokerPID = one.broker.cmd.Process.Pid
 	}
-	meters := []meter{newMeter(one.pid), newMeter(brokerPID), newMeter(os.Getpid())}
-	load := crew.run(ctx, duration)
-	turn.stored = len(load.latencies)
-	turn.cpu, turn.brokerCPU, turn.loadCPU = meters[0].per(turn.stored), meters[1].per(turn.stored), meters[2].per(turn.stored)
-	turn.perSecond = number(float64(turn.stored) / load.took.Seconds())
-	turn.p50, turn.p99 = milliseconds(percentile(load.latencies, 50)), milliseconds(percentile(load.latencies, 99))
-	turn.failures = load.failures
-	for _, n := range load.failures {
-		turn.failed += n
+	own, broker, load := newMeter(one.pid), newMeter(brokerPID), newMeter(os.Getpid())
+	r := crew.run(ctx, duration, l.rate)
+	stored := len(r.latencies)
+	if l.rate == 0 { // in an open loop it is the waiting that costs, mostly
+		m.loadCPU = append(m.loadCPU, load.per(stored))
 	}
 	for _, p := range f.processes {
 		if err := p.ended(); err != nil && ctx.Err() == nil {
-			return turn, err
+			return round{}, err
 		}
 	}
-	return turn, context.Cause(ctx)
+	return round{
+		stored: stored, failures: r.failures, perSecond: number(float64(stored) / r.took.Seconds()),
+		p50: milliseconds(percentile(r.latencies, 50)), p99: milliseconds(percentile(r.latencies, 99)),
+		cpu: own.per(stored), brokerCPU: broker.per(stored), anon: memory(one.pid, "RssAnon"),
+	}, context.Cause(ctx)
 }
 
 // meter reads the CPU time of a process from its making on.
@@ -235,5 +341,5 @@ func (m meter) per(webhooks int) number {
 	if !m.ok || !ok || webhooks == 0 {
 		return notMeasured
 	}
-	return number(float64((end - m.begin).Microseconds()) / float64(webhooks))
+	return number(float64((end - m.begin).Nanoseconds()) / 1000 / float64(webhooks))
 }

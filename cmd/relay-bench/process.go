@@ -147,14 +147,13 @@ func (p *process) lastLog() string {
 	return string(bytes.TrimSpace(text))
 }
 
-// buildRelay builds the relay as its releases are built.
-func buildRelay(ctx context.Context, dir string) (string, error) {
-	program := filepath.Join(dir, "apixo-relay")
-	const pkg = "github.com/apixo-relay/apixo-relay/cmd/apixo-relay"
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, pkg)
+// build builds a program of this module as its releases are built.
+func build(ctx context.Context, dir, name string) (string, error) {
+	program := filepath.Join(dir, filepath.Base(name))
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/apixo-relay/apixo-relay/cmd/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the relay cannot be built: %w; run this inside the relay's module, or name a program with --relay\n%s", err, bytes.TrimSpace(out))
+		return "", fmt.Errorf("%s cannot be built: %w; run this inside the relay's module, or name a program with --relay and --peer\n%s", name, err, bytes.TrimSpace(out))
 	}
 	return program, nil
 }

@@ -30,6 +30,15 @@ func (n number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(math.Round(float64(n)*1e6) / 1e6)
 }
 
+// UnmarshalJSON reads what MarshalJSON has written.
+func (n *number) UnmarshalJSON(text []byte) error {
+	*n = notMeasured
+	if string(text) == "null" {
+		return nil
+	}
+	return json.Unmarshal(text, (*float64)(n))
+}
+
 // milliseconds is a duration as a number.
 func milliseconds(d time.Duration) number { return number(d.Seconds() * 1000) }
 
@@ -91,27 +100,119 @@ func (f figure) ratio(r, to *receiver) number {
 	return median(all)
 }
 
-// report is all that was measured.
-type report struct {
-	options  options
-	facts    facts
-	version  string // of the relay
-	fsyncs   []time.Duration
-	startups []number // milliseconds
-	results  []result // by number of connections
+// record is all that is said of a run. Tables, the README and its picture are made
+// of it and of nothing else.
+type record struct {
+	Facts           facts        `json:"facts"`
+	Rounds          int          `json:"rounds"`
+	DurationSeconds number       `json:"durationSeconds"` // of a round
+	IdleSeconds     number       `json:"idleSeconds"`
+	Targets         []goal       `json:"targets"`
+	Ratios          []comparison `json:"ratios"`
+	Rows            []row        `json:"rows"`
+	Idle            []idleRow    `json:"idle"`
 }
 
-// result is what was measured at one number of connections, the floor first.
-type result struct {
-	connections int
-	receivers   []*receiver
+// comparison is how a receiver compares to another, as medians of ratios within
+// rounds.
+type comparison struct {
+	Load      string `json:"load"` // connections of a closed loop, or the rate of an open one
+	Receiver  string `json:"receiver"`
+	To        string `json:"to"`
+	PerSecond number `json:"perSecond"`
+	P50       number `json:"p50"`
+	P99       number `json:"p99"`
+	CPU       number `json:"cpu"`
+}
+
+// row is what is said of one receiver under one load.
+type row struct {
+	Load      string         `json:"load"`
+	Receiver  string         `json:"receiver"`
+	Name      string         `json:"name"`
+	Stored    int            `json:"stored"` // webhooks, in all rounds
+	Failed    int            `json:"failed"`
+	Failures  map[string]int `json:"failures,omitempty"` // why, and how often
+	PerSecond number         `json:"perSecond"`
+	P50       number         `json:"p50Milliseconds"`
+	P99       number         `json:"p99Milliseconds"`
+	CPU       number         `json:"cpuMicroseconds"` // for each webhook, and so the next
+	BrokerCPU number         `json:"brokerCpuMicroseconds"`
+	Anon      number         `json:"rssAnonMebibytes"` // afterwards
+}
+
+// idleRow is what a process takes that has nothing to do.
+type idleRow struct {
+	Receiver string `json:"receiver"`
+	Name     string `json:"name"`
+	CPU      number `json:"cpuPercentOfCore"`
+	Anon     number `json:"rssAnonMebibytes"`
+	RSS      number `json:"rssMebibytes"`
+}
+
+// compared are the receivers of which ratios are made, and to which.
+var compared = [][2]string{
+	{idExternal, idNaive}, {idExternal, idFloor}, {idAlways, idInterval},
+	{idExternal, idAgainstExternal}, {idAlways, idAgainstAlways},
+}
+
+// take records what was measured under a load.
+func (r *record) take(load string, receivers []*receiver) {
+	byID := make(map[string]*receiver)
+	for _, one := range receivers {
+		byID[one.id] = one
+		line := row{
+			Load: load, Receiver: one.id, Name: one.name, Failures: make(map[string]int),
+			PerSecond: figure(perSecond).of(one), P50: figure(p50).of(one), P99: figure(p99).of(one),
+			CPU: figure(cpu).of(one), BrokerCPU: figure(brokerCPU).of(one), Anon: notMeasured,
+		}
+		for _, round := range one.rounds {
+			line.Anon = round.anon // in the end that of the last
+			line.Stored += round.stored
+			for why, n := range round.failures {
+				line.Failed += n
+				line.Failures[why] += n
+			}
+		}
+		r.Rows = append(r.Rows, line)
+	}
+	for _, pair := range compared {
+		if one, to := byID[pair[0]], byID[pair[1]]; one != nil && to != nil {
+			r.Ratios = append(r.Ratios, comparison{
+				load, one.id, to.id,
+				figure(perSecond).ratio(one, to), figure(p50).ratio(one, to), figure(p99).ratio(one, to), figure(cpu).ratio(one, to),
+			})
+		}
+	}
+}
+
+// failed is how many webhooks were not answered as they should.
+func (r *record) failed() (n int) {
+	for _, line := range r.Rows {
+		n += line.Failed
+	}
+	return n
+}
+
+// writeJSON writes everything for a script.
+func (r *record) writeJSON(w io.Writer) error { return encode(w, r) }
+
+func encode(w io.Writer, report any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(report); err != nil {
+		return fmt.Errorf("as JSON: %w", err)
+	}
+	return nil
 }
 
 // facts are what figures depend on.
 type facts struct {
 	Date       string `json:"date"`
 	Relay      string `json:"relay"` // version
-	Go         string `json:"go"`    // that built it
+	Against    string `json:"against,omitempty"`
+	Go         string `json:"go"` // that built it
 	NATSServer string `json:"natsServer"`
 	Cores      int    `json:"cores"`
 	CPU        string `json:"cpu"`
@@ -122,20 +223,7 @@ type facts struct {
 	FsyncP99   number `json:"fsyncP99Milliseconds"`
 	LoadCPU    number `json:"loadGeneratorCpuMicroseconds"` // for each webhook
 	BinaryMiB  number `json:"binaryMebibytes"`
-}
-
-// describe gathers the facts.
-func (r *report) describe(program, dir string) (err error) {
-	var load []number
-	for _, result := range r.results {
-		for _, one := range result.receivers {
-			for _, round := range one.rounds {
-				load = append(load, round.loadCPU)
-			}
-		}
-	}
-	r.facts, err = gather(program, dir, r.version, r.fsyncs, load)
-	return err
+	Ready      number `json:"startToReadyMilliseconds"` // embedded, on an empty folder
 }
 
 func gather(program, dir, version string, fsyncs []time.Duration, load []number) (facts, error) {
@@ -151,98 +239,6 @@ func gather(program, dir, version string, fsyncs []time.Duration, load []number)
 		Date: time.Now().UTC().Format(time.DateOnly), Relay: version, Go: built, NATSServer: server.VERSION,
 		Cores: runtime.NumCPU(), CPU: cpuModel(), Kernel: kernel(), Filesystem: filesystem(dir),
 		Fsyncs: len(fsyncs), FsyncP50: milliseconds(percentile(fsyncs, 50)), FsyncP99: milliseconds(percentile(fsyncs, 99)),
-		LoadCPU: median(load), BinaryMiB: number(info.Size()) / (1 << 20),
+		LoadCPU: median(load), BinaryMiB: number(info.Size()) / (1 << 20), Ready: notMeasured,
 	}, nil
-}
-
-// row is what is said of one receiver at one number of connections.
-type row struct {
-	Connections int            `json:"connections"`
-	Receiver    string         `json:"receiver"`
-	Stored      int            `json:"stored"` // webhooks, in all rounds
-	Failed      int            `json:"failed"`
-	Failures    map[string]int `json:"failures,omitempty"` // why, and how often
-	PerSecond   number         `json:"requestsPerSecond"`
-	P50         number         `json:"p50Milliseconds"`
-	P99         number         `json:"p99Milliseconds"`
-	CPU         number         `json:"cpuMicroseconds"` // for each webhook, and so the next
-	BrokerCPU   number         `json:"brokerCpuMicroseconds"`
-	PeakMemory  number         `json:"peakMemoryMebibytes"`
-	IdleMemory  number         `json:"idleMemoryMebibytes"`
-	ToFloor     ratios         `json:"toFloor"`
-
-	name string
-}
-
-// ratios are a row's figures divided by the floor's.
-type ratios struct {
-	PerSecond number `json:"requestsPerSecond"`
-	P50       number `json:"p50"`
-	P99       number `json:"p99"`
-	CPU       number `json:"cpu"`
-}
-
-func (r *report) rows() []row {
-	var rows []row
-	for _, result := range r.results {
-		floor := result.receivers[0]
-		for _, one := range result.receivers {
-			line := row{
-				Connections: result.connections, Receiver: one.id, name: one.name, Failures: make(map[string]int),
-				PerSecond: figure(perSecond).of(one), P50: figure(p50).of(one), P99: figure(p99).of(one),
-				CPU: figure(cpu).of(one), BrokerCPU: figure(brokerCPU).of(one), PeakMemory: one.peak, IdleMemory: one.idle,
-				ToFloor: ratios{figure(perSecond).ratio(one, floor), figure(p50).ratio(one, floor), figure(p99).ratio(one, floor), figure(cpu).ratio(one, floor)},
-			}
-			for _, round := range one.rounds {
-				line.Stored += round.stored
-				line.Failed += round.failed
-				for why, n := range round.failures {
-					line.Failures[why] += n
-				}
-			}
-			rows = append(rows, line)
-		}
-	}
-	return rows
-}
-
-// failed is how many webhooks were not answered as they should.
-func (r *report) failed() (n int) {
-	for _, line := range r.rows() {
-		n += line.Failed
-	}
-	return n
-}
-
-// receiver finds one by its id; nil where that was not measured.
-func (r *report) receiver(id string, connections int) *receiver {
-	for _, result := range r.results {
-		for _, one := range result.receivers {
-			if one.id == id && result.connections == connections {
-				return one
-			}
-		}
-	}
-	return nil
-}
-
-// writeJSON writes everything for a script.
-func (r *report) writeJSON(w io.Writer) error {
-	return encode(w, struct {
-		Facts           facts  `json:"facts"`
-		Rounds          int    `json:"rounds"`
-		DurationSeconds number `json:"durationSeconds"`
-		Results         []row  `json:"results"`
-		Targets         []goal `json:"targets"`
-	}{r.facts, r.options.rounds, number(r.options.duration.Seconds()), r.rows(), r.goals()})
-}
-
-func encode(w io.Writer, report any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(report); err != nil {
-		return fmt.Errorf("as JSON: %w", err)
-	}
-	return nil
 }

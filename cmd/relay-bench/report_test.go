@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -34,22 +35,24 @@ func TestStatistics(t *testing.T) {
 	}
 }
 
-// invented is a report with two rounds, of a machine that drifts.
-func invented() *report {
-	r := &report{startups: []number{40, 60, 500}, facts: facts{CPU: "<&>", BinaryMiB: 26}}
-	of := func(id string, perSecond, cpu, peak number) *receiver {
-		fast := round{stored: 10, perSecond: perSecond, p50: 1, p99: 2, cpu: cpu, brokerCPU: notMeasured, loadCPU: 1, fsync: 0.5}
+// invented is a record of two rounds, of a machine that drifts.
+func invented() *record {
+	r := &record{Rounds: 2, DurationSeconds: 1.5, IdleSeconds: 60, Facts: facts{CPU: "<&>", BinaryMiB: 26, Ready: notMeasured}}
+	of := func(id string, perSecond, cpu number) *receiver {
+		fast := round{stored: 10, perSecond: perSecond, p50: 1, p99: 2, cpu: cpu, brokerCPU: notMeasured, anon: 9}
 		slow := fast
 		slow.perSecond, slow.cpu = perSecond/2, 2*cpu
-		return &receiver{id: id, name: id, rounds: []round{fast, slow}, peak: peak, idle: 20}
+		return &receiver{id: id, name: id, rounds: []round{fast, slow}}
 	}
-	for _, n := range []int{1, 64} {
-		r.results = append(r.results, result{n, []*receiver{
-			of(idFloor, 60_000, 15, 10), of(idExternal, 20_000, 27, 30), of(idAlways, 5_000, 90, notMeasured), of(idInterval, 20_000, notMeasured, 30),
-		}})
+	for _, load := range []string{"1", "64", "200/s"} {
+		always := of(idAlways, 5_000, 90)
+		if load == "64" {
+			always.rounds[1].failures = map[string]int{"503 Service Unavailable": 3}
+		}
+		r.take(load, []*receiver{of(idFloor, 60_000, 15), of(idNaive, 10_000, 30), of(idExternal, 20_000, 27), always, of(idInterval, 20_000, notMeasured)})
 	}
-	r.results[1].receivers[2].rounds[1].failed = 3
-	r.results[1].receivers[2].rounds[1].failures = map[string]int{"503 Service Unavailable": 3}
+	r.Idle = []idleRow{{Receiver: idExternal, CPU: 0.01}, {Receiver: idAlways, CPU: 0.2}, {Receiver: idBroker, CPU: 0.19}}
+	r.Targets = r.goals()
 	return r
 }
 
@@ -57,41 +60,101 @@ func invented() *report {
 // missing.
 func TestGoals(t *testing.T) {
 	t.Parallel()
-	want := []string{"met", "not measured", "not measured", "not met", "not measured", "met", "not met", "met"}
-	lines := strings.Split(strings.TrimSpace(invented().goalsTable()), "\n")[2:]
+	want := []string{"met", "not met", "met", "not met", "not met", "met", "not measured", "not measured", "not met", "met", "not measured", "not measured", "met", "met", "met", "not met"}
+	lines := strings.Split(strings.TrimSpace(invented().goalsTable().text("llll")), "\n")[2:]
+	if len(lines) != len(want) {
+		t.Fatalf("%d targets", len(lines))
+	}
 	for i, line := range lines {
 		if !strings.HasSuffix(line, "  "+want[i]) {
 			t.Errorf("%s, want %s", line, want[i])
 		}
 	}
-	if !strings.Contains(lines[0], "1.80 × floor") || !strings.Contains(lines[3], "0.500 ms") || !strings.Contains(lines[7], "60.0 ms") {
+	if !strings.Contains(lines[0], "0.900 × naive") || !strings.Contains(lines[8], "0.250 × interval") {
 		t.Error(strings.Join(lines, "\n"))
+	}
+	r := invented()
+	r.Facts.Against = "v1"
+	if got := len(r.goals()) - len(want); got != 4 {
+		t.Errorf("%d more targets with another relay", got)
 	}
 }
 
-func TestTableAndPlot(t *testing.T) {
+func TestTablesAndPlot(t *testing.T) {
 	t.Parallel()
 	r := invented()
-	text := r.figures()
+	var text strings.Builder
+	if err := r.writeText(&text); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{
-		"floor         45,000     1.00 ",
-		"always !       3,750    0.083 ",
+		"external broker   naive handler  1 connection        2.00 ×  1.00 ×  1.00 ×  0.900 ×\n",
+		"always !       3,750    1.00",
 		"! always, 64 connections: 3 of 23 webhooks failed\n    3 × 503 Service Unavailable\n",
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
 		}
+	}
+	if want := "| external broker | naive handler | 64 connections | 2.00 × | 1.00 × | 1.00 × | 0.900 × |\n"; !strings.Contains(r.readme(), want) {
+		t.Errorf("no %q in\n%s", want, r.readme())
 	}
 	if r.failed() != 3 {
 		t.Errorf("%d failed", r.failed())
 	}
 	parseXML(t, r.plot())
 	// Where nothing could be measured there is still a picture.
-	for _, one := range r.results[0].receivers {
-		one.rounds = nil
+	parseXML(t, (&record{Rows: []row{{PerSecond: notMeasured}}}).plot())
+}
+
+// A record is read as it was written, what was not measured not excepted.
+func TestRecordedAndRead(t *testing.T) {
+	t.Parallel()
+	var written, again strings.Builder
+	var read record
+	if err := invented().writeJSON(&written); err != nil {
+		t.Fatal(err)
 	}
-	r.results = r.results[:1]
-	parseXML(t, r.plot())
+	if err := json.Unmarshal([]byte(written.String()), &read); err != nil {
+		t.Fatal(err)
+	}
+	if err := read.writeJSON(&again); err != nil || again.String() != written.String() || read.Facts.Ready.known() {
+		t.Errorf("%v, %s, was %s", err, again.String(), written.String())
+	}
+}
+
+var update = flag.Bool("update", false, "write the tables and the picture of full.json")
+
+// The README and its picture show the run of full.json.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	const begin, end = "<!-- bench: made from full.json by 'go test ./cmd/relay-bench -run Readme -update' -->\n", "<!-- /bench -->"
+	var r record
+	recorded, err := os.ReadFile("full.json")
+	if err == nil {
+		err = json.Unmarshal(recorded, &r)
+	}
+	page, err2 := os.ReadFile("README.md")
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatal("the README has no place for the tables")
+	}
+	for file, want := range map[string]string{
+		"README.md":       before + begin + r.readme() + end + after,
+		"relay-bench.svg": string(r.plot()),
+	} {
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Error(err)
+			}
+		} else if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%s shows another run: go test ./cmd/relay-bench -run Readme -update (%v)", file, err)
+		}
+	}
 }
 
 // What is read of the system is of this very process and disk.
@@ -100,7 +163,7 @@ func TestSystem(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("this system has no /proc")
 	}
-	if rss, peak := memory(os.Getpid(), "VmRSS"), memory(os.Getpid(), "VmHWM"); !(rss > 0) || !(peak > 0) {
+	if rss, peak := memory(os.Getpid(), "VmRSS"), memory(os.Getpid(), "RssAnon"); !(rss > 0) || !(peak > 0) {
 		t.Errorf("memory %v, peak %v", rss, peak)
 	}
 	if _, ok := cpuTime(os.Getpid()); !ok {
