@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -27,6 +28,11 @@ func TestPayload(t *testing.T) {
 
 func loadOn(t *testing.T, server *httptest.Server, want string) loadResult {
 	t.Helper()
+	return pacedLoadOn(t, server, want, 3, 0)
+}
+
+func pacedLoadOn(t *testing.T, server *httptest.Server, want string, connections, rate int) loadResult {
+	t.Helper()
 	u, err := url.Parse(server.URL + "/webhook/apixo?model=m")
 	if err != nil {
 		t.Fatal(err)
@@ -35,12 +41,12 @@ func loadOn(t *testing.T, server *httptest.Server, want string) loadResult {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crew, err := target.dial(t.Context(), 3)
+	crew, err := target.dial(t.Context(), connections)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer crew.close()
-	return crew.run(t.Context(), 50*time.Millisecond, 0)
+	return crew.run(t.Context(), 50*time.Millisecond, rate)
 }
 
 // Every webhook is a new task, and counted once.
@@ -60,6 +66,33 @@ func TestLoad(t *testing.T) {
 	}
 	if c.head.Get("Content-Type") != "application/json" {
 		t.Errorf("headers %v", c.head)
+	}
+}
+
+// In an open loop webhooks come at their rate, however fast the answers are.
+func TestOpenLoop(t *testing.T) {
+	t.Parallel()
+	var c counter
+	server := httptest.NewServer(&c)
+	defer server.Close()
+	if r := pacedLoadOn(t, server, `"duplicate":false`, 3, 200); len(r.latencies) == 0 || len(r.latencies) > 10 || len(r.failures) != 0 {
+		t.Errorf("%d stored at 200/s within 50 ms, failed: %v", len(r.latencies), r.failures)
+	}
+}
+
+// Whoever waits for an earlier answer at its turn is waited for from then on.
+func TestOpenLoopLate(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if requests.Add(1) == 1 {
+			time.Sleep(40 * time.Millisecond)
+		}
+	}))
+	defer server.Close()
+	r := pacedLoadOn(t, server, "", 1, 100)
+	if len(r.latencies) > 1 && r.latencies[1] < 29_000 || len(r.latencies) == 0 {
+		t.Errorf("in an open loop of 100/s, answers after %v µs, the first of which took 40 ms", r.latencies)
 	}
 }
 

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -94,7 +93,7 @@ type round struct {
 	anon           number // MiB of private memory, right afterwards
 }
 
-// measurement is a run: what has been recorded, and what that is made of.
+// measurement is a run: what is recorded of it, and what that is made of.
 type measurement struct {
 	record
 	options  options
@@ -142,44 +141,6 @@ func measure(ctx context.Context, o options) (*record, error) {
 		m.Targets = m.goals()
 		return err
 	})
-}
-
-// findProgram looks for the program that a flag names.
-func findProgram(flag, name string) (string, error) {
-	program, err := exec.LookPath(name)
-	if err == nil {
-		program, err = filepath.Abs(program) // it runs in another folder
-	}
-	if err != nil {
-		return "", usageError{fmt.Errorf("%s: %w", flag, err)}
-	}
-	return program, nil
-}
-
-// withRelay does something with the relay and a temporary folder, which is
-// removed in the end.
-func withRelay(ctx context.Context, o options, do func(program, dir string) error) (err error) {
-	if o.relay != "" {
-		if o.relay, err = findProgram("--relay", o.relay); err != nil {
-			return err
-		}
-	}
-	dir, err := workFolder(o.dir)
-	if err != nil {
-		return fmt.Errorf("no temporary folder: %w; name a folder that this user may write with --dir", err)
-	}
-	defer func() {
-		if removeErr := os.RemoveAll(dir); err == nil && removeErr != nil {
-			err = fmt.Errorf("the temporary folder is left: %w", removeErr)
-		}
-	}()
-	if o.relay == "" {
-		o.progress.say("building the relay")
-		if o.relay, err = build(ctx, dir, "apixo-relay"); err != nil {
-			return err
-		}
-	}
-	return do(o.relay, dir)
 }
 
 // findOthers makes receivers of those of --url. Nothing needs to be started to
@@ -265,8 +226,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // measureLoad gives all receivers their turns, round by round.
 func (m *measurement) measureLoad(ctx context.Context, f *fleet, l load) error {
+	order := slices.Clone(f.receivers)
 	for n := range m.options.rounds + 1 {
-		for _, one := range f.receivers {
+		slices.Reverse(order) // so that nobody always comes after the same one
+		for _, one := range order {
 			what, duration := fmt.Sprintf("round %d of %d", n, m.options.rounds), l.duration
 			if n == 0 {
 				what, duration = "warming up", min(l.duration, maxWarmUp)

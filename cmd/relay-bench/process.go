@@ -146,14 +146,3 @@ func (p *process) lastLog() string {
 	text, _ := io.ReadAll(f)
 	return string(bytes.TrimSpace(text))
 }
-
-// build builds a program of this module as its releases are built.
-func build(ctx context.Context, dir, name string) (string, error) {
-	program := filepath.Join(dir, filepath.Base(name))
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/apixo-relay/apixo-relay/cmd/"+name)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s cannot be built: %w; run this inside the relay's module, or name a program with --relay and --peer\n%s", name, err, bytes.TrimSpace(out))
-	}
-	return program, nil
-}
