@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -206,13 +205,10 @@ func (f *flags) check() error {
 }
 
 func runBench(ctx context.Context, f flags, stdout, stderr io.Writer) error {
-	// What the load generator allocates is soon garbage, and the cores are
-	// better left to what is measured than spent on collecting it often.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	if err := f.check(); err != nil {
 		return usageError{err}
 	}
-	if f.plot != "" { // said now rather than in two minutes
+	if f.plot != "" { // said now rather than in the end
 		if _, err := os.Stat(filepath.Dir(f.plot)); err != nil {
 			return usageError{fmt.Errorf("--plot: %w", err)}
 		}
