@@ -184,6 +184,9 @@ func (r *Relay) AdminAddr() string {
 // while an external broker has not been reached yet.
 func (r *Relay) BrokerURL() string { return r.broker.URL() }
 
+// InFlight is how many webhooks are being worked on.
+func (r *Relay) InFlight() int64 { return r.receiver.InFlight() }
+
 // BytesInFlight is the size of the bodies of the webhooks that are being worked on.
 func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 

@@ -52,7 +52,7 @@ func tuneCollector(cfg config.Config, inFlight func() int64) {
 	t.percent, t.limitNow = leastPercent, t.limit
 	t.setPercent(t.percent)
 	t.setLimit(t.limitNow)
-	t.afterCollection()
+	afterEachCollection(t.collected)
 }
 
 // collector is what the runtime's garbage collector has been told.
@@ -68,15 +68,20 @@ type collector struct {
 	setLimit        func(int64)
 }
 
-// afterCollection tunes after the next collection, and after each one from then on.
-func (t *collector) afterCollection() {
-	runtime.AddCleanup(new([16]byte), func(t *collector) {
-		metrics.Read(t.live)
-		now := time.Now()
-		t.tune(int64(t.live[0].Value.Uint64()), now.Sub(t.last))
-		t.last = now
-		t.afterCollection()
-	}, t)
+// afterEachCollection has a function called after each collection from now on.
+func afterEachCollection(f func()) {
+	runtime.AddCleanup(new([16]byte), func(f func()) {
+		f()
+		afterEachCollection(f)
+	}, f)
+}
+
+// collected tunes after a collection.
+func (t *collector) collected() {
+	metrics.Read(t.live)
+	now := time.Now()
+	t.tune(int64(t.live[0].Value.Uint64()), now.Sub(t.last))
+	t.last = now
 }
 
 // tune fits the percentage and the limit to what is in use, in bytes, and to how long the

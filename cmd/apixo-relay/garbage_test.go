@@ -103,7 +103,7 @@ func TestTunesAfterEachCollection(t *testing.T) {
 		limitNow: 1, limit: 1, inFlight: func() int64 { return -1 << 30 }, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}},
 		setPercent: func(int) {}, setLimit: func(bytes int64) { tuned <- bytes },
 	}
-	c.afterCollection()
+	afterEachCollection(c.collected)
 	for range 3 {
 		runtime.GC()
 		if bytes := <-tuned; bytes < 1<<31 {

@@ -56,12 +56,18 @@ Settings, all of them environment variables:
 				return usageError{err}
 			}
 			var running atomic.Pointer[relay.Relay]
-			tuneCollector(cfg, func() int64 {
-				if r := running.Load(); r != nil {
-					return r.BytesInFlight()
+			inFlight := func(of func(*relay.Relay) int64) func() int64 {
+				return func() int64 {
+					if r := running.Load(); r != nil {
+						return of(r)
+					}
+					return 0
 				}
-				return 0
-			})
+			}
+			tuneCollector(cfg, inFlight((*relay.Relay).BytesInFlight))
+			if storesHere := cfg.UsesEmbedded() || cfg.Outbox.Enabled; !storesHere {
+				tuneProcessors(inFlight((*relay.Relay).InFlight))
+			}
 			format := logFormat(cfg.Log.Format, w.stderr)
 			out := openLog(w.stderr, format)
 			defer out.Close()

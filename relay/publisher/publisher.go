@@ -119,8 +119,12 @@ type sending struct {
 	copy  int
 	start time.Time
 	told  uint64 // how many changes of its stream had been told before it was sent
-	try   *try   // nil until it is sent
 	once  bool   // no other try
+
+	// future is the broker's word on a try, nil while none is under way, and denied is
+	// closed when the broker does not let this user publish.
+	future jetstream.PubAckFuture
+	denied <-chan struct{}
 }
 
 // Send hands messages to the broker and does not wait. They are stored in their
@@ -142,10 +146,10 @@ func (p *Publisher) Send(msgs []event.Message) []event.Sending {
 		switch {
 		case later:
 			continue
-		case failed == nil && !p.room.TryAcquire(roomFor(msg)):
+		case failed == nil && !p.room.TryAcquire(s.room()):
 			failed = errBusy // of one of these, maybe, which has not been waited for
 		case failed == nil:
-			s.try, failed = p.begin(msg, s.id)
+			failed = s.begin()
 		}
 		if failed != nil {
 			reason, _ := p.classify(msg.Subject, s.start, failed)
@@ -211,17 +215,17 @@ func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, re
 // attempt returns the broker's word on one try, which it makes unless it was made. What
 // the broker may have forgotten is asked for first.
 func (s *sending) attempt(ctx context.Context) (ack jetstream.PubAck, err error) {
-	if s.try == nil {
+	if s.future == nil {
 		if s.copy == 0 && s.p.mayHaveForgotten(s.msg) {
 			ack, known, err := s.recall(ctx)
 			if known || err != nil {
 				return ack, err
 			}
 		}
-		if s.p.room.Acquire(ctx, roomFor(s.msg)) != nil {
+		if s.p.room.Acquire(ctx, s.room()) != nil {
 			return ack, &notSentError{fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))}
 		}
-		if s.try, err = s.p.begin(s.msg, s.id); err != nil {
+		if err := s.begin(); err != nil {
 			return ack, err
 		}
 	}
@@ -230,8 +234,7 @@ func (s *sending) attempt(ctx context.Context) (ack jetstream.PubAck, err error)
 
 // wait returns the broker's word on one try.
 func (s *sending) wait(ctx context.Context) (jetstream.PubAck, error) {
-	ack, err := s.try.wait(ctx)
-	s.try = nil
+	ack, err := s.word(ctx)
 	if err != nil {
 		return ack, err
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/apixo-relay/apixo-relay/relay/event"
 )
 
 const (
@@ -37,54 +35,54 @@ func (e *notSentError) Error() string { return e.err.Error() }
 // Unwrap is the cause.
 func (e *notSentError) Unwrap() error { return e.err }
 
-// try is a message that was handed to the connection, until the broker has said whether it
-// is stored.
-type try struct {
-	subject string
-	future  jetstream.PubAckFuture
-	denied  <-chan struct{} // closed when the broker does not let this user publish
-	done    func()
-}
-
 var errBusy = errors.New("the broker is busy with those before it")
 
-// roomFor is how much of maxPendingBytes a message takes.
-func roomFor(msg event.Message) int64 {
-	return min(max(int64(len(msg.Data)), maxPendingBytes/maxPending), maxPendingBytes)
+// noRetries has nats.go not try again by itself, where nothing takes the subject.
+var noRetries = jetstream.WithRetryAttempts(0)
+
+// room is how much of maxPendingBytes the message takes.
+func (s *sending) room() int64 {
+	return min(max(int64(len(s.msg.Data)), maxPendingBytes/maxPending), maxPendingBytes)
 }
 
-// begin hands a message to the connection, under an id. Its error is a *notSentError. The
-// room for it, which must be acquired before, is released when the try has been waited for,
-// or with the error.
-func (p *Publisher) begin(msg event.Message, id string) (*try, error) {
-	done := func() { p.room.Release(roomFor(msg)) }
-	l, ok := p.connection()
-	if !ok {
-		done()
-		return nil, &notSentError{nats.ErrDisconnected}
-	}
-	header := make(nats.Header, len(msg.Header)+1) // events share theirs
-	maps.Copy(header, msg.Header)
-	header[jetstream.MsgIDHeader] = []string{id}
-	denied := p.denials.of(msg.Subject)
-	future, err := l.js.PublishMsgAsync(&nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}, jetstream.WithRetryAttempts(0))
+// begin hands the message to the connection. Its error is a *notSentError. The room for it,
+// which must be acquired before, is released when the broker's word has been waited for, or
+// with the error.
+func (s *sending) begin() error {
+	future, err := s.publish()
 	if err != nil {
-		done()
-		return nil, &notSentError{err}
+		s.p.room.Release(s.room())
+		return &notSentError{err}
 	}
-	return &try{subject: msg.Subject, future: future, denied: denied, done: done}, nil
+	s.future = future
+	return nil
 }
 
-// wait returns the broker's word: it, or a *jetstream.APIError, a *DeniedError, or
-// another error after which the message may be stored or not. It must be called once.
-func (t *try) wait(ctx context.Context) (ack jetstream.PubAck, err error) {
-	defer t.done()
+func (s *sending) publish() (jetstream.PubAckFuture, error) {
+	l, ok := s.p.connection()
+	if !ok {
+		return nil, nats.ErrDisconnected
+	}
+	header := make(nats.Header, len(s.msg.Header)+1) // events share theirs
+	maps.Copy(header, s.msg.Header)
+	header[jetstream.MsgIDHeader] = []string{s.id}
+	s.denied = s.p.denials.of(s.msg.Subject)
+	return l.js.PublishMsgAsync(&nats.Msg{Subject: s.msg.Subject, Header: header, Data: s.msg.Data}, noRetries)
+}
+
+// word returns the broker's word: it, or a *jetstream.APIError, a *DeniedError, or
+// another error after which the message may be stored or not.
+func (s *sending) word(ctx context.Context) (ack jetstream.PubAck, err error) {
+	defer func() {
+		s.future = nil
+		s.p.room.Release(s.room())
+	}()
 	select {
-	case ack := <-t.future.Ok():
+	case ack := <-s.future.Ok():
 		return *ack, nil
-	case err = <-t.future.Err():
-	case <-t.denied:
-		err = &DeniedError{t.subject}
+	case err = <-s.future.Err():
+	case <-s.denied:
+		err = &DeniedError{s.msg.Subject}
 	case <-ctx.Done():
 		err = fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))
 	}

@@ -71,6 +71,9 @@ func (rc *Receiver) Drain() { rc.draining.Store(true) }
 // Close answers 503 to the webhooks that are still being worked on.
 func (rc *Receiver) Close() { rc.close() }
 
+// InFlight is how many webhooks are being worked on.
+func (rc *Receiver) InFlight() int64 { return rc.inFlight.Load() }
+
 // BytesInFlight is the size of the bodies that are being worked on, and of what
 // has come of others.
 func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
