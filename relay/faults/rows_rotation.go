@@ -20,8 +20,8 @@ var rotationRows = []Row{
 	},
 }
 
-// takenUp is how soon a changed file has to be in force: the relay is told at once, or
-// looks every second where one is missing, and the machine may be busy.
+// takenUp is how soon a changed file has to be in force: the relay looks every
+// second, and the machine may be busy.
 const takenUp = 5 * time.Second
 
 func rotated(t *trial) {

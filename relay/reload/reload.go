@@ -1,9 +1,8 @@
 // Package reload notices that files have changed.
 //
-// Secrets and certificates are replaced in many ways: written in place, renamed over, or
-// by swapping a symbolic link or a whole folder that they lie in. So the operating system
-// is asked for events of the files, of their folders and of those of each symbolic link on
-// the way to them, and only the content decides whether something has changed.
+// It looks at their content now and then instead of asking the operating system
+// for events: secrets and certificates are often replaced by swapping a symbolic
+// link or a whole mounted folder, which events on the file itself do not tell.
 package reload
 
 import (
@@ -15,16 +14,8 @@ import (
 	"time"
 )
 
-const (
-	// slow is how often files are looked at besides: network file systems do not tell what
-	// others write, nor does anything that a file system is mounted over a folder.
-	slow = time.Minute
-	// often is how often they are looked at where one is not there, or where the
-	// operating system gives no events: their number is limited, for each user.
-	often = time.Second
-	// settle is how long what follows an event is waited for: few changes are one step.
-	settle = 200 * time.Millisecond
-)
+// Interval is how often files are looked at.
+const Interval = time.Second
 
 // Watched are files whose content belongs together.
 type Watched struct {
@@ -44,25 +35,30 @@ type Watched struct {
 // the error is logged and they are applied again after the next change. What is in force
 // stays so meanwhile.
 func Watch(ctx context.Context, w Watched, log *slog.Logger) {
-	var events events
-	defer events.close()
+	ticker := time.NewTicker(Interval)
+	defer ticker.Stop()
 	var last [sha256.Size]byte // of nothing that files can hold
-	for first, asked := true, false; ; first = false {
-		next := often
-		if events.follow(w.Files) {
-			next = slow
+	for first := true; ; first = false {
+		asked := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.Again:
+			asked = true
+		case <-ticker.C:
 		}
 		now := fingerprint(w.Files)
-		if changed := now != last; changed || asked {
-			last = now
-			if err := w.Apply(); err != nil {
-				log.Error("a changed file cannot be taken up; what it said before stays in force", "what", w.What, "error", err)
-			} else if changed && !first {
-				log.Info("took up a changed file", "what", w.What)
-			}
+		changed := now != last
+		if !changed && !asked {
+			continue
 		}
-		if asked = events.await(ctx, next, w.Again); ctx.Err() != nil {
-			return
+		last = now
+		if err := w.Apply(); err != nil {
+			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", w.What, "error", err)
+			continue
+		}
+		if changed && !first {
+			log.Info("took up a changed file", "what", w.What)
 		}
 	}
 }
