@@ -190,8 +190,8 @@ func (r *Relay) InFlight() int64 { return r.receiver.InFlight() }
 // BytesInFlight is the size of the bodies of the webhooks that are being worked on.
 func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 
-// Reload reads the files of tokens and certificates again, as happens anyway within a
-// second of a change, and does not wait for that. What cannot be used is logged, and
+// Reload reads the files of tokens and certificates again, as happens anyway within two
+// seconds of a change, and does not wait for that. What cannot be used is logged, and
 // what was in force stays so.
 func (r *Relay) Reload() {
 	if len(r.reloads) == 0 {

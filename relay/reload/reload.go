@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Interval is how often files are looked at.
-const Interval = time.Second
+// Interval is how often files are looked at. Each look wakes an idle program up.
+const Interval = 2 * time.Second
 
 // Watched are files whose content belongs together.
 type Watched struct {
