@@ -103,16 +103,3 @@ func workFolder(dir string) (string, error) {
 	}
 	return os.MkdirTemp(dir, "relay-bench-")
 }
-
-// bytesIn is how large all files in a folder are together.
-func bytesIn(dir string) (size int64) {
-	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
-			if info, err := entry.Info(); err == nil {
-				size += info.Size()
-			}
-		}
-		return nil // removed meanwhile, for instance
-	})
-	return size
-}

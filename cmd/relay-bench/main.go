@@ -161,7 +161,7 @@ Exit codes:
 	fs.StringVar(&f.dir, "dir", "", "make the temporary folder in this `folder`, to measure its disk")
 	fs.BoolVar(&f.json, "json", false, "print JSON instead of tables")
 	fs.StringVar(&f.plot, "plot", "", "write a plot, in SVG, to this `file`, too")
-	c.AddCommand(growCommand(stdout, stderr), brokerCommand(stdout))
+	c.AddCommand(brokerCommand(stdout))
 	c.SetHelpCommand(&cobra.Command{Hidden: true}) // -h says the same
 	return c
 }

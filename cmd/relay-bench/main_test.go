@@ -275,8 +275,4 @@ func TestHelp(t *testing.T) {
 			t.Errorf("commands for this program alone are shown:\n%s", stdout)
 		}
 	}
-	var grow bytes.Buffer
-	if code := run(t.Context(), []string{"grow", "-h"}, &grow, io.Discard); code != exitMeasured || !strings.Contains(grow.String(), "Exit codes:") {
-		t.Errorf("exit code %d: %s", code, grow.String())
-	}
 }

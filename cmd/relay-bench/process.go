@@ -126,12 +126,6 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// kill ends the process as a crash would, and waits for that.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	p.stop()
-}
-
 // lastLog is as much of the end of the log as one wants to read.
 func (p *process) lastLog() string {
 	const enough = 2 << 10

@@ -35,10 +35,10 @@ const (
 	// asideFor is how long an entry is set aside that the broker refuses for what
 	// it is, so that it does not hold up the others.
 	asideFor = 30 * time.Second
-	// idleWait is how long the next entry is waited for before the outbox is asked again
-	// what there is: the server does not always wake who waits when an entry comes at
-	// the very moment in which the waiting begins.
-	idleWait = 2 * time.Second
+	// nextWait is how long the next entry is waited for, while there are some, before the
+	// outbox is asked again what there is: the server does not always wake who waits when
+	// an entry comes at the very moment in which the waiting begins.
+	nextWait = 2 * time.Second
 	// reportInterval is how often the log tells that webhooks are waiting.
 	reportInterval = time.Minute
 )
@@ -78,6 +78,10 @@ func (o *Outbox) forwardAll(ctx context.Context) {
 		batch, err := o.next(window)
 		if err == nil && len(batch) == 0 {
 			o.recount(ctx)
+			if o.waiting.Load() <= 0 {
+				o.awaitEntry(ctx)
+				continue
+			}
 			batch, err = o.awaitNext(ctx)
 		}
 		if err != nil {
@@ -86,6 +90,17 @@ func (o *Outbox) forwardAll(ctx context.Context) {
 			continue
 		}
 		o.forward(ctx, batch)
+	}
+}
+
+// awaitEntry waits until there may be an entry again. One that was stored although nobody
+// was told so, since the answer was lost, is found within a minute.
+func (o *Outbox) awaitEntry(ctx context.Context) {
+	waiting, cancel := context.WithTimeout(ctx, reportInterval)
+	defer cancel()
+	select {
+	case <-o.added:
+	case <-waiting.Done():
 	}
 }
 
@@ -121,7 +136,7 @@ func (o *Outbox) next(most int) (batch []entry, err error) {
 // awaitNext waits for an entry. Only the server knows when it can hand out what
 // has just been stored: a little later than whoever stored it.
 func (o *Outbox) awaitNext(ctx context.Context) (batch []entry, err error) {
-	waiting, cancel := context.WithTimeout(ctx, idleWait)
+	waiting, cancel := context.WithTimeout(ctx, nextWait)
 	defer cancel()
 	in, err := o.entries.Next(jetstream.FetchContext(waiting))
 	switch {

@@ -75,7 +75,8 @@ type Outbox struct {
 	stream  jetstream.Stream
 	entries jetstream.Consumer
 
-	waiting atomic.Int64 // entries that the broker has not acknowledged
+	waiting atomic.Int64  // entries that the broker has not acknowledged
+	added   chan struct{} // one may have been
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -87,7 +88,7 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be used: %w", err)
 	}
-	o := &Outbox{Settings: settings, js: js}
+	o := &Outbox{Settings: settings, js: js, added: make(chan struct{}, 1)}
 	o.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        Stream,
 		Description: "Webhooks on their way to a broker that was away.",
@@ -215,6 +216,12 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
 	}
 	ack, err := o.js.PublishMsg(ctx, entryOf(id, d))
+	defer func() {
+		select {
+		case o.added <- struct{}{}:
+		default: // it is known
+		}
+	}()
 	if err != nil {
 		return event.Receipt{}, refusal(err, direct)
 	}
