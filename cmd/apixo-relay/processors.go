@@ -8,7 +8,7 @@ import (
 const (
 	// manyWebhooks in flight at once are more than one processor is for, and with
 	// fewWebhooks it is enough again.
-	manyWebhooks = 100
+	manyWebhooks = 32
 	fewWebhooks  = manyWebhooks / 2
 )
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 )
 
@@ -37,6 +39,25 @@ func brokerCommand(stdout io.Writer) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// makeStreams makes empty streams of files.
+func makeStreams(ctx context.Context, broker string, names ...string) error {
+	conn, err := nats.Connect(broker)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitEnd waits for the end of the context or of standard input.

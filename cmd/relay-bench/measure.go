@@ -186,7 +186,9 @@ func (m *measurement) withFleet(ctx context.Context, dir string, do func(context
 	return do(ctx, f)
 }
 
-// measureIdle leaves all alone at the same time, and a broker without clients.
+// measureIdle leaves all alone at the same time, and a broker with two streams, as a relay
+// has them, and without clients: nats-server wakes up ten times a second for as long as it
+// has any stream.
 func (m *measurement) measureIdle(ctx context.Context, f *fleet) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -196,7 +198,10 @@ func (m *measurement) measureIdle(ctx context.Context, f *fleet) error {
 	if err != nil {
 		return err
 	}
-	idling := append(f.receivers, &receiver{id: idBroker, name: "nats-server alone", pid: alone.cmd.Process.Pid})
+	if err := makeStreams(ctx, alone.ready["broker"], "EVENTS", "QUARANTINE"); err != nil {
+		return err
+	}
+	idling := append(f.receivers, &receiver{id: idBroker, name: "nats-server, two streams", pid: alone.cmd.Process.Pid})
 	m.options.progress.say("idling")
 	if err := sleep(ctx, min(m.options.idle/4, maxRest)); err != nil {
 		return err
