@@ -109,7 +109,7 @@ func powerLoss(t *trial, sync string) {
 		}
 		t.audit(r.Broker)
 		r.Kill()
-		t.must(d.Close())
+		t.must(d.Discard())
 	}
 	t.tellUndone()
 	if t.result.Control && t.result.Lost.Total() == 0 {
@@ -150,7 +150,7 @@ func powerLossWithOutbox(t *trial) {
 			i++
 		}
 		r.Kill()
-		t.must(d.Close())
+		t.must(d.Discard())
 	}
 	t.audit(s.URL())
 	t.tellUndone()

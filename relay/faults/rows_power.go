@@ -64,7 +64,7 @@ func powerLossAmidDeletes(t *trial) {
 		}
 		rewritten += o.rewritten
 		r.Kill()
-		t.must(d.Close())
+		t.must(d.Discard())
 	}
 	t.tellUndone()
 	t.note("the server rewrote %d files", rewritten)
@@ -201,7 +201,7 @@ func powerLossAmidExpiry(t *trial) {
 			i++
 		}
 		r.Kill()
-		t.must(d.Close())
+		t.must(d.Discard())
 	}
 	t.tellUndone()
 }

@@ -21,3 +21,6 @@ func (*Mounted) PowerLoss(*rand.Rand) (Loss, error) { return Loss{}, errors.ErrU
 
 // Close has nothing to do.
 func (*Mounted) Close() error { return nil }
+
+// Discard does nothing.
+func (*Mounted) Discard() error { return nil }

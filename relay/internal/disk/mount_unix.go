@@ -75,6 +75,13 @@ func (m *Mounted) Close() error {
 	}
 }
 
+// Discard closes the disk for good, and lets go of what it holds, which is in memory.
+func (m *Mounted) Discard() error {
+	err := m.Close()
+	m.Disk = nil
+	return err
+}
+
 // node is a file or folder as the kernel sees it.
 type node struct {
 	fs.Inode
