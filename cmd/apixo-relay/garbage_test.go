@@ -19,7 +19,7 @@ func TestTuneCollector(t *testing.T) {
 		{2 << 20, 0, 400, limit},
 		{4 << 20, 0, 150, limit},
 		{5 << 20, 0, 100, limit},
-		{80 << 20, 0, 100, limit},
+		{included / 2, 0, 100, limit},
 		// Webhooks are kept to the limit, however much of it they take.
 		{900 << 20, 300 << 20, 100, limit},
 		{700 << 20, 256 << 20, 100, limit},
