@@ -119,12 +119,18 @@ func (l *listener) rest(t *testing.T) {
 	}
 }
 
-// closed waits until the other end has closed a connection.
-func closed(t *testing.T, c net.Conn) {
+// closed waits until one of the connections is closed.
+func closed(t *testing.T, conns ...net.Conn) {
 	t.Helper()
-	if _, err := io.Copy(io.Discard, c); err != nil && isTimeout(err) {
-		t.Error("it was not closed")
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		for _, c := range conns {
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			if _, err := io.Copy(io.Discard, c); err == nil || !isTimeout(err) {
+				return
+			}
+		}
 	}
+	t.Error("none was closed")
 }
 
 func isTimeout(err error) bool {
