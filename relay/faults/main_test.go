@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,7 +172,7 @@ func (b *bench) isRefused(a rig.Answer, problem string, budget time.Duration) {
 }
 
 // noticing is how soon readiness has to tell what senders are told.
-const noticing = 5 * time.Second
+const noticing = 10 * time.Second
 
 // notReady waits until readiness names a cause, which comes soon after a refusal.
 func (b *bench) notReady(r *rig.Relay, cause string) {
@@ -180,6 +181,17 @@ func (b *bench) notReady(r *rig.Relay, cause string) {
 	defer cancel()
 	if err := r.AwaitNotReady(ctx, cause); err != nil {
 		b.Error(err)
+	}
+}
+
+// logged waits until the relay's log, which is written beside all else, has these texts.
+func (b *bench) logged(r *rig.Relay, texts ...string) {
+	b.Helper()
+	lacks := func(text string) bool { return !strings.Contains(r.Log(), text) }
+	for end := time.Now().Add(noticing); slices.ContainsFunc(texts, lacks); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("the log does not say %q", texts)
+		}
 	}
 }
 

