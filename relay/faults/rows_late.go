@@ -20,7 +20,7 @@ var lateRows = []Row{
 	},
 	{
 		Name: "stored-after-503", Fault: "a webhook is refused, and stored afterwards", aside: true,
-		Injected: "what the relay sends is held under 128 connections whose webhooks share batches, until all have been refused (budget 3 s), and delivered then; all are sent again, before that by another relay or after it, with other webhooks beside",
+		Injected: "what the relay sends is held under 128 connections, until all have been refused (budget 3 s), and delivered then; all are sent again, before that by another relay or after it, with other webhooks beside",
 		run:      storedAfterRefusal,
 	},
 }
