@@ -137,7 +137,7 @@ func (t *trial) flooded(f flood) {
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	flooding := rig.StartFlood(t.ctx, f.addr(r), floodConnections, f.kinds)
-	for flooding.Open() < floodConnections/2 {
+	for flooding.Begun() < floodConnections/2 {
 		t.sleep(10 * time.Millisecond)
 	}
 	load := t.NewSenderOver(r.URL(), transport).Vary(inPath(hostile.Token)).StartLoad(t.ctx, "task", rig.Pace{Workers: floodSenders, Padding: floodBody})

@@ -26,7 +26,7 @@ type Flood struct {
 	stop     context.CancelFunc
 	flooding sync.WaitGroup
 	made     []atomic.Int64 // of each kind
-	open     atomic.Int64
+	begun    atomic.Int64
 }
 
 // floodPause is after a connection that could not be made.
@@ -66,8 +66,7 @@ func (f *Flood) connect(ctx context.Context, addr string, k Flooder, sessions tl
 	defer conn.Close()
 	_ = conn.(*net.TCPConn).SetLinger(0) // or its port would wait to be forgotten
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	f.open.Add(1)
-	defer f.open.Add(-1)
+	f.begun.Add(1)
 	if k.Secure {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: k.Protocols, ServerName: "flood", ClientSessionCache: sessions, CurvePreferences: []tls.CurveID{tls.X25519}})
 	}
@@ -78,9 +77,10 @@ func (f *Flood) connect(ctx context.Context, addr string, k Flooder, sessions tl
 	return true
 }
 
-// Open is how many connections there are at the moment, those in the kernel's queue
-// among them.
-func (f *Flood) Open() int { return int(f.open.Load()) }
+// Begun is how many connections have been made so far, those in the kernel's queue and
+// those that have ended among them. It only grows: how many are open at once depends on
+// how fast the other side closes them.
+func (f *Flood) Begun() int { return int(f.begun.Load()) }
 
 // Stop ends all of them, and returns how many have been made of each kind.
 func (f *Flood) Stop() []int {
