@@ -27,7 +27,7 @@ const (
 	maxPercent   = 400
 	// uncollected is what the garbage collector does not count, in bytes: the pages
 	// of the program itself, and how far it can overshoot.
-	uncollected = 152 << 20
+	uncollected = 200 << 20
 	// included is what the bound has in it for everything but webhooks, in bytes, and
 	// is collected.
 	included = config.ProgramMemory - uncollected
