@@ -30,20 +30,34 @@ func (d *Disk) Mount(folder string) (*Mounted, error) {
 }
 
 func (m *Mounted) mount() error {
-	never := time.Duration(0) // the kernel asks each time
-	server, err := fs.Mount(m.folder, &node{disk: m.Disk, inode: m.root}, &fs.Options{
-		MountOptions: fuse.MountOptions{
-			FsName: "apixo-relay-faults", Name: "forgets", DirectMount: true, DisableXAttrs: true,
-			MaxWrite: 1 << 19,
-		},
-		EntryTimeout: &never, AttrTimeout: &never, NegativeTimeout: &never,
-		RootStableAttr: &fs.StableAttr{Mode: syscall.S_IFDIR, Ino: m.root.number},
-	})
+	server, err := m.mountDirectly()
+	if err != nil { // for want of rights, which fusermount has
+		server, err = m.serve(fuse.MountOptions{})
+	}
 	if err != nil {
 		return fmt.Errorf("%w: a file system of one's own needs FUSE (/dev/fuse, and root or fusermount3): %w", errors.ErrUnsupported, err)
 	}
 	m.server = server
 	return nil
+}
+
+// mountDirectly starts no program. The library opens a file of its own in the folder for a
+// moment, and lets programs inherit it: one that is started just then would keep the disk in
+// use until it ends, so that none is.
+func (m *Mounted) mountDirectly() (*fuse.Server, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return m.serve(fuse.MountOptions{DirectMountStrict: true})
+}
+
+func (m *Mounted) serve(options fuse.MountOptions) (*fuse.Server, error) {
+	never := time.Duration(0) // the kernel asks each time
+	options.FsName, options.Name, options.DisableXAttrs, options.MaxWrite = "apixo-relay-faults", "forgets", true, 1<<19
+	return fs.Mount(m.folder, &node{disk: m.Disk, inode: m.root}, &fs.Options{
+		MountOptions: options,
+		EntryTimeout: &never, AttrTimeout: &never, NegativeTimeout: &never,
+		RootStableAttr: &fs.StableAttr{Mode: syscall.S_IFDIR, Ino: m.root.number},
+	})
 }
 
 // PowerLoss makes the disk what it would be after the power had gone: of what was
