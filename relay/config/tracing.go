@@ -1,12 +1,15 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
@@ -20,7 +23,8 @@ import (
 // to wait for a span. What cannot be used is in Warnings, with what comes of it.
 type Tracing struct {
 	// Endpoint is where spans are sent: the whole URL with http/protobuf, and a URL
-	// without a path with grpc. Empty means that there is no tracing.
+	// without a path with grpc. It has no user and no password; these are in Headers.
+	// Empty means that there is no tracing.
 	Endpoint string
 	// Protocol is how.
 	Protocol TracingProtocol
@@ -70,8 +74,8 @@ func readTracing(vars map[string]string) Tracing {
 		return Tracing{Warnings: r.t.Warnings}
 	}
 	r.readProtocol()
-	r.readEndpoint(endpointIn, endpoint)
 	r.t.Headers = r.headers()
+	r.readEndpoint(endpointIn, endpoint)
 	r.readTransport()
 	r.readFiles()
 	r.t.Propagate = r.propagates()
@@ -172,7 +176,23 @@ func (r *tracingReader) readEndpoint(variable, endpoint string) {
 	case u.Path == "":
 		u.Path = "/"
 	}
+	r.addCredentials(u.User)
+	u.User = nil
 	r.t.Endpoint = u.String()
+}
+
+// addCredentials makes the header of a URL's user and password, unless there is one.
+func (r *tracingReader) addCredentials(user *url.Userinfo) {
+	const header = "authorization"
+	for name := range r.t.Headers {
+		if strings.EqualFold(name, header) {
+			return
+		}
+	}
+	if user != nil {
+		password, _ := user.Password()
+		r.t.Headers[header] = "Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))
+	}
 }
 
 // readTransport reads what else there is to say of a request.
@@ -226,35 +246,27 @@ func (r *tracingReader) readFiles() {
 // headers reads name=value pairs with commas between them, the values
 // percent-encoded. As with every secret they can come from a file.
 func (r *tracingReader) headers() map[string]string {
+	headers := map[string]string{}
 	variable, text := r.of("HEADERS")
 	if fileIn, file := r.of("HEADERS_FILE"); text == "" && file != "" {
 		var err error
 		if text, err = ReadSecretFile(file); err != nil {
 			r.fail(fileIn, "cannot be read: "+err.Error())
-			return nil
+			return headers
 		}
 		variable = fileIn
 	}
-	headers := map[string]string{}
 	for i, pair := range list(text) {
 		name, value, ok := strings.Cut(pair, "=")
 		name = strings.TrimSpace(name)
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil || !isHeaderName(name) || strings.ContainsAny(value, "\r\n\x00") {
+		if !ok || err != nil || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			r.fail(variable, fmt.Sprintf("header %d is none: they are written like name=value,other=value, the values percent-encoded", i+1))
-			return nil
+			break
 		}
 		headers[name] = value
 	}
 	return headers
-}
-
-// isHeaderName reports whether a text is a token of HTTP (RFC 9110).
-func isHeaderName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
-		isAlphanumeric := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
-		return !isAlphanumeric && !strings.ContainsRune("!#$%&'*+.^_`|~-", c)
-	})
 }
 
 // propagates reads which formats of a trace context are continued and passed on.

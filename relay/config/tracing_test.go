@@ -46,12 +46,14 @@ func TestTracing(t *testing.T) {
 		at + " OTEL_EXPORTER_OTLP_HEADERS=a=1,b=x%2Cy%3D OTEL_EXPORTER_OTLP_TIMEOUT=500 OTEL_EXPORTER_OTLP_COMPRESSION=gzip": with(func(c *config.Tracing) {
 			c.Headers, c.Timeout, c.Gzip = map[string]string{"a": "1", "b": "x,y="}, 500*time.Millisecond, true
 		}),
-		at + " OTEL_EXPORTER_OTLP_HEADERS_FILE=" + file:                      with(func(c *config.Tracing) { c.Headers = map[string]string{"authorization": "Bearer x"} }),
-		at + " OTEL_EXPORTER_OTLP_CERTIFICATE=" + file:                       with(func(c *config.Tracing) { c.CA = file }),
-		at + " OTEL_PROPAGATORS=none":                                        with(func(c *config.Tracing) { c.Propagate = false }),
-		at + " OTEL_PROPAGATORS=baggage,tracecontext":                        usual,
-		at + " OTEL_TRACES_SAMPLER=Parentbased_TraceIDRatio":                 usual,
-		at + " OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=0.1": usual,
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:p%25@c:4318":                                         with(func(c *config.Tracing) { c.Headers = map[string]string{"authorization": "Basic dTpwJQ=="} }),
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:p@c:4318 OTEL_EXPORTER_OTLP_HEADERS=Authorization=x": with(func(c *config.Tracing) { c.Headers = map[string]string{"Authorization": "x"} }),
+		at + " OTEL_EXPORTER_OTLP_HEADERS_FILE=" + file:                                            with(func(c *config.Tracing) { c.Headers = map[string]string{"authorization": "Bearer x"} }),
+		at + " OTEL_EXPORTER_OTLP_CERTIFICATE=" + file:                                             with(func(c *config.Tracing) { c.CA = file }),
+		at + " OTEL_PROPAGATORS=none":                                                              with(func(c *config.Tracing) { c.Propagate = false }),
+		at + " OTEL_PROPAGATORS=baggage,tracecontext":                                              usual,
+		at + " OTEL_TRACES_SAMPLER=Parentbased_TraceIDRatio":                                       usual,
+		at + " OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=0.1":                       usual,
 	} {
 		c, err := config.Load(strings.Fields(settings))
 		if err != nil {

@@ -25,7 +25,6 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/telemetry/otlp"
 )
 
 // Tracing makes the relay's spans, by OpenTelemetry's conventions for HTTP servers and
@@ -51,21 +50,15 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) *Tracing
 	if cfg.Endpoint == "" {
 		return nil
 	}
-	client, err := newClient(cfg, "apixo-relay/"+version)
+	exporter, err := newExporter(cfg, log)
 	if err != nil {
-		log.Warn("there is no tracing; webhooks are stored all the same", "error", err)
+		log.Warn("there is no tracing; webhooks are stored all the same", "error", fmt.Errorf("traces cannot be sent: %w", err))
 		return nil
 	}
-	log.Info("traces are sent", "endpoint", config.RedactURLs(cfg.Endpoint), "protocol", string(cfg.Protocol))
-	// What the SDK has to say it says here, and nowhere else. It reads its variables
-	// from the process's environment; one that it cannot use has been told of, and
-	// would make it panic or say so again.
+	log.Info("traces are sent", "endpoint", cfg.Endpoint, "protocol", string(cfg.Protocol))
+	// What the SDK has to say it says here, and nowhere else.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", "error", err) }))
 	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
-	for _, variable := range cfg.Unset {
-		_ = os.Unsetenv(variable) // whose error is about names that are none
-	}
-	exporter := otlptrace.NewUnstarted(&reporting{Client: client, log: log})
 	// What the environment says comes last, and so prevails. Without an error but
 	// for attributes that cannot be read, which the log tells.
 	described, err := resource.New(context.Background(),
@@ -82,25 +75,25 @@ func StartTracing(cfg config.Tracing, version string, log *slog.Logger) *Tracing
 	}
 }
 
-func newClient(cfg config.Tracing, userAgent string) (*otlp.Client, error) {
-	client, err := otlp.New(otlp.Settings{
-		Endpoint: cfg.Endpoint, GRPC: cfg.Protocol == config.TracingGRPC, Headers: cfg.Headers, Gzip: cfg.Gzip, Timeout: cfg.Timeout,
-		CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key, UserAgent: userAgent,
-	})
+func newExporter(cfg config.Tracing, log *slog.Logger) (*otlptrace.Exporter, error) {
+	client, err := newCollectorClient(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("traces cannot be sent: %w", err)
+		return nil, err
 	}
-	return client, nil
+	return otlptrace.New(context.Background(), &reporting{collectorClient: client, log: log})
 }
 
 // ProbeCollector has the collector take a request without spans, within the timeout of
 // the settings. The error says why it does not.
-func ProbeCollector(ctx context.Context, cfg config.Tracing, userAgent string) error {
-	client, err := newClient(cfg, userAgent)
+func ProbeCollector(ctx context.Context, cfg config.Tracing) error {
+	client, err := newCollectorClient(cfg)
 	if err != nil {
+		return fmt.Errorf("traces cannot be sent: %w", err)
+	}
+	if err := client.Start(ctx); err != nil {
 		return err
 	}
-	defer func() { _ = client.Stop(ctx) }() // which has no error
+	defer func() { _ = client.Stop(ctx) }() // the process is about to end
 	return client.UploadTraces(ctx, nil)
 }
 
@@ -130,14 +123,14 @@ func (t *Tracing) Stop(ctx context.Context) error {
 // reporting tells in the log when spans cannot be exported, once, and when they can
 // be again.
 type reporting struct {
-	*otlp.Client
+	*collectorClient
 	log     *slog.Logger
 	failing atomic.Bool
 }
 
 // UploadTraces implements otlptrace.Client. It has no error: nobody could do more.
 func (r *reporting) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
-	err := r.Client.UploadTraces(ctx, spans)
+	err := r.collectorClient.UploadTraces(ctx, spans)
 	switch failed := err != nil; {
 	case failed && !r.failing.Swap(true):
 		r.log.Warn("traces cannot be sent, and are lost until they can; webhooks are stored all the same", "error", err)

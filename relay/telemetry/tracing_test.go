@@ -10,12 +10,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/telemetry/otlp"
 )
 
 // Without a collector nothing is made of what the relay asks for with each webhook.
@@ -54,13 +52,8 @@ func TestLostSpansAreToldOnce(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	client, err := otlp.New(otlp.Settings{Endpoint: s.URL, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Stop(t.Context()) })
 	var text bytes.Buffer
-	r := &reporting{Client: client, log: NewLogger(&text, Text, nil)}
+	r := &reporting{collectorClient: startClient(t, config.Tracing{Endpoint: s.URL}), log: NewLogger(&text, Text, nil)}
 	for _, refused := range []bool{false, true, true, true, false, false, true} {
 		refuses.Store(refused)
 		if err := r.UploadTraces(t.Context(), []*tracepb.ResourceSpans{{}}); err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
-	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -56,12 +55,11 @@ func (x *examiner) tracing(ctx context.Context, found *lines) {
 		return
 	}
 	c.Timeout = min(c.Timeout, x.patience)
-	where := config.RedactURLs(c.Endpoint)
-	if err := telemetry.ProbeCollector(ctx, c, agent); err != nil {
-		found.warn(Tracing, "compare with the collector's address and protocol; webhooks are stored all the same, and their spans are lost", "the collector at %s takes no spans: %v", where, err)
+	if err := telemetry.ProbeCollector(ctx, c); err != nil {
+		found.warn(Tracing, "compare with the collector's address and protocol; webhooks are stored all the same, and their spans are lost", "the collector at %s takes no spans: %v", c.Endpoint, err)
 		return
 	}
-	found.ok(Tracing, "the collector at %s takes spans (%s)", where, c.Protocol)
+	found.ok(Tracing, "the collector at %s takes spans (%s)", c.Endpoint, c.Protocol)
 }
 
 // ownClock holds this machine's clock against the time at which the program was made.
