@@ -2,14 +2,18 @@
 // NATS message, in either content mode of the CloudEvents NATS protocol binding.
 //
 // It must not know connections: a [Message] is plain values, which package
-// publisher sends. The way back, from a message to an event, is in package
-// schema, where consumers find it.
+// publisher sends, and a replay over HTTP is a header and a body. The way back, from
+// a message to an event, is in package schema, where consumers find it.
 package event
 
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
+	"unicode/utf8"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -40,7 +44,7 @@ type Encoder struct {
 // keeps a body that is none. The second result is nil for a task's event, and
 // says else why it is none.
 //
-// The error is of the encoder's own making, and no word about the delivery.
+// The error means a bug in the encoder or its settings, not a bad delivery.
 func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 	w, err := schema.ParseWebhook(d.Body)
 	if d.Refused != nil {
@@ -59,57 +63,84 @@ func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 	return msg, why, err
 }
 
-// rejected makes the message that keeps a body which is no webhook, with the
-// reason why.
-func (e Encoder) rejected(d Delivery, why *schema.Error, isJSON bool) (Message, error) {
-	return e.kept(d, schema.TypeWebhookRejected, schema.RejectedSubject(e.Prefix), "", isJSON, why.Code, why.Detail)
-}
-
 // Conflict makes the message that keeps a task's webhook which tells another
 // outcome than the event that is stored; detail says how they differ.
 func (e Encoder) Conflict(task Message, detail string) (Message, error) {
-	return e.kept(task.Delivery, schema.TypeWebhookConflict, schema.ConflictSubject(e.Prefix), task.ID, true, schema.ReasonConflict, detail)
+	return e.quarantine(task.Delivery, schema.ConflictSubject(e.Prefix), cloudevents.EventContextV1{
+		Type: schema.TypeWebhookConflict, Subject: &task.ID, DataContentType: &contentTypeJSON,
+	}, schema.ReasonConflict, detail)
 }
 
-// kept makes the message that keeps a body byte for byte; about is the task's id, if
-// there is one.
+// rejected makes the message that keeps a body which is no webhook, with the
+// reason why.
+func (e Encoder) rejected(d Delivery, why *schema.Error, isJSON bool) (Message, error) {
+	contentType := "application/octet-stream"
+	if isJSON {
+		contentType = contentTypeJSON
+	}
+	return e.quarantine(d, schema.RejectedSubject(e.Prefix), cloudevents.EventContextV1{
+		Type: schema.TypeWebhookRejected, DataContentType: &contentType,
+	}, why.Code, why.Detail)
+}
+
+// quarantine makes the message that keeps a body byte for byte: base64 even where it
+// is JSON, of whose bytes a reader of JSON may keep the meaning alone.
 //
 // Its id is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
-func (e Encoder) kept(d Delivery, eventType, subject, about string, isJSON bool, reason, detail string) (Message, error) {
+func (e Encoder) quarantine(d Delivery, subject string, attributes cloudevents.EventContextV1, reason, detail string) (Message, error) {
 	msg := Message{Subject: subject, ID: d.Digest(), Delivery: d}
-	contentType := "application/octet-stream"
-	if isJSON {
-		contentType = "application/json"
+	attributes.ID, attributes.Source, attributes.Time = msg.ID, types.URIRef{URL: verbatim(e.Source)}, &types.Timestamp{Time: d.Received}
+	ce := cloudevents.Event{Context: &attributes, DataEncoded: d.Body, DataBase64: true}
+	if ce.DataEncoded == nil {
+		ce.DataEncoded = []byte{} // an event without data would be another
 	}
-	list := []attribute{
-		{"specversion", "1.0"},
-		{"id", msg.ID},
-		{"source", e.Source},
-		{"type", eventType},
-		{"datacontenttype", contentType},
-		{"time", types.FormatTime(d.Received)},
-	}
-	if about != "" {
-		list = append(list, attribute{"subject", about})
-	}
-	known := len(list)
-	for name, value := range d.Attributes {
-		list = append(list, attribute{name, value})
-	}
-	list = append(list, attribute{"reason", reason}, attribute{"detail", detail})
-	extensions := list[known:]
-	sortByName(extensions)
-	if err := e.check(extensions); err != nil {
-		return Message{}, fmt.Errorf("the event that keeps a webhook would be no valid CloudEvent: %w", err)
+	ce.SetExtension("reason", reason)
+	ce.SetExtension("detail", detail)
+	err := e.encode(&ce, &msg)
+	return msg, err
+}
+
+// encode completes an event with the attributes of the callback URL, and puts it into
+// its message.
+func (e Encoder) encode(ce *cloudevents.Event, msg *Message) error {
+	err := complete(ce, msg.Delivery.Attributes)
+	if err != nil {
+		*msg = Message{}
+		return fmt.Errorf("the event of the webhook would be no valid CloudEvent: %w", err)
 	}
 	if e.Mode == Binary {
-		msg.Header, msg.Data = headers(list), d.Body
-		addTraceContext(msg.Header, d)
-		return msg, nil
+		msg.Header, msg.Data, err = writeBinary(ce)
+		addTraceContext(msg.Header, msg.Delivery)
+	} else {
+		msg.Header = structuredHeaders(msg.Delivery)
+		msg.Data, err = writeStructured(ce)
 	}
-	var err error
-	msg.Header = structuredHeaders(d)
-	msg.Data, err = appendStructured(nil, list, dataBase64, appendBase64(nil, d.Body))
-	return msg, err
+	return err
+}
+
+// complete adds extension attributes to an event and validates it: by the SDK, and by
+// what that does not look at.
+func complete(ce *cloudevents.Event, extensions map[string]string) error {
+	for name, value := range extensions {
+		// The JSON event format has the data under that name.
+		if name == "data" || !utf8.ValidString(value) {
+			return fmt.Errorf("%q with the value %q cannot be an attribute", name, value)
+		}
+		ce.SetExtension(name, value)
+	}
+	if err := ce.Validate(); err != nil {
+		// It has a line for each attribute.
+		return errors.New(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	}
+	return nil
+}
+
+// verbatim is a URI, or a reference to one, that is written as it stands. Parsing would
+// bring it to a normal form, and consumers compare what these attributes say as text.
+func verbatim(uri string) url.URL {
+	if scheme, rest, ok := strings.Cut(uri, ":"); ok {
+		return url.URL{Scheme: scheme, Opaque: rest}
+	}
+	return url.URL{Opaque: uri}
 }

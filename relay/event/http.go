@@ -2,11 +2,9 @@ package event
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"unicode/utf8"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -24,11 +22,14 @@ func HTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte)
 		body, err := JSON(e, header, payload)
 		return map[string][]string{"Content-Type": {structuredType + "; charset=utf-8"}}, body, err
 	}
-	list, err := attributesOf(e)
+	ce, err := stored(e)
 	if err != nil {
 		return nil, nil, err
 	}
-	h := headers(list)
+	h, body, err := writeBinary(ce)
+	if err != nil {
+		return nil, nil, err
+	}
 	// The binding has this one attribute in HTTP's own header, without encoding.
 	delete(h, "ce-datacontenttype")
 	if e.DataContentType != "" {
@@ -37,7 +38,7 @@ func HTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte)
 		}
 		h["Content-Type"] = []string{e.DataContentType}
 	}
-	return h, e.Data, nil
+	return h, body, nil
 }
 
 // JSON is a stored event in the JSON event format (1.0.2): the data of a task as
@@ -47,14 +48,11 @@ func JSON(e schema.Event, header map[string][]string, payload []byte) ([]byte, e
 	if isStructured(header) {
 		return payload, nil
 	}
-	list, err := attributesOf(e)
+	ce, err := stored(e)
 	if err != nil {
 		return nil, err
 	}
-	if (e.Type == schema.TypeTaskSuccess || e.Type == schema.TypeTaskFailed) && jsontext.Value(e.Data).IsValid() {
-		return appendStructured(nil, list, dataJSON, e.Data)
-	}
-	return appendStructured(nil, list, dataBase64, appendBase64(nil, e.Data))
+	return writeStructured(ce)
 }
 
 // isStructured tells the mode of a message as its readers do (NATS protocol
@@ -68,27 +66,28 @@ func isStructured(header map[string][]string) bool {
 	return false
 }
 
-// attributesOf lists an event's attributes. Others than the relay can have stored
-// it: the error names an attribute that cannot be one.
-func attributesOf(e schema.Event) ([]attribute, error) {
-	list := []attribute{
-		{"specversion", "1.0"}, {"id", e.ID}, {"source", e.Source}, {"type", e.Type},
+// stored is an event out of a message as the SDK's. Others than the relay can have
+// stored it: the error says what it has that no CloudEvent can have.
+func stored(e schema.Event) (*cloudevents.Event, error) {
+	attributes := &cloudevents.EventContextV1{ID: e.ID, Source: types.URIRef{URL: verbatim(e.Source)}, Type: e.Type}
+	if e.Subject != "" {
+		attributes.Subject = &e.Subject
 	}
-	for _, a := range []attribute{{"subject", e.Subject}, {"datacontenttype", e.DataContentType}, {"dataschema", e.DataSchema}} {
-		if a.value != "" {
-			list = append(list, a)
-		}
+	if e.DataContentType != "" {
+		attributes.DataContentType = &e.DataContentType
+	}
+	if e.DataSchema != "" {
+		attributes.DataSchema = &types.URI{URL: verbatim(e.DataSchema)}
 	}
 	if !e.Time.IsZero() {
-		list = append(list, attribute{"time", types.FormatTime(e.Time)})
+		attributes.Time = &types.Timestamp{Time: e.Time}
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
-		list = append(list, attribute{name, e.Extensions[name]})
+	ce := &cloudevents.Event{Context: attributes, DataEncoded: e.Data}
+	if err := complete(ce, e.Extensions); err != nil {
+		return nil, fmt.Errorf("the event %q is no valid CloudEvent: %w", e.ID, err)
 	}
-	for _, a := range list {
-		if !isAttributeName(a.name) || !utf8.ValidString(a.value) {
-			return nil, fmt.Errorf("the event %q has an attribute %q that cannot be one", e.ID, a.name)
-		}
-	}
-	return list, nil
+	// Of another type it would be written as a text.
+	isJSON := e.DataContentType == "" || ce.DataMediaType() == cloudevents.ApplicationJSON
+	ce.DataBase64 = !e.IsTask() || !isJSON || !jsontext.Value(e.Data).IsValid()
+	return ce, nil
 }

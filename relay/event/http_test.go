@@ -126,14 +126,37 @@ func TestHTTPThatCannotBeSent(t *testing.T) {
 		"a name with a space":      func(e *schema.Event) { e.Extensions = map[string]string{"a b": "c"} },
 		"a value that is no UTF-8": func(e *schema.Event) { e.Extensions = map[string]string{"a": "\xff"} },
 		"a type with a line break": func(e *schema.Event) { e.DataContentType = "a\r\nb: c" },
+		"a type beyond ASCII":      func(e *schema.Event) { e.DataContentType = `a/b; c="é"` },
+		"two things at once":       func(e *schema.Event) { e.DataSchema, e.Subject = "none", " " },
+		"data for an attribute":    func(e *schema.Event) { e.Extensions = map[string]string{"data": "{}"} },
 	} {
 		e := good
 		change(&e)
-		if header, _, err := event.HTTP(event.Binary, e, nil, nil); err == nil {
-			t.Errorf("%s is sent as %v", name, header)
+		if header, _, err := event.HTTP(event.Binary, e, nil, nil); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s is sent as %v (%v)", name, header, err)
 		}
 	}
 	if _, _, err := event.HTTP(event.Binary, good, nil, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A task's data that somebody else has published as another type, or that is no JSON,
+// is sent to the byte all the same.
+func TestDataOfOthersIsKept(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"", "application/json; charset=utf-8", "Application/JSON", "text/plain", "application/problem+json"} {
+		for _, data := range []string{`{"a": 1.50}`, `{"a": `, "\xff"} {
+			e := schema.Event{ID: "i", Source: "s", Type: schema.TypeTaskFailed, DataContentType: contentType, Data: []byte(data)}
+			for _, mode := range []event.Mode{event.Structured, event.Binary} {
+				header, body, err := event.HTTP(mode, e, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := fromHTTP(t, header, body); !reflect.DeepEqual(got, e) {
+					t.Errorf("%q of the type %q is sent in mode %d as %+v", data, contentType, mode, got)
+				}
+			}
+		}
 	}
 }
