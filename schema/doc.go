@@ -15,7 +15,8 @@
 // says how that is done, and [Event.Normalized] where it was.
 //
 // Who already has a CloudEvent from another library passes its data to
-// [DecodeTask]. An event can come more than once: DELIVERY.md in this folder says
+// [DecodeTask], or has that library unmarshal it into a [Task]: event.DataAs(&task) with
+// the CloudEvents SDK, as examples/go/cloudevents does. An event can come more than once: DELIVERY.md in this folder says
 // when, and what to do about it. The same contract for programs, as JSON Schemas
 // and an AsyncAPI document, is in [Documents].
 //

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -258,6 +259,44 @@ func TestDecodeTaskReadsBackWhatWasParsed(t *testing.T) {
 		}
 		if got, want := asJSON(t, task), asJSON(t, w.Task); got != want {
 			t.Errorf("%s: read back %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A library that knows nothing of this package reads the data of an event into a Task.
+func TestTaskIsUnmarshaled(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"success.json", "success-many-urls.json", "success-music-object.json", "failed.json"} {
+		w, err := schema.ParseWebhook(payload(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := asJSON(t, w.Task)
+		var event struct{ Data schema.Task }
+		text := slices.Concat([]byte(`{"data": `), w.EventData, []byte(`}`))
+		if err := json.Unmarshal(text, &event); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		clear(text)
+		if got := asJSON(t, event.Data); got != want {
+			t.Errorf("%s: read %s, want %s", name, got, want)
+		}
+		// By itself too, out of bytes that are not kept.
+		var task schema.Task
+		data := bytes.Clone(w.EventData)
+		if err := task.UnmarshalJSON(data); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		clear(data)
+		if got := asJSON(t, task); got != want {
+			t.Errorf("%s: read %s, want %s", name, got, want)
+		}
+	}
+	for _, data := range []string{`null`, `{}`, `{"taskId":"u","state":"pending"}`, `{"taskId":"u","taskId":"u","state":"failed"}`} {
+		task := schema.Task{ID: "t"}
+		err := json.Unmarshal([]byte(data), &task)
+		if _, ok := errors.AsType[*schema.Error](err); !ok || task.ID != "t" {
+			t.Errorf("%s: read %+v (%v)", data, task, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -75,6 +76,23 @@ func DecodeTask(data []byte) (Task, error) {
 	var r taskReader
 	err = r.read(data)
 	return r.task, err
+}
+
+// UnmarshalJSON implements json.Unmarshaler by [DecodeTask], so that the data of an event
+// from another library is read into a Task: event.DataAs(&task) with the CloudEvents SDK
+// for Go. The task aliases none of it. On an error, which is that of DecodeTask, the task
+// is left as it was; null is an error too, since no event of a task is without one.
+//
+// It reads what events carry, which is not what encoding/json writes of a Task: who keeps
+// tasks as JSON keeps the event's data.
+func (t *Task) UnmarshalJSON(data []byte) error {
+	task, err := DecodeTask(data)
+	if err != nil {
+		return err
+	}
+	task.ResultJSON = bytes.Clone(task.ResultJSON)
+	*t = task
+	return nil
 }
 
 // read reads a data object out of a text that validate accepted.
