@@ -83,6 +83,40 @@ func TestWorkWithoutAcknowledgementIsDoneAgain(t *testing.T) {
 	}
 }
 
+// So does one that has the CloudEvents SDK call it; and what is no task is not delivered
+// to it for ever.
+func TestSDKAcknowledgesAfterTheWork(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
+	defer cancel()
+	w := startWorld(ctx, t)
+	sdk := worker{"cloudevents", []string{buildIn(t, sdkExample, "cloudevents", ".")}, goFlag}
+	w.post(ctx, t, succeeded(t, "again", "https://cdn.apixo.ai/a.png"))
+	options := map[string]any{"count": 1, "ack-wait": shortWait}
+	for _, printed := range [][]string{sdk.runUntilAck(ctx, t, w.Broker, options), sdk.run(ctx, t, w.Broker, options)} {
+		if len(about("again", printed)) != 1 {
+			t.Errorf("printed %q", printed)
+		}
+	}
+	for _, data := range []string{
+		`{"specversion":"1.0","id":"i","source":"s","type":"ai.apixo.task.failed","datacontenttype":"application/json","data":{"taskId":"t","state":"pending"}}`,
+		`{"specversion":"1.0","source":"s","type":"ai.apixo.task.failed"}`,
+	} {
+		msg := &nats.Msg{Subject: "apixo.task.failed", Header: nats.Header{"Content-Type": {"application/cloudevents+json"}}, Data: []byte(data)}
+		if _, err := w.js.PublishMsg(ctx, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.post(ctx, t, succeeded(t, "behind", "https://cdn.apixo.ai/b.png"))
+	options["count"] = 2 // of those that are events
+	if printed := sdk.run(ctx, t, w.Broker, options); len(printed) != 1 || len(about("behind", printed)) != 1 {
+		t.Errorf("printed %q", printed)
+	}
+	if info := w.consumerInfo(ctx, t, "cloudevents"); info.NumPending != 0 || info.NumAckPending != 0 {
+		t.Errorf("%d events are undelivered and %d unacknowledged", info.NumPending, info.NumAckPending)
+	}
+}
+
 // With a condition that the broker checks, the effect is one all the same; also
 // when the event comes a second time as another message.
 func TestIdempotentConsumerHasOneEffect(t *testing.T) {

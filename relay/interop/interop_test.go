@@ -31,6 +31,7 @@ func TestWhatIsPublishedIsReadBack(t *testing.T) {
 	requireNode(t, javaScriptExample)
 	program := build(t, "apixo-relay", "./cmd/apixo-relay")
 	example := build(t, "example", "./schema/examples/go/consumer")
+	withSDK := buildIn(t, sdkExample, "cloudevents", ".")
 	for _, mode := range []string{"structured", "binary"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -79,6 +80,11 @@ func TestWhatIsPublishedIsReadBack(t *testing.T) {
 					"JavaScript": func(count int) []string {
 						return runJavaScript(ctx, t, r.Broker, "--durable", "javascript", "--count", strconv.Itoa(count))
 					},
+				}
+				if mode == "structured" { // in the other the SDK decodes no headers, as asGoSDKReads says
+					runs["Go, by the SDK"] = func(count int) []string {
+						return runExample(ctx, t, r.Broker, withSDK, "-count", strconv.Itoa(count))
+					}
 				}
 				for name, run := range runs {
 					checkLines(t, name, run(len(tasks)), tasks)

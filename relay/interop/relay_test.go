@@ -16,8 +16,11 @@ import (
 	"time"
 )
 
-// moduleRoot is the folder of the relay's own module.
-const moduleRoot = "../.."
+// Folders: of the relay's own module, and of an example's.
+const (
+	moduleRoot = "../.."
+	sdkExample = moduleRoot + "/schema/examples/go/cloudevents"
+)
 
 // stopTimeout bounds the orderly end of a relay: its own limit is 25 seconds.
 const stopTimeout = 30 * time.Second
@@ -25,9 +28,15 @@ const stopTimeout = 30 * time.Second
 // build builds a program of the relay's module and returns its path.
 func build(t *testing.T, name, pkg string) string {
 	t.Helper()
+	return buildIn(t, moduleRoot, name, pkg)
+}
+
+// buildIn builds a program of the module in a folder and returns its path.
+func buildIn(t *testing.T, module, name, pkg string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, pkg)
-	cmd.Dir = moduleRoot
+	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, out)
 	}
