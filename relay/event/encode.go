@@ -14,7 +14,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// structuredType is the content type of the JSON event format.
+// structuredType is the content type of the JSON event format, by which readers know
+// the mode of a message (NATS protocol binding, section 3).
 const structuredType = cloudevents.ApplicationCloudEventsJSON
 
 // writeStructured writes a valid event in the JSON event format.
@@ -53,7 +54,7 @@ func structuredSize(ce *cloudevents.Event) int {
 
 // writeBinary writes a valid event as headers, and its data.
 func writeBinary(ce *cloudevents.Event) (map[string][]string, []byte, error) {
-	w := binaryWriter{header: make(map[string][]string), data: []byte{}}
+	w := binaryWriter{header: make(map[string][]string, 12), data: []byte{}}
 	if _, err := binding.Write(context.Background(), binding.ToMessage(ce), nil, &w); err != nil {
 		return nil, nil, fmt.Errorf("the event cannot be written as headers: %w", err)
 	}

@@ -97,26 +97,27 @@ func (e Encoder) quarantine(d Delivery, subject string, attributes cloudevents.E
 	}
 	ce.SetExtension("reason", reason)
 	ce.SetExtension("detail", detail)
-	err := e.encode(&ce, &msg)
-	return msg, err
+	return e.encode(&ce, msg)
 }
 
 // encode completes an event with the attributes of the callback URL, and puts it into
 // its message.
-func (e Encoder) encode(ce *cloudevents.Event, msg *Message) error {
+func (e Encoder) encode(ce *cloudevents.Event, msg Message) (Message, error) {
 	err := complete(ce, msg.Delivery.Attributes)
 	if err != nil {
-		*msg = Message{}
-		return fmt.Errorf("the event of the webhook would be no valid CloudEvent: %w", err)
+		return Message{}, fmt.Errorf("the event of the webhook would be no valid CloudEvent: %w", err)
 	}
 	if e.Mode == Binary {
 		msg.Header, msg.Data, err = writeBinary(ce)
-		addTraceContext(msg.Header, msg.Delivery)
 	} else {
-		msg.Header = structuredHeaders(msg.Delivery)
+		msg.Header = map[string][]string{"Content-Type": {structuredType}}
 		msg.Data, err = writeStructured(ce)
 	}
-	return err
+	if err != nil {
+		return Message{}, err
+	}
+	addTraceContext(msg.Header, msg.Delivery)
+	return msg, nil
 }
 
 // complete adds extension attributes to an event and validates it: by the SDK, and by
@@ -139,7 +140,7 @@ func complete(ce *cloudevents.Event, extensions map[string]string) error {
 // verbatim is a URI, or a reference to one, that is written as it stands. Parsing would
 // bring it to a normal form, and consumers compare what these attributes say as text.
 func verbatim(uri string) url.URL {
-	if scheme, rest, ok := strings.Cut(uri, ":"); ok {
+	if scheme, rest, _ := strings.Cut(uri, ":"); scheme != "" && scheme != uri {
 		return url.URL{Scheme: scheme, Opaque: rest}
 	}
 	return url.URL{Opaque: uri}

@@ -9,7 +9,7 @@ type Message struct {
 	Subject string
 	// ID is the value of Nats-Msg-Id, by which JetStream knows a repeat.
 	ID string
-	// Header has no Nats-Msg-Id yet. Messages share it: senders must not change it.
+	// Header has no Nats-Msg-Id yet. Senders must not change it: a further attempt needs it.
 	Header map[string][]string
 	// Data is the payload.
 	Data []byte

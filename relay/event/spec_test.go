@@ -51,7 +51,7 @@ func attributesOf(source string, w schema.Webhook, callback map[string]string) m
 }
 
 // sources are URI references, some of which a parser would write otherwise.
-var sources = []string{"https://api.apixo.ai", "urn:x", "a/b?c='d'&e=%22#f", "//user:pass@[::1]:1/%E5%9B%BE", "HTTPS://Api.Apixo.AI:443/a b/../%7e", "a:", "%zz", strings.Repeat("s", 1024)}
+var sources = []string{"https://api.apixo.ai", "urn:x", "a/b?c='d'&e=%22#f", "//user:pass@[::1]:1/%E5%9B%BE", "HTTPS://Api.Apixo.AI:443/a b/../%7e", "a:", ":a", "%zz", strings.Repeat("s", 1024)}
 
 // A task's event has the attributes that it has to have and the data to the byte,
 // whatever they are, in both modes.
@@ -288,8 +288,8 @@ func TestTaskThatWouldBeNoEvent(t *testing.T) {
 	}
 }
 
-// The messages of all webhooks share what they can share, and nothing else:
-// a sender that keeps a message keeps that one only.
+// No message shares anything with another, or holds much more than it needs: a sender
+// that keeps a message keeps that one only.
 func TestMessagesDoNotShareData(t *testing.T) {
 	t.Parallel()
 	encoder := event.Encoder{Source: "urn:x", Prefix: "p"}

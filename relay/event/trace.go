@@ -1,19 +1,5 @@
 package event
 
-// structuredHeader is that of messages in structured mode: readers know the
-// mode by the content type (NATS protocol binding, section 3).
-var structuredHeader = map[string][]string{"Content-Type": {structuredType}}
-
-// structuredHeaders are structuredHeader and, if there is one, the trace context.
-func structuredHeaders(d Delivery) map[string][]string {
-	if d.Attributes[traceParentName] == "" {
-		return structuredHeader
-	}
-	header := map[string][]string{"Content-Type": {structuredType}}
-	addTraceContext(header, d)
-	return header
-}
-
 // Names of a trace context, as attributes (CloudEvents' extension for distributed
 // tracing) and as headers. NATS knows upper from lower case: those who look for a
 // context in a message, nats-server among them, look for these.
