@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -33,6 +34,19 @@ func ExampleDecodeMessage() {
 // Who has a CloudEvent from another library passes its data.
 func ExampleDecodeTask() {
 	task, err := schema.DecodeTask([]byte(`{"taskId":"task_def456uvw","state":"failed","failCode":"CONTENT_VIOLATION","failMsg":"Content violates usage policy"}`))
+	if err != nil {
+		fmt.Println("not a task:", err)
+		return
+	}
+	fmt.Println(task.ID, task.State, task.FailCode)
+	// Output: task_def456uvw failed CONTENT_VIOLATION
+}
+
+// With a library for CloudEvents, its way from data to a value does: event.DataAs(&task)
+// in the CloudEvents SDK, which calls encoding/json.
+func ExampleTask_UnmarshalJSON() {
+	var task schema.Task
+	err := json.Unmarshal([]byte(`{"taskId":"task_def456uvw","state":"failed","failCode":"CONTENT_VIOLATION"}`), &task)
 	if err != nil {
 		fmt.Println("not a task:", err)
 		return

@@ -130,6 +130,9 @@ func complete(ce *cloudevents.Event, extensions map[string]string) error {
 		}
 		ce.SetExtension(name, value)
 	}
+	if !utf8.ValidString(ce.Source()) {
+		return fmt.Errorf("the source %q is not UTF-8", ce.Source())
+	}
 	if err := ce.Validate(); err != nil {
 		// It has a line for each attribute.
 		return errors.New(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))

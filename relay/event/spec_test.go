@@ -272,6 +272,7 @@ func TestTaskThatWouldBeNoEvent(t *testing.T) {
 			attributes map[string]string
 		}{
 			"no source":                      {event.Encoder{Prefix: "p", Mode: mode}, nil},
+			"a source that is not UTF-8":     {event.Encoder{Source: "urn:x?\xff", Prefix: "p", Mode: mode}, nil},
 			"an attribute without name":      {good, map[string]string{"": "v"}},
 			"a name with a quote":            {good, map[string]string{`a"`: "v"}},
 			"a name with a dash":             {good, map[string]string{"a-b": "v"}},
