@@ -65,8 +65,7 @@ func writeBinary(ce *cloudevents.Event) (map[string][]string, []byte, error) {
 // its own, the data's content type included (NATS protocol binding, section 3.1.3).
 //
 // The SDK's own writers, for NATS as for HTTP, leave out the percent-encoding that both
-// bindings ask for: an attribute in another script than Latin would come out garbled, and
-// one with a line break could forge headers.
+// bindings ask for (section 3.1.3.2): readers which decode would read another text.
 type binaryWriter struct {
 	header map[string][]string
 	data   []byte
