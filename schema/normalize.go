@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,8 +76,8 @@ func readNumber(v jsontext.Value) (n int64, told, exact bool) {
 		n, whole, fits := roundNumber(string(v))
 		return n, fits, fits && whole
 	case jsontext.KindString:
-		if number := string(unquoteText(v)); isNumber(number) {
-			n, _, fits := roundNumber(number)
+		if number := unquoteText(v); isNumber(number) {
+			n, _, fits := roundNumber(string(number))
 			return n, fits, false
 		}
 	}
@@ -111,9 +112,8 @@ func parseTime(text string) (t time.Time, ok bool) {
 }
 
 // isNumber reports whether a text is a number as JSON spells it, and nothing besides.
-func isNumber(text string) bool {
-	digit := func(c byte) bool { return c >= '0' && c <= '9' }
-	return text != "" && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) && jsontext.Value(text).IsValid()
+func isNumber(text jsontext.Value) bool {
+	return text.Kind() == jsontext.KindNumber && text.IsValid() && !bytes.ContainsAny(text, " \t\r\n")
 }
 
 // maxInteger is the greatest whole number that every JSON reader keeps exact (RFC

@@ -97,26 +97,20 @@ func withoutNullURLs(result jsontext.Value) jsontext.Value {
 	return result
 }
 
-// canonicalNumbers rewrites the numbers in a JSON text.
-func canonicalNumbers(text []byte) []byte {
-	dst := make([]byte, 0, len(text))
-	for i := 0; i < len(text); {
-		end := i + 1
-		switch c := text[i]; {
-		case c == '"':
-			end = stringEnd(text, i)
-			dst = append(dst, text[i:end]...)
-		case c == '-' || c >= '0' && c <= '9':
-			for end < len(text) && bytes.IndexByte([]byte("0123456789+-.eE"), text[end]) >= 0 {
-				end++
-			}
-			dst = appendDecimal(dst, string(text[i:end]))
+// canonicalNumbers returns a JSON text with the numbers as appendDecimal writes them.
+func canonicalNumbers(text jsontext.Value) []byte {
+	var out bytes.Buffer
+	d, e := newDecoder(text), jsontext.NewEncoder(&out, jsontext.AllowDuplicateNames(true))
+	for {
+		switch token, err := d.ReadToken(); {
+		case err != nil: // the end
+			return out.Bytes()
+		case token.Kind() == jsontext.KindNumber:
+			_ = e.WriteValue(appendDecimal(nil, token.String()))
 		default:
-			dst = append(dst, c)
+			_ = e.WriteToken(token)
 		}
-		i = end
 	}
-	return dst
 }
 
 // appendDecimal writes a JSON number by its value: its digits as a whole number

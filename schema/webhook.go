@@ -35,7 +35,7 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	if err != nil {
 		return Webhook{}, err
 	}
-	envelope := jsontext.Value(trimSpace(text))
+	envelope := jsontext.Value(text)
 	if envelope.Kind() != jsontext.KindBeginObject {
 		return Webhook{}, notResult(CodeMemberType, "it is %s, an object was expected", kindName(envelope))
 	}
@@ -65,33 +65,35 @@ func ParseWebhook(body []byte) (Webhook, error) {
 	}
 	normalized |= r.normalized
 	if repaired {
-		normalized |= repairedMembers(body)
+		normalized |= repairedMembers(body, envelope)
 	}
 	return Webhook{Task: r.task, EventData: r.eventData(data), Normalized: normalized.names()}, nil
 }
 
-// repairedMembers are those of a webhook in which there are lone surrogates.
-func repairedMembers(envelope jsontext.Value) (found memberSet) {
-	others := countSurrogates(envelope)
-	look := func(m member, which memberSet) {
-		if n := countSurrogates(m.value); n > 0 {
+// repairedMembers returns the members of a webhook in which there were lone
+// surrogates: those that are otherwise in the valid text than in the body, which is
+// of the same length.
+func repairedMembers(body []byte, valid jsontext.Value) (found memberSet) {
+	rest := bytes.Clone(body)
+	compare := func(which memberSet, m member, at int) {
+		if came := rest[at : at+len(m.value)]; !bytes.Equal(came, m.value) {
 			found |= which
-			others -= n
+			copy(came, m.value)
 		}
 	}
-	for m := range members(envelope) {
+	for m := range members(valid) {
 		switch string(m.name) {
 		case "code":
-			look(m, memberCode)
+			compare(memberCode, m, m.at)
 		case "message":
-			look(m, memberMessage)
+			compare(memberMessage, m, m.at)
 		case "data":
-			for m := range members(m.value) {
-				look(m, memberNamed(string(m.name)))
+			for inner := range members(m.value) {
+				compare(memberNamed(string(inner.name)), inner, m.at+inner.at)
 			}
 		}
 	}
-	if others > 0 { // in names, and in members of the envelope that are not known
+	if !bytes.Equal(rest, valid) { // in names, and in members of the envelope that are not known
 		found |= memberOther
 	}
 	return found
