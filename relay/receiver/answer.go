@@ -3,7 +3,6 @@ package receiver
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
@@ -102,37 +101,16 @@ func stored(taskID string, r event.Receipt) answer {
 	case r.Duplicate:
 		outcome = telemetry.Duplicate
 	}
-	return answer{status: http.StatusOK, outcome: outcome, body: receiptBody(taskID, r)}
+	return answer{status: http.StatusOK, outcome: outcome, body: encoded(receiptBody{taskID, r.Stream, r.Sequence, r.Duplicate, r.Conflict})}
 }
 
 // receiptBody is the body of a 200.
-func receiptBody(taskID string, r event.Receipt) []byte {
-	const most = len(`{"taskId":"","stream":"","sequence":18446744073709551615,"duplicate":false,"conflict":true}`) + 1
-	b := make([]byte, 0, most+len(taskID)+len(r.Stream))
-	b = append(b, `{"taskId":`...)
-	b = appendString(b, taskID)
-	b = append(b, `,"stream":`...)
-	b = appendString(b, r.Stream)
-	b = append(b, `,"sequence":`...)
-	b = strconv.AppendUint(b, r.Sequence, 10)
-	b = append(b, `,"duplicate":`...)
-	b = strconv.AppendBool(b, r.Duplicate)
-	if r.Conflict {
-		b = append(b, `,"conflict":true`...)
-	}
-	return append(b, "}\n"...)
-}
-
-// appendString writes a string as encoding/json does. Ids, and the names that
-// streams nearly always have, need no escaping.
-func appendString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
-			return append(dst, encoded(s)...)
-		}
-	}
-	return append(append(append(dst, '"'), s...), '"')
+type receiptBody struct {
+	TaskID    string `json:"taskId"`
+	Stream    string `json:"stream"`
+	Sequence  uint64 `json:"sequence"`
+	Duplicate bool   `json:"duplicate"`
+	Conflict  bool   `json:"conflict,omitempty"`
 }
 
 // problemBody is a problem document (RFC 9457) with two members of its own.
@@ -169,16 +147,17 @@ func rejected(why *schema.Error, r event.Receipt) answer {
 // answer completes a problem document by what is the same for all of a kind.
 func (k kind) answer(body problemBody) answer {
 	body.Type, body.Title, body.Status = problemTypes+k.slug, k.title, k.status
-	return answer{status: k.status, outcome: k.outcome, problem: k.slug, header: k.header, body: append(encoded(body), '\n')}
+	return answer{status: k.status, outcome: k.outcome, problem: k.slug, header: k.header, body: encoded(body)}
 }
 
+// encoded returns a body as a line of JSON.
 func encoded(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		// Strings and numbers always encode.
 		panic(err)
 	}
-	return b
+	return append(b, '\n')
 }
 
 // Values of headers, which all answers share and nobody changes.

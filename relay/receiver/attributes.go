@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 )
@@ -14,9 +13,10 @@ func callbackAttributes(query string, names []string, line *logLine) map[string]
 	if query == "" {
 		return nil
 	}
+	parameters, _ := url.ParseQuery(query) // those that can be read, as URL.Query returns them
 	attributes := make(map[string]string, len(names))
 	take := func(name string, valid func(string) bool) {
-		switch value := parameter(query, name); {
+		switch value := parameters.Get(name); {
 		case value == "":
 		case valid(value):
 			attributes[name] = value
@@ -32,23 +32,4 @@ func callbackAttributes(query string, names []string, line *logLine) map[string]
 		take("tracestate", event.ValidTraceState)
 	}
 	return attributes
-}
-
-// parameter is the first value of a parameter in a query, as url.Values.Get
-// finds it, without a map of all the others.
-func parameter(query, name string) string {
-	for pair := range strings.SplitSeq(query, "&") {
-		key, value, _ := strings.Cut(pair, "=")
-		if strings.Contains(pair, ";") {
-			continue // nor does the library take those
-		}
-		key, err := url.QueryUnescape(key)
-		if err != nil || key != name {
-			continue
-		}
-		if value, err = url.QueryUnescape(value); err == nil {
-			return value
-		}
-	}
-	return ""
 }
