@@ -141,6 +141,7 @@ func TestParseWebhookRefuses(t *testing.T) {
 		{"an unknown member twice, deep down", data(good + `,"x":[{"a":1,"a":2}]`), schema.ErrNotJSON, schema.CodeDuplicateMember},
 		{"data twice", `{"data":{` + good + `},"data":{}}`, schema.ErrNotJSON, schema.CodeDuplicateMember},
 		{"65 levels", deep(63), schema.ErrNotJSON, schema.CodeTooDeep},
+		{"65 levels behind a syntax error", `{"data":01,"x":` + strings.Repeat("[", 64), schema.ErrNotJSON, schema.CodeSyntax},
 		{"100,000 levels", strings.Repeat("[", 100_000), schema.ErrNotJSON, schema.CodeTooDeep},
 
 		{"null", "null", schema.ErrNotResult, schema.CodeMemberType},
