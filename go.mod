@@ -75,3 +75,5 @@ require (
 )
 
 tool golang.org/x/exp/cmd/apidiff
+
+require github.com/lmittmann/tint v1.2.1

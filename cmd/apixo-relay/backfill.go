@@ -216,7 +216,7 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 		})
 		return n, err
 	})
-	return bar, telemetry.NewLogger(aside, telemetry.Text, max(level, slog.LevelWarn))
+	return bar, telemetry.NewLogger(aside, w.logFormat(config.LogText), max(level, slog.LevelWarn))
 }
 
 // waiting tells that the API asks for a pause: in the bar, or where there is none on a

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -68,7 +69,7 @@ Settings, all of them environment variables:
 			if storesHere := cfg.UsesEmbedded() || cfg.Outbox.Enabled; !storesHere {
 				tuneProcessors(inFlight((*relay.Relay).InFlight))
 			}
-			format := logFormat(cfg.Log.Format, w.stderr)
+			format := w.logFormat(cfg.Log.Format)
 			out := openLog(w.stderr, format)
 			defer out.Close()
 			log := telemetry.NewLogger(out, format, cfg.Log.Level)
@@ -130,12 +131,28 @@ func wrap(text string, width int, indent string) string {
 	return b.String()
 }
 
-// logFormat decides what auto means.
-func logFormat(f config.LogFormat, w io.Writer) telemetry.Format {
-	if f == config.LogText || f == config.LogAuto && isTerminal(w) {
+// logFormat decides what auto means, and how text looks on a terminal.
+func (w world) logFormat(f config.LogFormat) telemetry.Format {
+	terminal := isTerminal(w.stderr)
+	switch {
+	case f == config.LogJSON, f == config.LogAuto && !terminal:
+		return telemetry.JSON
+	case !terminal:
 		return telemetry.Text
+	case w.hasColors(w.stderr):
+		return telemetry.Color
 	}
-	return telemetry.JSON
+	return telemetry.NoColor
+}
+
+// hasColors reports whether a stream is a terminal that shows colors to somebody who
+// wants them (https://no-color.org).
+func (w world) hasColors(stream any) bool {
+	wanted := !slices.ContainsFunc(w.environ, func(variable string) bool {
+		value, isSet := strings.CutPrefix(variable, "NO_COLOR=")
+		return isSet && value != "" || variable == "TERM=dumb"
+	})
+	return wanted && isTerminal(stream)
 }
 
 // isTerminal reports whether a stream of the process is one.
