@@ -190,7 +190,7 @@ func backfillTasks(ctx context.Context, w world, model string, args []string) (*
 // watchBackfill has the run show its results and, on a terminal, a bar. The log
 // that it returns does not write into that.
 func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
-	printer := backfill.NewPrinter(w.stdout, o.Tasks, o.DryRun, isTerminal(w.stdout))
+	printer := backfill.NewPrinter(w.stdout, o.Tasks, o.DryRun, w.hasColors(w.stdout))
 	print := printer.Text
 	if f.output == "json" {
 		print = printer.JSON

@@ -95,7 +95,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 			if output == "json" {
 				err = report.WriteJSON(w.stdout)
 			} else {
-				err = report.WriteText(w.stdout, isTerminal(w.stdout))
+				err = report.WriteText(w.stdout, w.hasColors(w.stdout))
 			}
 			switch {
 			case err != nil:

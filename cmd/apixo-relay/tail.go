@@ -69,15 +69,13 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 				return err
 			}
 			defer conn.Close()
-			show := func(m stored.Message) error { return tail.Text(w.stdout, m, false) }
-			if isTerminal(w.stdout) {
-				show = func(m stored.Message) error { return tail.Text(w.stdout, m, true) }
-			}
+			color := w.hasColors(w.stdout)
+			show := func(m stored.Message) error { return tail.Text(w.stdout, m, color) }
 			switch {
 			case output == "json":
 				show = func(m stored.Message) error { return tail.JSON(w.stdout, m) }
 			case isTerminal(w.stdout) && !all && count == 0:
-				screen := tail.NewScreen(w.stdout, time.Now())
+				screen := tail.NewScreen(w.stdout, color, time.Now())
 				show = screen.Show
 				defer screen.End()
 			}

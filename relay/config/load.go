@@ -1,13 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -47,7 +47,7 @@ func Load(environ []string) (Config, error) {
 	c.Warnings = suspicious(known, vars)
 	errs = append(errs, c.check(vars, errs)...)
 	if len(errs) > 0 {
-		sort.SliceStable(errs, func(i, j int) bool { return errs[i].Variable < errs[j].Variable }) // not generic, and so far smaller
+		slices.SortStableFunc(errs, func(a, b Error) int { return cmp.Compare(a.Variable, b.Variable) })
 		return Config{}, errs
 	}
 	c.Unknown = unknown(known, vars)

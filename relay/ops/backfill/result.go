@@ -108,27 +108,18 @@ func NewPrinter(w io.Writer, tasks *Tasks, dryRun, color bool) *Printer {
 	return p
 }
 
-// Colors of a terminal (ECMA-48, SGR).
-const (
-	green  = "\x1b[32m"
-	red    = "\x1b[31m"
-	yellow = "\x1b[33m"
-	dim    = "\x1b[2m"
-	plain  = "\x1b[0m"
-)
-
 // Text writes a result for a person.
 func (p *Printer) Text(r Result) error {
-	color, rest := red, r.Error
+	color, rest := text.Red, r.Error
 	switch r.Result {
 	case Stored, WouldStore:
-		color = green
+		color = text.Green
 	case Already:
-		color = dim
+		color = text.Faint
 	case Pending:
-		color, rest = yellow, "its webhook is still to come"
+		color, rest = text.Yellow, "its webhook is still to come"
 	case Conflict:
-		color = yellow
+		color = text.Yellow
 	}
 	if r.Sequence > 0 {
 		rest = fmt.Sprintf("sequence %d of %s", r.Sequence, r.Stream)
@@ -136,10 +127,7 @@ func (p *Printer) Text(r Result) error {
 			rest += " tells another outcome; this one is kept in the quarantine"
 		}
 	}
-	word := fmt.Sprintf("%-*s", p.word, r.Result)
-	if p.color {
-		word = color + word + plain
-	}
+	word := text.Paint(p.color, color, fmt.Sprintf("%-*s", p.word, r.Result))
 	line := fmt.Sprintf("%s  %-*s  %-*s  %-*s  %s", word, p.id, r.TaskID, p.name, r.Model, len("processing"), r.State, rest)
 	_, err := io.WriteString(p.w, strings.TrimRight(line, " ")+"\n")
 	return err

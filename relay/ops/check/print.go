@@ -9,10 +9,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 )
 
-// colors of a terminal (ECMA-48, SGR) for each status.
-var colors = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m", Skip: "\x1b[2m"}
-
-const plain = "\x1b[0m"
+// colors of a terminal for each status.
+var colors = map[Status]text.Color{OK: text.Green, Warn: text.Yellow, Fail: text.Red, Skip: text.Faint}
 
 // WriteText writes the report for a person: a line for each check and one for what to
 // do, and in the end how many there are of each kind. Its form may change; scripts use
@@ -24,10 +22,7 @@ func (r Report) WriteText(w io.Writer, color bool) error {
 	}
 	var b strings.Builder
 	for _, c := range r.Checks {
-		status := fmt.Sprintf("%-4s", c.Status)
-		if color {
-			status = colors[c.Status] + status + plain
-		}
+		status := text.Paint(color, colors[c.Status], fmt.Sprintf("%-4s", c.Status))
 		fmt.Fprintf(&b, "%s  %-*s  %s\n", status, width, c.Name, text.Line(c.Fact))
 		if c.Remedy != "" {
 			fmt.Fprintf(&b, "%*s→ %s\n", 4+2+width+2, "", text.Line(c.Remedy))

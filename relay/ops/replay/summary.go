@@ -1,9 +1,11 @@
 package replay
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,18 +80,9 @@ func (s Summary) Complete() bool { return s.Failed+s.Unfinished == 0 }
 // listed puts one more into a list of the lowest sequences, by sequence: deliveries do
 // not end in order.
 func listed(list []Undelivered, place Place, reason string) []Undelivered {
-	switch last := len(list) - 1; {
-	case len(list) < maxListed:
-		list = append(list, Undelivered{place, reason})
-	case place.Sequence < list[last].Sequence:
-		list[last] = Undelivered{place, reason}
-	default:
-		return list
-	}
-	for i := len(list) - 1; i > 0 && list[i].Sequence < list[i-1].Sequence; i-- {
-		list[i], list[i-1] = list[i-1], list[i]
-	}
-	return list
+	list = append(list, Undelivered{place, reason})
+	slices.SortFunc(list, func(a, b Undelivered) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return list[:min(len(list), maxListed)]
 }
 
 // WriteJSON writes the summary as one line of JSON. The error is the writer's.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
@@ -233,12 +232,14 @@ func (t *tally) summary(took time.Duration, begun int) Summary {
 	for _, count := range t.endings {
 		s.Answers = append(s.Answers, *count)
 	}
-	sort.Slice(s.Answers, func(i, j int) bool { // not generic, and so far smaller
-		a, b := s.Answers[i], s.Answers[j]
-		if a.Status == http.StatusOK || b.Status == http.StatusOK {
-			return a.Status == http.StatusOK && b.Status != http.StatusOK
+	slices.SortFunc(s.Answers, func(a, b AnswerCount) int {
+		switch ok := http.StatusOK; {
+		case a.Status == ok && b.Status != ok:
+			return -1
+		case b.Status == ok && a.Status != ok:
+			return 1
 		}
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error)) < 0
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Error, b.Error))
 	})
 	s.DurationSeconds = rounded(took.Seconds())
 	if took > 0 {

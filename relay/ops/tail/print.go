@@ -14,15 +14,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// Colors of a terminal (ECMA-48, SGR).
-const (
-	green  = "\x1b[32m"
-	red    = "\x1b[31m"
-	yellow = "\x1b[33m"
-	dim    = "\x1b[2m"
-	plain  = "\x1b[0m"
-)
-
 // The words that a line has for what a message is.
 const (
 	wordSuccess  = "success"
@@ -51,13 +42,6 @@ func word(m stored.Message) string {
 	return wordUnknown
 }
 
-func paint(color bool, c, s string) string {
-	if !color {
-		return s
-	}
-	return c + s + plain
-}
-
 // Text writes a message for a person: a line for it, and below it one for each
 // address of its result, or for the beginning of what it holds instead. It returns
 // what w returns.
@@ -75,7 +59,7 @@ func Text(w io.Writer, m stored.Message, color bool) error {
 
 // line writes the line of a message.
 func line(w io.Writer, m stored.Message, color bool) error {
-	c, what, rest := yellow, m.Event.ID, ""
+	c, what, rest := text.Yellow, m.Event.ID, ""
 	word := word(m)
 	switch word {
 	case wordSuccess, wordFailed:
@@ -84,9 +68,9 @@ func line(w io.Writer, m stored.Message, color bool) error {
 		case err != nil:
 			word, rest = wordUnknown, err.Error()
 		case word == wordFailed:
-			c, what, rest = red, task.ID, strings.TrimSpace(task.FailCode+" "+task.FailMsg)
+			c, what, rest = text.Red, task.ID, strings.TrimSpace(task.FailCode+" "+task.FailMsg)
 		default:
-			c, what, rest = green, task.ID, took(task)
+			c, what, rest = text.Green, task.ID, took(task)
 		}
 	case wordRejected:
 		what, rest = m.Event.Extensions["reason"], m.Event.Extensions["detail"]
@@ -98,8 +82,8 @@ func line(w io.Writer, m stored.Message, color bool) error {
 			rest = m.Err.Error()
 		}
 	}
-	shown := fmt.Sprintf("%s %6d  %s  %s%s  %s", paint(color, dim, m.Stored.Local().Format(time.DateTime)), m.Sequence,
-		paint(color, c, fmt.Sprintf("%-8s", word)), text.Line(what), paint(color, dim, labels(m.Event)), shorten(text.Line(rest), maxShown))
+	shown := fmt.Sprintf("%s %6d  %s  %s%s  %s", text.Paint(color, text.Faint, m.Stored.Local().Format(time.DateTime)), m.Sequence,
+		text.Paint(color, c, fmt.Sprintf("%-8s", word)), text.Line(what), text.Paint(color, text.Faint, labels(m.Event)), shorten(text.Line(rest), maxShown))
 	_, err := io.WriteString(w, strings.TrimRight(shown, " ")+"\n")
 	return err
 }

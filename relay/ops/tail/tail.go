@@ -31,6 +31,7 @@ const (
 // second. It may be used by many goroutines.
 type Screen struct {
 	w     io.Writer
+	color bool
 	since time.Time
 
 	mu              sync.Mutex
@@ -41,11 +42,11 @@ type Screen struct {
 	quiet           time.Time      // when there was nothing folded for a while
 }
 
-// NewScreen shows on w. What was stored before a time is history that somebody
+// NewScreen shows on w, with or without colors. What was stored before a time is history that somebody
 // asked for, and is never folded.
-func NewScreen(w io.Writer, since time.Time) *Screen {
+func NewScreen(w io.Writer, color bool, since time.Time) *Screen {
 	return &Screen{
-		w: w, since: since, folded: make(map[string]int),
+		w: w, color: color, since: since, folded: make(map[string]int),
 		success: rate.NewLimiter(shownRate, shownBurst), others: rate.NewLimiter(shownRate, shownBurst),
 	}
 }
@@ -58,7 +59,7 @@ func (s *Screen) Show(m stored.Message) error {
 	case s.err != nil:
 		return s.err
 	case m.Stored.Before(s.since):
-		return Text(s.w, m, true)
+		return Text(s.w, m, s.color)
 	}
 	limiter := s.others
 	if m.Event.Type == schema.TypeTaskSuccess {
@@ -74,9 +75,9 @@ func (s *Screen) Show(m stored.Message) error {
 		return nil
 	}
 	if now.Before(s.quiet) {
-		return line(s.w, m, true)
+		return line(s.w, m, s.color)
 	}
-	return Text(s.w, m, true)
+	return Text(s.w, m, s.color)
 }
 
 // End sums up what has not been yet.
@@ -105,5 +106,5 @@ func (s *Screen) sumUp() {
 		}
 	}
 	clear(s.folded)
-	_, s.err = fmt.Fprintf(s.w, "%s\n", paint(true, dim, fmt.Sprintf("%19s %6s  … and %s more: %s", "", "", text.Count(total), strings.Join(parts, ", "))))
+	_, s.err = fmt.Fprintf(s.w, "%s\n", text.Paint(s.color, text.Faint, fmt.Sprintf("%19s %6s  … and %s more: %s", "", "", text.Count(total), strings.Join(parts, ", "))))
 }

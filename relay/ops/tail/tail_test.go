@@ -35,7 +35,7 @@ func TestScreenAtAHundredASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const seconds, failures = 10, 3
 		var out bytes.Buffer
-		s := NewScreen(&out, time.Now())
+		s := NewScreen(&out, true, time.Now())
 		for i := range 100 * seconds {
 			state := schema.StateSuccess
 			if i%400 == 150 {
@@ -99,7 +99,7 @@ func TestTextShowsWhatWasNormalized(t *testing.T) {
 func TestScreenShowsHistoryWhole(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := NewScreen(&out, time.Now().Add(time.Hour))
+	s := NewScreen(&out, true, time.Now().Add(time.Hour))
 	for i := range 1000 {
 		if err := s.Show(task(i, schema.StateSuccess)); err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestScreenTellsThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &endingWriter{left: shownBurst * 2} // two writes for each event
-		s := NewScreen(w, time.Now())
+		s := NewScreen(w, true, time.Now())
 		for i := range shownBurst + 1 {
 			if err := s.Show(task(i, schema.StateSuccess)); err != nil {
 				t.Fatal(err)

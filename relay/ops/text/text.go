@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Printable replaces what is not valid UTF-8 and what could steer a terminal, the
@@ -64,11 +66,7 @@ func Number(x float64) string {
 
 // Count writes a whole number with a comma between each three digits.
 func Count[N int | int64 | uint64](n N) string {
-	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
+	return humanize.Comma(int64(max(n, 0)))
 }
 
 // ParseRate reads a number of things in a second, such as "50", "50/s" or
