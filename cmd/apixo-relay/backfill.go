@@ -205,12 +205,13 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 		if n := s.Unknown + s.Failed; n > 0 {
 			doing = fmt.Sprintf("asking (%s unknown or failed)", text.Count(n))
 		}
-		err := bar.aside(func() error { return print(r) })
-		bar.set(s.Done(), doing)
+		err := bar.suspend(func() error { return print(r) })
+		bar.describe(doing)
+		bar.set(s.Done(), o.Tasks.Len())
 		return err
 	}
 	aside := writer(func(p []byte) (n int, err error) {
-		err = bar.aside(func() error {
+		err = bar.suspend(func() error {
 			n, err = w.stderr.Write(p)
 			return err
 		})

@@ -127,7 +127,7 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 	bar := showReplayProgress(w, f.to == "-", &o)
 	defer bar.end()
 	say := func(what string) {
-		_ = bar.aside(func() error {
+		_ = bar.suspend(func() error {
 			_, err := fmt.Fprintf(w.stderr, "apixo-relay: %s\n", what)
 			return err
 		})
@@ -191,8 +191,8 @@ func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *progres
 	if linesToStdout && isTerminal(w.stdout) {
 		return nil
 	}
-	bar := newProgress(w.stderr, 0, "messages", "replaying")
-	o.OnProgress = bar.of
+	bar := newProgress(w.stderr, -1, "messages", "replaying")
+	o.OnProgress = bar.set
 	return bar
 }
 

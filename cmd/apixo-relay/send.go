@@ -173,7 +173,8 @@ func showSendProgress(stderr io.Writer, o *send.Options) *progress {
 		if a.Failed+a.Waiting > 0 {
 			doing = fmt.Sprintf("%d failed, %d to be retried", a.Failed, a.Waiting)
 		}
-		bar.set(a.Delivered+a.Failed, doing)
+		bar.describe(doing)
+		bar.set(a.Delivered+a.Failed, total)
 	}
 	return bar
 }
