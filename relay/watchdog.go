@@ -8,6 +8,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
@@ -78,7 +79,7 @@ func (w *watchdog) watch(ctx context.Context) error {
 		} else if failures++; failures == healthFailures {
 			return err
 		}
-		if !sleep(ctx, healthPause) {
+		if retry.Sleep(ctx, healthPause) != nil {
 			return nil
 		}
 	}
@@ -99,24 +100,12 @@ func (w *watchdog) await(ctx context.Context) bool {
 		case <-interval.C:
 			return true
 		case <-w.came:
-			if !sleep(ctx, healthPause) {
+			if retry.Sleep(ctx, healthPause) != nil {
 				return false
 			}
 		}
 	}
 	return true
-}
-
-// sleep waits, and reports whether the time was there.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // watchHealth ends the relay when only that helps: a store that had a write
@@ -135,7 +124,7 @@ func (r *Relay) watchHealth(abort func()) {
 		}
 		r.log.Error("the store in RELAY_DATA_DIR is broken, and only a restart mends it: the relay ends", "error", err, "in", unhealthyFor)
 		abort()
-		if sleep(ctx, unhealthyFor) {
+		if retry.Sleep(ctx, unhealthyFor) == nil {
 			r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, err)
 		}
 	}()

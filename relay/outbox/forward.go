@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -86,7 +87,7 @@ func (o *Outbox) forwardAll(ctx context.Context) {
 		}
 		if err != nil {
 			o.Log.Error("the outbox cannot be read; it is tried again", "error", err)
-			sleep(ctx, maxBackoff)
+			_ = retry.Sleep(ctx, maxBackoff)
 			continue
 		}
 		o.forward(ctx, batch)
@@ -163,17 +164,16 @@ func (o *Outbox) read(batch []entry, in jetstream.Msg) []entry {
 // forward hands entries to the broker until it has each, or has refused it for
 // what it is.
 func (o *Outbox) forward(ctx context.Context, batch []entry) {
-	backoff := minBackoff
+	pauses := retry.Backoff(minBackoff, maxBackoff)
 	for len(batch) > 0 {
 		left := o.try(ctx, batch)
 		if len(left) == 0 || ctx.Err() != nil {
 			return
 		}
 		if len(left) < len(batch) {
-			backoff = minBackoff
+			pauses.Reset()
 		}
-		o.await(ctx, backoff)
-		backoff = min(2*backoff, maxBackoff)
+		o.await(ctx, pauses.NextBackOff())
 		batch = left
 		// Those behind them show whether the broker refuses these or all.
 		if room := window - len(batch); room > 0 {
@@ -188,10 +188,10 @@ func (o *Outbox) forward(ctx context.Context, batch []entry) {
 
 // await waits before the next try: for a broker that is ready, since it often
 // says when, but not for ever, since it may store what it says it would not.
-func (o *Outbox) await(ctx context.Context, backoff time.Duration) {
+func (o *Outbox) await(ctx context.Context, pause time.Duration) {
 	ready := o.Broker.Ready() == nil
-	for waited := time.Duration(0); waited < backoff || !ready && waited < maxBackoff; waited += readyInterval {
-		if !sleep(ctx, readyInterval) || !ready && o.Broker.Ready() == nil {
+	for waited := time.Duration(0); waited < pause || !ready && waited < maxBackoff; waited += readyInterval {
+		if retry.Sleep(ctx, readyInterval) != nil || !ready && o.Broker.Ready() == nil {
 			return
 		}
 	}
@@ -297,17 +297,5 @@ func (o *Outbox) report(ctx context.Context) {
 		if s := o.State(); s.Messages > 0 {
 			o.Log.Warn("webhooks wait in the outbox", "messages", s.Messages, "bytes", s.Bytes, "oldest", s.Age)
 		}
-	}
-}
-
-// sleep waits, and reports whether the time was there.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

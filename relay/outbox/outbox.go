@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -138,7 +139,7 @@ func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, e
 // Otherwise a sender that never pauses would keep the outbox in use for ever.
 func (o *Outbox) awaitLast(ctx context.Context) {
 	for waited := time.Duration(0); waited < lastPatience; waited += lastInterval {
-		if n := o.waiting.Load(); n <= 0 || n > window || o.Broker.Ready() != nil || !sleep(ctx, lastInterval) {
+		if n := o.waiting.Load(); n <= 0 || n > window || o.Broker.Ready() != nil || retry.Sleep(ctx, lastInterval) != nil {
 			return
 		}
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 // remove takes entries out of the outbox, and does not go on before they are
@@ -15,15 +18,14 @@ func (o *Outbox) remove(ctx context.Context, entries []entry) {
 	if len(entries) == 0 {
 		return
 	}
-	for {
-		err := o.tryToRemove(ctx, entries)
-		if err == nil {
-			break
+	_, err := retry.Do(ctx, backoff.NewConstantBackOff(minBackoff), func() (removed struct{}, err error) {
+		if err = o.tryToRemove(ctx, entries); err != nil && ctx.Err() == nil {
+			o.Log.Warn("forwarded webhooks could not be removed from the outbox; it is tried again", "messages", len(entries), "error", err)
 		}
-		if !sleep(ctx, minBackoff) {
-			return
-		}
-		o.Log.Warn("forwarded webhooks could not be removed from the outbox; it is tried again", "messages", len(entries), "error", err)
+		return removed, err
+	})
+	if err != nil {
+		return
 	}
 	if n := int64(len(entries)); o.waiting.Add(-n) == 0 {
 		o.Log.Info("the outbox is empty: all webhooks in it have been forwarded")

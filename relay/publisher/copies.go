@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 // settle makes the receipt of what was acknowledged. The broker remembers an id for
@@ -83,22 +83,23 @@ func (s *sending) repeated(ctx context.Context, ack jetstream.PubAck, first slot
 // Whoever wants the same now shares one look; a task that is looked at again and
 // again is a storm of repeats, in which a look is believed for a moment.
 func (p *Publisher) lookUp(ctx context.Context, sequence uint64, id string) (slot, error) {
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	var cause error // of the last look
+	first, err := retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (first slot, err error) {
 		if first, ok := p.stored.amidStorm(sequence, id); ok {
 			return first, nil
 		}
 		if p.streams.Load().unreadable != nil {
 			return slot{unread: true}, nil // which the log has told
 		}
-		first, err := p.readOnce(ctx, sequence, id)
-		if err == nil {
-			return first, nil
+		if first, cause = p.readOnce(ctx, sequence, id); cause != nil {
+			p.checkSoon()
 		}
-		p.checkSoon()
-		if !sleep(ctx, backoff/2+rand.N(backoff)) {
-			return slot{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, err))
-		}
+		return first, cause
+	})
+	if err != nil {
+		return slot{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, cause))
 	}
+	return first, nil
 }
 
 // getCopy reads the message that was stored under an id at a sequence, or returns

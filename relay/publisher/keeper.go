@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
@@ -134,9 +135,9 @@ func (p *Publisher) lookAfterStreams(ctx context.Context) {
 		case <-p.arrived:
 		case <-p.recheck:
 			// At once, but never more often than that, however many webhooks fail.
-			sleep(ctx, recheckBad/4-time.Since(looked))
+			_ = retry.Sleep(ctx, recheckBad/4-time.Since(looked))
 		case <-p.changes:
-			sleep(ctx, recheckBad/4-time.Since(looked))
+			_ = retry.Sleep(ctx, recheckBad/4-time.Since(looked))
 			// Whoever deletes a stream may be about to make another one, and would find
 			// the relay's there.
 			makes = false

@@ -10,18 +10,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -182,11 +183,11 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, retried bool, err error) {
 	p := s.p
 	var cause error // of the last try that ended by itself
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		ack, err = s.attempt(ctx)
+	ack, err = retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (jetstream.PubAck, error) {
+		ack, err := s.attempt(ctx)
 		if err == nil {
 			p.metrics.Acknowledged(time.Since(s.start))
-			return ack, retried, nil
+			return ack, nil
 		}
 		if ctx.Err() == nil || cause == nil {
 			cause = err
@@ -201,15 +202,16 @@ func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, re
 			p.full.Store(new(time.Now()))
 		}
 		if !again || s.once {
-			return ack, retried, &event.Refusal{Reason: reason, Err: cause}
+			return ack, backoff.Permanent(&event.Refusal{Reason: reason, Err: cause})
 		}
 		telemetry.Tried(ctx, cause)
-		// Many webhooks that fail together should not come back together.
-		if !sleep(ctx, backoff/2+rand.N(backoff)) {
-			reason, _ = p.classify(s.msg.Subject, s.start, cause) // more may be known by now
-			return ack, retried, outOfTime(reason, cause)
-		}
+		return ack, cause
+	})
+	if _, refused := err.(*event.Refusal); err != nil && !refused {
+		reason, _ := p.classify(s.msg.Subject, s.start, cause) // more may be known by now
+		err = outOfTime(reason, cause)
 	}
+	return ack, retried, err
 }
 
 // attempt returns the broker's word on one try, which it makes unless it was made. What
@@ -252,18 +254,3 @@ func (s *sending) wait(ctx context.Context) (jetstream.PubAck, error) {
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")
-
-// sleep waits, and reports whether the time was there.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 // notAsked is the verdict on a task that the run did not come to.
@@ -21,6 +22,7 @@ const notAsked kind = -1
 func (r *run) ask(ctx context.Context, t *task) (web.Answer, verdict) {
 	target := r.cfg.API.BaseURL + "/api/v1/statusTask/" + url.PathEscape(t.model) + "?taskId=" + url.QueryEscape(t.id)
 	v := verdict{kind: notAsked}
+	pauses := r.o.backoff()
 	for attempt := 1; ; attempt++ {
 		if r.limiter.Wait(ctx) != nil || r.gate.Wait(ctx) != nil {
 			if attempt > 1 {
@@ -39,20 +41,20 @@ func (r *run) ask(ctx context.Context, t *task) (web.Answer, verdict) {
 			}
 			return a, v
 		}
-		r.pause(ctx, a, attempt)
+		r.pause(ctx, a, pauses.NextBackOff())
 	}
 }
 
 // pause waits before another attempt, or has all requests wait if the API asks for
-// that. It ends early with ctx, which the caller sees.
-func (r *run) pause(ctx context.Context, a web.Answer, attempt int) {
-	wait := a.RetryAfter(time.Now())
-	if wait == 0 && a.Status != http.StatusTooManyRequests {
-		_ = web.Sleep(ctx, r.o.backoff(attempt))
+// that, for as long as it says. It ends early with ctx, which the caller sees.
+func (r *run) pause(ctx context.Context, a web.Answer, wait time.Duration) {
+	asked := a.RetryAfter(time.Now())
+	if asked == 0 && a.Status != http.StatusTooManyRequests {
+		_ = retry.Sleep(ctx, wait)
 		return
 	}
-	if wait == 0 {
-		wait = r.o.backoff(attempt)
+	if asked > 0 {
+		wait = asked
 	}
 	r.gate.Close(wait)
 	if r.o.OnWait != nil {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/time/rate"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
@@ -71,9 +72,9 @@ type Options struct {
 	// once. Its error ends the run.
 	OnResult func(Result, *Summary) error
 
-	backoff func(failed int) time.Duration // web.Backoff if it is nil
-	stall   time.Duration                  // stallTime if it is 0
-	room    func(folder string) error      // broker.RoomAt if it is nil
+	backoff func() backoff.BackOff    // web.Backoff if it is nil
+	stall   time.Duration             // stallTime if it is 0
+	room    func(folder string) error // broker.RoomAt if it is nil
 }
 
 // Check returns what is wrong with the options and the configuration, in the words

@@ -10,9 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
@@ -47,9 +50,9 @@ type HTTPOptions struct {
 	// OnTrouble, when set, is told why a delivery is tried again, every half minute at
 	// most: a receiver that is down would look like one that is slow.
 	OnTrouble func(reason string)
-	// Backoff is how long to wait after so many failed attempts; nil means
+	// Backoff returns how long to wait between the attempts of one delivery; nil means
 	// [web.Backoff].
-	Backoff func(failed int) time.Duration
+	Backoff func() backoff.BackOff
 }
 
 // SetMode sets the content mode by its name.
@@ -110,7 +113,7 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 	for name, values := range t.o.Header {
 		header[name] = values
 	}
-	target := t.target(p.query)
+	target, pauses := t.target(p.query), t.o.Backoff()
 	for attempt := 1; ; attempt++ {
 		if t.gate.Wait(ctx) != nil {
 			return result{outcome: unfinished}
@@ -142,7 +145,7 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 		t.tell(reason, wait)
 		if wait > 0 {
 			t.gate.Close(wait)
-		} else if web.Sleep(ctx, t.o.Backoff(attempt)) != nil {
+		} else if retry.Sleep(ctx, pauses.NextBackOff()) != nil {
 			return result{outcome: unfinished}
 		}
 	}

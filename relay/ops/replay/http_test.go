@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
@@ -44,7 +46,7 @@ func to(t testing.TB, address string) replay.HTTPOptions {
 	t.Cleanup(transport.CloseIdleConnections)
 	return replay.HTTPOptions{
 		URL: u, Transport: transport, Timeout: 10 * time.Second, Attempts: 3, Mode: event.Binary,
-		Backoff: func(int) time.Duration { return time.Millisecond },
+		Backoff: func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
@@ -45,9 +47,9 @@ type NATSOptions struct {
 	// again, with the same id; 0 means 5 seconds. Patience is how long a broker that
 	// takes nothing is waited for; 0 means 30 seconds.
 	AckTimeout, Patience time.Duration
-	// Backoff is how long to wait after so many failed attempts; nil means
+	// Backoff returns how long to wait between the attempts of one delivery; nil means
 	// [web.Backoff].
-	Backoff func(failed int) time.Duration
+	Backoff func() backoff.BackOff
 }
 
 // NATS publishes each message to another subject, in order, as it is stored. If a
@@ -189,8 +191,9 @@ func (t *publisher) collect() {
 // settled is what came of a publication, after as many more as make sense.
 func (t *publisher) settled(p *publication, duplicate bool, err error) result {
 	began := time.Now()
-	for failures := 1; t.mayWorkLater(err); failures++ {
-		if failures > 1 && web.Sleep(p.ctx, min(t.o.Backoff(failures-1), maxWait)) != nil || p.ctx.Err() != nil {
+	pauses := t.o.Backoff()
+	for first := true; t.mayWorkLater(err); first = false {
+		if !first && retry.Sleep(p.ctx, min(pauses.NextBackOff(), maxWait)) != nil || p.ctx.Err() != nil {
 			return result{outcome: unfinished}
 		}
 		if time.Since(began) > t.o.Patience {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,7 +23,7 @@ import (
 func subject(name string) replay.NATSOptions {
 	return replay.NATSOptions{
 		Subject: name, Prefix: "apixo", Own: []string{"APIXO", "APIXO_QUARANTINE"}, Concurrency: 64,
-		Backoff: func(int) time.Duration { return 20 * time.Millisecond },
+		Backoff: func() backoff.BackOff { return backoff.NewConstantBackOff(20 * time.Millisecond) },
 	}
 }
 
@@ -230,6 +231,12 @@ func TestNATSBrokerRestarts(t *testing.T) {
 	}
 }
 
+// backoffFunc is called before each retry.
+type backoffFunc func() time.Duration
+
+func (f backoffFunc) NextBackOff() time.Duration { return f() }
+func (backoffFunc) Reset()                       {}
+
 // What failed for a while is published again before anything that comes after it.
 func TestNATSKeepsTheOrder(t *testing.T) {
 	t.Parallel()
@@ -239,9 +246,11 @@ func TestNATSKeepsTheOrder(t *testing.T) {
 	target := jetstream.StreamConfig{Name: "TARGET", Subjects: []string{"target"}}
 	s.stream(t, target)
 	o := subject("target")
-	o.Backoff = func(int) time.Duration {
-		s.stream(t, target) // which is there again after the first retry
-		return time.Millisecond
+	o.Backoff = func() backoff.BackOff {
+		return backoffFunc(func() time.Duration {
+			s.stream(t, target) // which is there again after the first retry
+			return time.Millisecond
+		})
 	}
 	to, _ := natsTarget(t, s, o)
 	ro := all(1)

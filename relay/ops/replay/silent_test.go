@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -53,7 +54,7 @@ func TestSilentBrokerIsNotWaitedForAgainAndAgain(t *testing.T) {
 		Subject: "elsewhere", Prefix: "apixo", Concurrency: 256, AckTimeout: time.Second, Patience: time.Hour,
 		// On a slow machine the silence is noticed, and all the rest held back, before
 		// the 500th is read.
-		Backoff: func(int) time.Duration { cancel(); return 0 },
+		Backoff: func() backoff.BackOff { return backoffFunc(func() time.Duration { cancel(); return 0 }) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,15 +3,18 @@ package web
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
-	// The back-off doubles from the first to the last figure.
+	// The first and the last interval of the back-off.
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
 
@@ -50,13 +53,9 @@ func (a Answer) RetryAfter(now time.Time) time.Duration {
 	return min(max(wait, 0), maxRetryAfter)
 }
 
-// Backoff is how long to wait after a number of failed attempts, 1 or more: twice
-// as long each time, from half a second to half a minute, and a random half of it
-// more or less, so that many that failed together do not come back together.
-func Backoff(failed int) time.Duration {
-	wait := min(minBackoff<<min(failed-1, 10), maxBackoff)
-	return wait/2 + rand.N(wait)
-}
+// Backoff returns how long to wait between attempts: from half a second to half a minute,
+// twice as long each time.
+func Backoff() backoff.BackOff { return retry.Backoff(minBackoff, maxBackoff) }
 
 // Gate holds all requests back while their receiver asks for that. Its zero value
 // is open.
@@ -83,20 +82,8 @@ func (g *Gate) Wait(ctx context.Context) error {
 		if wait <= 0 {
 			return ctx.Err()
 		}
-		if err := Sleep(ctx, wait); err != nil {
+		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
 		}
-	}
-}
-
-// Sleep waits; it returns ctx's error if that ends first.
-func Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }

@@ -44,17 +44,6 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	for failed, middle := range map[int]time.Duration{1: minBackoff, 2: 2 * minBackoff, 4: 8 * minBackoff, 7: maxBackoff, 1000: maxBackoff} {
-		for range 100 {
-			if got := Backoff(failed); got < middle/2 || got > middle*3/2 {
-				t.Errorf("after %d: %s", failed, got)
-			}
-		}
-	}
-}
-
 // Whoever comes while the gate is closed waits for the longest that was asked for.
 func TestGate(t *testing.T) {
 	t.Parallel()
