@@ -31,7 +31,7 @@ var rooms = []room{
 	{"/schema/examples/go/idempotent", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{
 		"/relay", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/secretarg", "/relay/ops/send", "/relay/ops/stored", "/relay/ops/tail", "/relay/ops/text", "/relay/ops/web",
-		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/utf8text", "/schema",
+		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/tlsfiles", "/relay/utf8text", "/schema",
 	}, nil},
 	{"/cmd/relay-bench", []string{"/relay/ops/secretarg", "/relay/ops/send"}, nil},
 	{"/cmd/relay-bench/peer", nil, []string{"github.com/nats-io/nats-server/"}},
@@ -39,7 +39,7 @@ var rooms = []room{
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/retry", "/relay/telemetry", "/relay/tlsfiles"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/backfill", []string{"/relay/ops/stored", "/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/publisher", "/relay/retry", "/relay/telemetry", "/relay/utf8text", "/schema"}, []string{"os", "flag"}},
-	{"/relay/ops/check", []string{"/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/publisher", "/relay/telemetry", "/schema"}, []string{"os/signal", "flag"}},
+	{"/relay/ops/check", []string{"/relay/ops/text", "/relay/ops/web", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},
 	{"/relay/ops/replay", []string{"/relay/ops/stored", "/relay/ops/text", "/relay/ops/web", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/retry", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/stored", "/relay/ops/text", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", []string{"/relay/ops/text", "/relay/ops/web"}, []string{"github.com/nats-io/", "os/signal", "flag"}},

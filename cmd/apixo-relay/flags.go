@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
 	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 	"github.com/apixo-relay/apixo-relay/relay/timeparse"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -57,15 +57,12 @@ func (f tlsFlags) transport(concurrency int) (*http.Transport, error) {
 	}
 	cfg := &tls.Config{InsecureSkipVerify: f.insecure}
 	if f.caFile != "" {
-		pem, err := os.ReadFile(f.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("--cacert: %w", err)
-		}
+		var err error
 		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
 			cfg.RootCAs = x509.NewCertPool()
 		}
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--cacert: %s holds no certificate in PEM form", f.caFile)
+		if err := tlsfiles.AddCertificates(cfg.RootCAs, f.caFile); err != nil {
+			return nil, fmt.Errorf("--cacert: %w", err)
 		}
 	}
 	if f.certFile != "" {

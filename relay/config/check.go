@@ -250,13 +250,15 @@ func (k *checker) addr(variable, addr string) bool {
 	return err == nil
 }
 
-// isLoopback reports whether only this machine can reach the address. A host
-// name other than localhost is taken to be reachable: what it resolves to can change.
+// isLoopback reports whether only this machine can reach the address.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
+	return err == nil && IsLoopback(host)
+}
+
+// IsLoopback reports whether a host, without a port, is this machine. A name other than
+// localhost is taken to be reachable by others: what it resolves to can change.
+func IsLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }

@@ -68,17 +68,26 @@ func (f *Files) Reload() error {
 		NextProtos:   s.Protocols,
 	}
 	if s.ClientCA != "" {
-		content, err := os.ReadFile(s.ClientCA)
-		if err != nil {
-			return fmt.Errorf("%s_CLIENT_CA_FILE cannot be read: %w", s.Variables, err)
-		}
 		next.ClientCAs = x509.NewCertPool()
-		if !next.ClientCAs.AppendCertsFromPEM(content) {
-			return fmt.Errorf("%s_CLIENT_CA_FILE=%q holds no certificate in PEM form", s.Variables, s.ClientCA)
+		if err := AddCertificates(next.ClientCAs, s.ClientCA); err != nil {
+			return fmt.Errorf("%s_CLIENT_CA_FILE: %w", s.Variables, err)
 		}
 		next.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	f.current.Store(next)
+	return nil
+}
+
+// AddCertificates adds the certificates in a PEM file to a pool. It is an error if there
+// are none.
+func AddCertificates(pool *x509.CertPool, file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(content) {
+		return fmt.Errorf("%s holds no certificate in PEM form", file)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -12,13 +13,17 @@ import (
 )
 
 const (
-	// maxNameBytes is how long the id of a task, or the name of a model, can be.
+	// maxNameBytes is how long the id of a task, or the name of a model, can be, as
+	// isName has it.
 	maxNameBytes = 128
 	// maxLineBytes is more than two names and what may stand around them.
 	maxLineBytes = 4096
 	// maxReported is how much of what is wrong with an input is told.
 	maxReported = 10
 )
+
+// isName is what the ids of tasks, and the names of models, are made of.
+var isName = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 
 // Tasks are those to ask for, each once and in the order of the input. Each takes
 // about 150 bytes of memory.
@@ -41,7 +46,7 @@ func (t *Tasks) Len() int { return len(t.list) }
 // CheckModel returns an error if a name cannot be that of a model: it becomes a
 // part of a path, and an attribute of the event.
 func CheckModel(name string) error {
-	if !isName(name) || name == "." || name == ".." {
+	if !isName.MatchString(name) || name == "." || name == ".." {
 		return fmt.Errorf("%s is no model: 1 to %d letters, digits and _ . : - are", quote(name), maxNameBytes)
 	}
 	return nil
@@ -120,7 +125,7 @@ func (in *input) take(text string) error {
 		}
 	}
 	switch {
-	case !isName(id):
+	case !isName.MatchString(id):
 		return fmt.Errorf("%s is no task id: 1 to %d letters, digits and _ . : - are", quote(id), maxNameBytes)
 	case model == "":
 		return fmt.Errorf("%s has no model, without which the API cannot be asked: give --model, or write MODEL ID", id)
@@ -156,16 +161,4 @@ func (in *input) tasks() (*Tasks, error) {
 		return nil, errors.New("there is no task id to ask for: give some as arguments, or one a line on standard input")
 	}
 	return in.got, nil
-}
-
-// isName holds a text against what the ids of tasks are made of.
-func isName(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '_', c == '.', c == ':', c == '-':
-		default:
-			return false
-		}
-	}
-	return s != "" && len(s) <= maxNameBytes
 }

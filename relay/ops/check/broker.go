@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/mod/semver"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -72,18 +73,13 @@ func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
 func version(found *lines, conn *nats.Conn) {
 	const remedy = "use nats-server 2.10 or later"
 	v := conn.ConnectedServerVersion()
-	parts := strings.SplitN(strings.TrimPrefix(v, "v"), ".", 3)
-	major, err := strconv.Atoi(parts[0])
-	minor := 0
-	if err == nil && len(parts) > 1 {
-		minor, err = strconv.Atoi(parts[1])
-	}
+	release := semver.MajorMinor("v" + strings.TrimPrefix(v, "v")) // empty if it is no version
 	switch {
-	case err != nil:
+	case release == "":
 		found.warn(Version, remedy, "the broker says that it is nats-server %q, which is no version", v)
-	case major < 2 || major == 2 && minor < 9:
+	case semver.Compare(release, "v2.9") < 0:
 		found.warn(Version, remedy, "nats-server %s takes webhooks, and lets no command read what is stored (tail, replay, backfill)", v)
-	case major == 2 && minor < 10:
+	case semver.Compare(release, "v2.10") < 0:
 		found.warn(Version, remedy, "nats-server %s does not tell its time, by which its clock is judged", v)
 	default:
 		found.ok(Version, "nats-server %s", v)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -34,7 +33,7 @@ func (x *examiner) delivery(ctx context.Context, a *asker, quarantine *target) (
 	}
 	// Where it goes is all that is shown of it.
 	where := u.Scheme + "://" + u.Host
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && !config.IsLoopback(u.Hostname()) {
 		found.warn(Delivery, "use https: let a proxy before the relay end TLS, or set RELAY_TLS_CERT_FILE", "%s is not encrypted: whoever is on the way reads the results, and the URL with its secret", where)
 	}
 	patience := x.Timeout
@@ -227,13 +226,4 @@ func unanswered(cause string) string {
 		return "see whether a firewall lets the port through, and whether the relay's broker answers; --timeout gives it longer"
 	}
 	return "see whether the relay, or the proxy before it, listens there, and whether a firewall lets the port through"
-}
-
-// isLoopback reports whether a host is this machine.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

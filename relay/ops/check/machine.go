@@ -14,6 +14,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 const (
@@ -108,9 +109,8 @@ func (x *examiner) certificate(found *lines) {
 		return
 	}
 	if w.TLSClientCAFile != "" {
-		pem, err := os.ReadFile(w.TLSClientCAFile)
-		if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			found.fail(Certificate, "name a file with the authorities of the senders' certificates", "RELAY_TLS_CLIENT_CA_FILE=%s holds no certificate in PEM form", w.TLSClientCAFile)
+		if err := tlsfiles.AddCertificates(x509.NewCertPool(), w.TLSClientCAFile); err != nil {
+			found.fail(Certificate, "name a file with the authorities of the senders' certificates", "RELAY_TLS_CLIENT_CA_FILE: %v", err)
 			return
 		}
 	}

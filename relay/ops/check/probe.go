@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,41 +43,64 @@ func Probe(ctx context.Context, environ []string, probe string, timeout time.Dur
 	if cfg.AdminURL() == "" {
 		return "", fmt.Errorf("%w: RELAY_ADMIN_ADDR is off, so that nothing answers; set it to an address, such as 127.0.0.1:8721", ErrNoProbe)
 	}
+	u, err := adminURL(cfg)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoProbe, err)
+	}
+	switch a, fact := askRelay(ctx, u, Probes[probe], timeout); a {
+	case isWell, hasNotes:
+		return fact, nil
+	default:
+		return "", errors.New(fact)
+	}
+}
+
+// adminURL is where the relay on this machine is asked how it is.
+func adminURL(cfg config.Config) (*url.URL, error) {
 	u, err := url.Parse(cfg.AdminURL())
 	if err != nil {
-		return "", fmt.Errorf("%w: RELAY_ADMIN_ADDR=%s is no address of a URL", ErrNoProbe, cfg.Admin.Addr)
+		return nil, fmt.Errorf("RELAY_ADMIN_ADDR=%s is no address of a URL", cfg.Admin.Addr)
 	}
-	if _, port, _ := net.SplitHostPort(u.Host); port == "0" {
-		return "", fmt.Errorf("%w: RELAY_ADMIN_ADDR=%s takes a free port, which is not known; choose one", ErrNoProbe, cfg.Admin.Addr)
+	if u.Port() == "0" {
+		return nil, fmt.Errorf("RELAY_ADMIN_ADDR=%s takes a free port, which is not known; choose one", cfg.Admin.Addr)
 	}
+	return u, nil
+}
+
+// answer is what came of a question to the relay on this machine.
+type answer int
+
+const (
+	isWell    answer = iota
+	hasNotes         // it is well, and says something besides
+	isUnwell         // it says why
+	isSilent         // nobody answers
+	isNoRelay        // something else does
+)
+
+// askRelay asks at one of the paths of Probes, and returns a fact for people beside the
+// answer.
+func askRelay(ctx context.Context, u *url.URL, path string, timeout time.Duration) (found answer, fact string) {
 	transport := web.NewTransport(1, nil, nil) // no proxy is asked for what is on this machine
 	defer transport.CloseIdleConnections()
-	a := web.NewClient(agent, u, transport, timeout, maxAnswer).Do(ctx, http.MethodGet, u.JoinPath(Probes[probe]).String(), nil, nil)
-	said, ok := statement(a)
+	a := web.NewClient(agent, u, transport, timeout, maxAnswer).Do(ctx, http.MethodGet, u.JoinPath(path).String(), nil, nil)
+	var said struct {
+		Status         string
+		Reasons, Notes []string
+	}
+	err := json.Unmarshal(a.Body, &said)
 	switch {
 	case a.Status == 0:
-		return "", fmt.Errorf("no relay answers at %s: %s", u, a.Cause)
-	case !ok:
-		return "", fmt.Errorf("what answers at %s is no relay: %s", u, web.StatusLine(a.Status, ""))
+		return isSilent, fmt.Sprintf("no relay answers at %s: %s", u, a.Cause)
+	case err != nil || said.Status == "":
+		return isNoRelay, fmt.Sprintf("what answers at %s is no relay: %s", u, web.StatusLine(a.Status, ""))
+	}
+	fact = fmt.Sprintf("the relay at %s is %s", u.Host, said.Status)
+	switch {
 	case a.Status != http.StatusOK:
-		return "", fmt.Errorf("the relay at %s is %s: %s", u.Host, said.Status, strings.Join(said.Reasons, "; "))
+		return isUnwell, fact + ": " + strings.Join(said.Reasons, "; ")
+	case len(said.Notes) > 0:
+		return hasNotes, fact + ", and says: " + strings.Join(said.Notes, "; ")
 	}
-	line := fmt.Sprintf("the relay at %s is %s", u.Host, said.Status)
-	if len(said.Notes) > 0 {
-		line += ", and says: " + strings.Join(said.Notes, "; ")
-	}
-	return line, nil
-}
-
-// says is what the relay's answer about itself holds.
-type says struct {
-	Status  string   `json:"status"`
-	Reasons []string `json:"reasons"`
-	Notes   []string `json:"notes"`
-}
-
-// statement reads it, and reports whether it is one.
-func statement(a web.Answer) (said says, ok bool) {
-	err := json.Unmarshal(a.Body, &said)
-	return said, err == nil && said.Status != ""
+	return isWell, fact
 }
