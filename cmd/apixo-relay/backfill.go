@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,6 @@ Exit codes:
 		RunE: func(c *cobra.Command, args []string) error { return runBackfill(c.Context(), w, f, args) },
 	}
 	flags := c.Flags()
-	flags.SortFlags = false // by subject, as here
 	flags.StringVar(&f.model, "model", "", "the `model` of the tasks that come without one, such as nano-banana")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "ask, and tell what would be stored; store nothing")
 	flags.IntVar(&f.concurrency, "concurrency", 8, "how many tasks are worked on at once, at most 100")
@@ -115,13 +115,7 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 	summary, err := backfill.Run(ctx, cfg, log, o)
 	bar.end()
 	if summary.Done() > 0 || err == nil {
-		write := summary.WriteText
-		if f.output == "json" {
-			write = summary.WriteJSON
-		}
-		if writeErr := write(w.stdout); writeErr != nil && err == nil {
-			err = fmt.Errorf("the summary cannot be written: %w", writeErr)
-		}
+		err = cmp.Or(err, f.output.write(w.stdout, &summary))
 	}
 	missing := summary.Unknown + summary.Failed
 	switch {
@@ -136,9 +130,6 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 // backfillOptions turns flags and environment into what Run takes, but for the
 // tasks. All its errors are about usage.
 func backfillOptions(w world, f backfillFlags) (cfg config.Config, o backfill.Options, err error) {
-	if err = f.output.check(); err != nil {
-		return cfg, o, err
-	}
 	o = backfill.Options{
 		Version: version(), DryRun: f.dryRun,
 		Concurrency: f.concurrency, Timeout: f.timeout, Attempts: f.attempts,
@@ -192,7 +183,7 @@ func backfillTasks(ctx context.Context, w world, model string, args []string) (*
 func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
 	printer := backfill.NewPrinter(w.stdout, o.Tasks, o.DryRun, w.hasColors(w.stdout))
 	print := printer.Text
-	if f.output == "json" {
+	if f.output == outputJSON {
 		print = printer.JSON
 	}
 	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")

@@ -65,9 +65,6 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
   CALLBACK_URL=http://127.0.0.1:8720/webhook/apixo apixo-relay check --url env:CALLBACK_URL`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return usageError{err}
-			}
 			if timeout <= 0 {
 				return usageError{fmt.Errorf("--timeout %v leaves no time: choose more than 0s", timeout)}
 			}
@@ -92,7 +89,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 			o.Transport = transport
 
 			report := check.Run(c.Context(), o)
-			if output == "json" {
+			if output == outputJSON {
 				err = report.WriteJSON(w.stdout)
 			} else {
 				err = report.WriteText(w.stdout, w.hasColors(w.stdout))
@@ -109,7 +106,6 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 		},
 	}
 	flags := c.Flags()
-	flags.SortFlags = false // by subject, as here
 	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready")
 	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too, or the one in @file or env:NAME")
 	tls.add(flags)

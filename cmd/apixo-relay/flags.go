@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -23,13 +24,41 @@ import (
 // outputFlag is --output, which every command that lists something has.
 type outputFlag string
 
+const (
+	outputText outputFlag = "text"
+	outputJSON outputFlag = "json"
+)
+
 func (f *outputFlag) add(flags *pflag.FlagSet, what string) {
-	flags.StringVar((*string)(f), "output", "text", "`form` of "+what+": text or json")
+	*f = outputText
+	flags.Var(f, "output", "`form` of "+what+": text or json")
 }
 
-func (f outputFlag) check() error {
-	if f != "text" && f != "json" {
-		return fmt.Errorf("--output %q is neither text nor json", string(f))
+// String implements pflag.Value.
+func (f *outputFlag) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *outputFlag) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (f *outputFlag) Set(form string) error {
+	if *f = outputFlag(form); *f != outputText && *f != outputJSON {
+		return fmt.Errorf("%q is neither text nor json", form)
+	}
+	return nil
+}
+
+// write writes what came of a command in the form that was asked for.
+func (f outputFlag) write(w io.Writer, summary interface {
+	WriteText(w io.Writer) error
+	WriteJSON(w io.Writer) error
+}) error {
+	write := summary.WriteText
+	if f == outputJSON {
+		write = summary.WriteJSON
+	}
+	if err := write(w); err != nil {
+		return fmt.Errorf("the summary cannot be written: %w", err)
 	}
 	return nil
 }

@@ -151,6 +151,7 @@ func arrange(root *cobra.Command, w world) {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 	}
 	for _, c := range root.Commands() {
+		c.Flags().SortFlags = false // they are added by subject
 		for _, g := range groups {
 			if slices.Contains(g.commands, c.Name()) {
 				c.GroupID = g.title

@@ -103,7 +103,6 @@ Exit codes:
 		RunE: func(c *cobra.Command, _ []string) error { return runReplay(c, w, f) },
 	}
 	flags := c.Flags()
-	flags.SortFlags = false // by subject, as here
 	f.which.add(flags)
 	flags.StringVar(&f.to, "to", "", "the `target`: nats:SUBJECT, a URL, the one in @file or env:NAME, or - for standard output")
 	flags.StringVar(&f.mode, "mode", "", "`form` of what is posted to a URL: structured, binary or webhook (default RELAY_CE_MODE)")
@@ -164,15 +163,12 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 	if summary.ResumeSequence == 0 {
 		return err // before the first message
 	}
-	out, write := w.stdout, summary.WriteText
+	out := w.stdout
 	if f.to == "-" && !f.dryRun {
 		out = w.stderr
 	}
-	if f.output == "json" {
-		write = summary.WriteJSON
-	}
-	if writeErr := write(out); writeErr != nil {
-		return fmt.Errorf("the summary could not be written: %w", writeErr)
+	if err := f.output.write(out, summary); err != nil {
+		return err
 	}
 	resume := fmt.Sprintf("go on with --from-seq %d", summary.ResumeSequence)
 	switch {
@@ -209,9 +205,6 @@ func replayOptions(c *cobra.Command, w world, f replayFlags) (o replay.Options, 
 		return o, cfg, fmt.Errorf("--concurrency %d is not between 1 and %d", f.concurrency, maxReplayConcurrency)
 	case f.maxFailures < 0:
 		return o, cfg, errors.New("--max-failures cannot be negative")
-	}
-	if err := f.output.check(); err != nil {
-		return o, cfg, err
 	}
 	if o.Rate, err = text.ParseRate(f.rate); err != nil {
 		return o, cfg, fmt.Errorf("--rate: %w", err)

@@ -60,14 +60,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			case len(args) == 1 && document(args[0]) == nil:
 				return usageError{fmt.Errorf("there is no document %q; there are %s", args[0], strings.Join(documentNames(), ", "))}
 			}
-			if err := output.check(); err != nil {
-				return usageError{err}
-			}
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			switch {
-			case list && output == "json":
+			case list && output == outputJSON:
 				return listJSON(w.stdout)
 			case list:
 				return listText(w.stdout)
@@ -79,7 +76,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			}
 		},
 	}
-	c.Flags().SortFlags = false
 	c.Flags().BoolVar(&list, "list", false, "list the documents instead: names, ids and titles")
 	output.add(c.Flags(), "the list")
 	return c

@@ -100,7 +100,6 @@ Exit codes:
 		RunE: func(c *cobra.Command, args []string) error { return runSend(c, w, f, args) },
 	}
 	flags := c.Flags()
-	flags.SortFlags = false // by subject, as here
 	flags.StringArrayVar(&f.files, "file", nil, "send this `file`, - for standard input, instead of a sample; repeat it for several in turn")
 	flags.BoolVar(&f.keepID, "keep-id", false, "leave the task id in a file as it is")
 	flags.StringVar(&f.taskID, "task-id", "", "the task `id` for every webhook, instead of fresh ones")
@@ -133,12 +132,8 @@ func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
 	if errors.Is(err, send.ErrOptions) {
 		return usageError{err}
 	}
-	write := summary.WriteText
-	if f.output == "json" {
-		write = summary.WriteJSON
-	}
-	if writeErr := write(w.stdout); writeErr != nil {
-		return fmt.Errorf("the summary could not be written: %w", writeErr)
+	if err := f.output.write(w.stdout, summary); err != nil {
+		return err
 	}
 	switch {
 	case err != nil && c.Context().Err() != nil:
@@ -211,9 +206,6 @@ func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.
 		return o, errors.New("--task-id is empty: give an id, or leave the flag out for fresh ones")
 	case given("time-scale") && !f.retry:
 		return o, errors.New("--time-scale is about retries: give --retry with it")
-	}
-	if err := f.output.check(); err != nil {
-		return o, err
 	}
 	o.Count, o.Concurrency, o.TaskID = f.count, f.concurrency, f.taskID
 	if o.Rate, err = text.ParseRate(f.rate); err != nil {

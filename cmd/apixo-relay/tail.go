@@ -52,9 +52,6 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			if count < 0 {
 				return usageError{errors.New("--count cannot be negative")}
 			}
-			if err := output.check(); err != nil {
-				return usageError{err}
-			}
 			cfg, err := w.settings()
 			if err != nil {
 				return usageError{err}
@@ -72,7 +69,7 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			color := w.hasColors(w.stdout)
 			show := func(m stored.Message) error { return tail.Text(w.stdout, m, color) }
 			switch {
-			case output == "json":
+			case output == outputJSON:
 				show = func(m stored.Message) error { return tail.JSON(w.stdout, m) }
 			case isTerminal(w.stdout) && !all && count == 0:
 				screen := tail.NewScreen(w.stdout, color, time.Now())
@@ -102,7 +99,6 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			return err
 		},
 	}
-	c.Flags().SortFlags = false // by subject, as here
 	which.add(c.Flags())
 	output.add(c.Flags(), "each event")
 	c.Flags().IntVar(&count, "count", 0, "end after `N` events; 0 goes on")

@@ -73,10 +73,7 @@ Exit codes: 0 done, 2 wrong usage.`,
   apixo-relay version | cut -d ' ' -f 2`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if err := output.check(); err != nil {
-				return usageError{err}
-			}
-			if output == "json" {
+			if output == outputJSON {
 				return json.NewEncoder(w.stdout).Encode(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
 			}
 			_, err := fmt.Fprintf(w.stdout, "apixo-relay %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

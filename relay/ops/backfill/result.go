@@ -1,7 +1,6 @@
 package backfill
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -134,7 +133,7 @@ func (p *Printer) Text(r Result) error {
 }
 
 // JSON writes a result for a program.
-func (p *Printer) JSON(r Result) error { return writeJSON(p.w, r) }
+func (p *Printer) JSON(r Result) error { return text.WriteJSON(p.w, r) }
 
 // WriteText writes the summary for a person.
 func (s *Summary) WriteText(w io.Writer) error {
@@ -157,11 +156,5 @@ func (s *Summary) WriteText(w io.Writer) error {
 
 // WriteJSON writes the summary for a program.
 func (s *Summary) WriteJSON(w io.Writer) error {
-	return writeJSON(w, map[string]*Summary{"summary": s})
-}
-
-func writeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	return text.WriteJSON(w, map[string]*Summary{"summary": s})
 }

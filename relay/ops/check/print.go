@@ -1,7 +1,6 @@
 package check
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -53,9 +52,7 @@ func (r Report) summary() string {
 
 // WriteJSON writes the report as one line of JSON. The error is the writer's.
 func (r Report) WriteJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(r)
+	return text.WriteJSON(w, r)
 }
 
 // size writes a number of bytes with about three digits and its unit.

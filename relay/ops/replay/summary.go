@@ -2,7 +2,6 @@ package replay
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -90,9 +89,7 @@ func (s Summary) WriteJSON(w io.Writer) error {
 	// Lists are never null.
 	s.Failures = append([]Undelivered{}, s.Failures...)
 	s.Skips = append([]Undelivered{}, s.Skips...)
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(s)
+	return text.WriteJSON(w, s)
 }
 
 // WriteText writes the summary for a person to read. The form may change; scripts

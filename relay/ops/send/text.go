@@ -1,7 +1,6 @@
 package send
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,9 +43,7 @@ func (s Summary) WriteText(w io.Writer) error {
 
 // WriteJSON writes the summary as one line of JSON. The error is the writer's.
 func (s Summary) WriteJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(s)
+	return text.WriteJSON(w, s)
 }
 
 // deliveredText tells at which attempt webhooks were delivered, where there can be several.

@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -161,7 +160,5 @@ func JSON(w io.Writer, m stored.Message) error {
 	} else {
 		line.Event = m.Event.JSONFormat()
 	}
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(line)
+	return text.WriteJSON(w, line)
 }
