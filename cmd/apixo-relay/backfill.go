@@ -181,12 +181,12 @@ func backfillTasks(ctx context.Context, w world, model string, args []string) (*
 // watchBackfill has the run show its results and, on a terminal, a bar. The log
 // that it returns does not write into that.
 func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
-	printer := backfill.NewPrinter(w.stdout, o.Tasks, o.DryRun, w.hasColors(w.stdout))
+	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
+	printer := backfill.NewPrinter(bar.beside(w.stdout), o.Tasks, o.DryRun, w.hasColors(w.stdout))
 	print := printer.Text
 	if f.output == outputJSON {
 		print = printer.JSON
 	}
-	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
 	o.OnScan = func(read, total uint64) {
 		bar.describe(fmt.Sprintf("looking through the stream: %s of %s", text.Count(read), text.Count(total)))
 	}
@@ -196,19 +196,12 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 		if n := s.Unknown + s.Failed; n > 0 {
 			doing = fmt.Sprintf("asking (%s unknown or failed)", text.Count(n))
 		}
-		err := bar.suspend(func() error { return print(r) })
+		err := print(r)
 		bar.describe(doing)
 		bar.set(s.Done(), o.Tasks.Len())
 		return err
 	}
-	aside := writer(func(p []byte) (n int, err error) {
-		err = bar.suspend(func() error {
-			n, err = w.stderr.Write(p)
-			return err
-		})
-		return n, err
-	})
-	return bar, telemetry.NewLogger(aside, w.logFormat(config.LogText), max(level, slog.LevelWarn))
+	return bar, telemetry.NewLogger(bar.beside(w.stderr), w.logFormat(config.LogText), max(level, slog.LevelWarn))
 }
 
 // waiting tells that the API asks for a pause: in the bar, or where there is none on a
@@ -228,9 +221,3 @@ func waiting(w world, bar *progress) func(time.Duration) {
 		}
 	}
 }
-
-// writer is an io.Writer of one function.
-type writer func([]byte) (int, error)
-
-// Write implements io.Writer.
-func (f writer) Write(p []byte) (int, error) { return f(p) }

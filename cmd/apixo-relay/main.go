@@ -36,10 +36,7 @@ func main() {
 // that it returns is called.
 func sayFinishing(ctx context.Context, w world, bar *progress) (end func() bool) {
 	return context.AfterFunc(ctx, func() {
-		_ = bar.suspend(func() error {
-			_, err := fmt.Fprintln(w.stderr, "apixo-relay: finishing what is in flight; once more ends it at once")
-			return err
-		})
+		fmt.Fprintln(bar.beside(w.stderr), "apixo-relay: finishing what is in flight; once more ends it at once")
 	})
 }
 

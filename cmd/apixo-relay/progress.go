@@ -79,17 +79,25 @@ func (p *progress) describe(doing string) {
 	p.bar.Describe(doing)
 }
 
-// suspend takes the bar away while something else is written, and returns its error.
+// beside returns a writer to w, for whole lines, that takes the bar away for each write.
 // The bar comes again soon.
-func (p *progress) suspend(write func() error) error {
+func (p *progress) beside(w io.Writer) io.Writer {
 	if p == nil {
-		return write()
+		return w
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_ = p.bar.Clear()
-	return write()
+	return writer(func(line []byte) (int, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_ = p.bar.Clear()
+		return w.Write(line)
+	})
 }
+
+// writer is an io.Writer of one function.
+type writer func([]byte) (int, error)
+
+// Write implements io.Writer.
+func (f writer) Write(p []byte) (int, error) { return f(p) }
 
 // end takes the bar away for good. It may be called more than once.
 func (p *progress) end() {

@@ -125,12 +125,8 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 	}
 	bar := showReplayProgress(w, f.to == "-", &o)
 	defer bar.end()
-	say := func(what string) {
-		_ = bar.suspend(func() error {
-			_, err := fmt.Fprintf(w.stderr, "apixo-relay: %s\n", what)
-			return err
-		})
-	}
+	stderr := bar.beside(w.stderr)
+	say := func(what string) { fmt.Fprintf(stderr, "apixo-relay: %s\n", what) }
 	destination, err := replayTarget(c, w, f, cfg, &o, say)
 	if err != nil {
 		return usageError{err}
