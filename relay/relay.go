@@ -92,7 +92,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}()
 	metrics := telemetry.NewMetrics(version)
 	metrics.Log(log)
-	metrics.State(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
+	metrics.Health(func() bool { return r.ready() == nil }, func() bool { return r.health() == nil })
 
 	outboxLimit := int64(0)
 	if cfg.Outbox.Enabled {
@@ -100,12 +100,12 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 	metrics.Limits(cfg.Webhooks.MaxInFlight, cfg.Webhooks.PublishTimeout, outboxLimit)
 
-	r.warnOfSettings()
-	if shares := descriptors.Of(cfg); shares.Few() {
+	r.logConfigWarnings()
+	if shares := descriptors.ForConfig(cfg); shares.IsLow() {
 		log.Warn("this process may open few files and connections; raise its limit (ulimit -n, LimitNOFILE) where many connect", "shares", shares.String())
 	}
 	tracing := telemetry.StartTracing(cfg.Tracing, version, log)
-	r.onStop("tracing", tracing.Stop)
+	r.addCleanup("tracing", tracing.Stop)
 	tlsFiles, err := receiver.LoadTLS(cfg.Webhooks)
 	if err != nil {
 		return nil, err
@@ -114,32 +114,32 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	r.onStop("webhook listener", closing(r.webhooks))
+	r.addCleanup("webhook listener", closeListener(r.webhooks))
 	if addr := string(cfg.Admin.Addr); addr != "" {
 		r.admin, err = listen("RELAY_ADMIN_ADDR", addr)
 		if err != nil {
 			return nil, err
 		}
-		r.onStop("admin listener", closing(r.admin))
+		r.addCleanup("admin listener", closeListener(r.admin))
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
-		r.serve("admin endpoint", r.adminServer(metrics.Handler()), nil)
+		r.serve("admin endpoint", r.newAdminServer(metrics.Handler()), nil)
 	}
 
 	r.broker, err = broker.Open(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	r.onStop("broker", r.broker.Close)
+	r.addCleanup("broker", r.broker.Close)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
 	r.publisher = publisher.New(cfg.Stream, publisher.Encoder(cfg), maxMessage, metrics, tracing, log)
-	r.broker.Follow(r.publisher)
+	r.broker.Observe(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.publisher.Start(ctx); err != nil {
 		return nil, err
 	}
-	r.onStop("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
+	r.addCleanup("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
 	store, err := r.openStore(ctx, metrics, tracing)
 	if err != nil {
@@ -153,17 +153,17 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 
 	front := endpoint.Settings{
 		HTTP: r.receiver.Server(tlsFiles.Config()), Listener: r.webhooks, Timeout: cfg.Webhooks.ShutdownTimeout,
-		Most:     func() int { return descriptors.Of(cfg).Webhooks },
-		Announce: r.receiver.Drain, Refused: metrics.HTTPError, Log: log,
+		MaxConns:   func() int { return descriptors.ForConfig(cfg).Webhooks },
+		OnShutdown: r.receiver.Drain, OnRefused: metrics.HTTPError, Log: log,
 	}
 	if cfg.Webhooks.ProxyProtocol {
-		front.Proxies = cfg.Webhooks.TrustedProxies.Contain
+		front.IsProxy = cfg.Webhooks.TrustedProxies.Contain
 	}
 	webhooks := endpoint.New(front)
-	r.serve("webhook endpoint", webhooks, r.receiver.Close)
+	r.serve("webhook endpoint", webhooks, r.receiver.CancelInFlight)
 	r.watchHealth(func() {
-		webhooks.Hurry()
-		r.receiver.Close()
+		webhooks.SkipGracePeriod()
+		r.receiver.CancelInFlight()
 	})
 	r.started.Store(true)
 	return r, nil
@@ -229,7 +229,7 @@ func (r *Relay) Stop(ctx context.Context) error {
 	return r.stopErr
 }
 
-func (r *Relay) onStop(name string, stop func(context.Context) error) {
+func (r *Relay) addCleanup(name string, stop func(context.Context) error) {
 	r.cleanups = append(r.cleanups, cleanup{name, stop})
 }
 
@@ -261,7 +261,7 @@ func (r *Relay) ready() error {
 	if r.outbox != nil {
 		return errors.Join(r.outbox.Ready(), r.storeHealth())
 	}
-	return errors.Join(r.publisher.Ready(), r.broker.Cause(), r.broker.Room(), r.storeHealth())
+	return errors.Join(r.publisher.Ready(), r.broker.Cause(), r.broker.CheckDiskSpace(), r.storeHealth())
 }
 
 // notes are what readiness tells besides.
@@ -281,7 +281,7 @@ func (r *Relay) notes() []string {
 func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
 	ctx, cancel := context.WithCancel(context.Background())
 	var watchers sync.WaitGroup
-	r.onStop("file watchers", func(context.Context) error {
+	r.addCleanup("file watchers", func(context.Context) error {
 		cancel()
 		watchers.Wait()
 		return nil
@@ -289,7 +289,7 @@ func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
 	watch := func(what string, files []string, apply func() error) {
 		again := make(chan struct{}, 1)
 		r.reloads = append(r.reloads, again)
-		watched := reload.Watched{What: what, Files: files, Apply: apply, Again: again}
+		watched := reload.Config{Name: what, Files: files, Apply: apply, Reload: again}
 		watchers.Go(func() { reload.Watch(ctx, watched, r.log) })
 	}
 	if tlsFiles != nil {

@@ -20,15 +20,15 @@ type server interface {
 	Close() error
 }
 
-// hasty is a server whose callers come again by themselves if they are cut off.
-type hasty struct{ *endpoint.Server }
+// adminServer is a server whose callers come again by themselves if they are cut off.
+type adminServer struct{ *endpoint.Server }
 
-// hastyGrace is how long those are waited for who ask at the moment.
-const hastyGrace = time.Second
+// adminGrace is how long those are waited for who ask at the moment.
+const adminGrace = time.Second
 
 // Shutdown implements server.
-func (h hasty) Shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, hastyGrace)
+func (h adminServer) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, adminGrace)
 	defer cancel()
 	if h.Server.Shutdown(ctx) == nil {
 		return nil
@@ -36,14 +36,14 @@ func (h hasty) Shutdown(ctx context.Context) error {
 	return h.Close()
 }
 
-// adminServer answers at the admin endpoint, without regard to who asks.
-func (r *Relay) adminServer(metrics http.Handler) server {
+// newAdminServer answers at the admin endpoint, without regard to who asks.
+func (r *Relay) newAdminServer(metrics http.Handler) server {
 	checks := admin.Checks{Health: r.health, Ready: r.ready, Notes: r.notes}
 	s := admin.Server(admin.Handler(checks, metrics), r.log)
-	return hasty{endpoint.New(endpoint.Settings{
-		HTTP: s, Listener: r.admin, Timeout: hastyGrace, Equal: true,
-		Most:     func() int { return descriptors.Of(r.cfg).Admin },
-		Announce: func() { s.SetKeepAlivesEnabled(false) },
+	return adminServer{endpoint.New(endpoint.Settings{
+		HTTP: s, Listener: r.admin, Timeout: adminGrace, AnyClient: true,
+		MaxConns:   func() int { return descriptors.ForConfig(r.cfg).Admin },
+		OnShutdown: func() { s.SetKeepAlivesEnabled(false) },
 	})}
 }
 
@@ -57,10 +57,10 @@ func (r *Relay) serve(name string, server server, abort func()) {
 			r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err)
 		}
 	}()
-	r.onStop(name, func(ctx context.Context) error {
+	r.addCleanup(name, func(ctx context.Context) error {
 		defer func() { <-ended }()
 		// A little of the time is left for those who have waited in vain to be told so.
-		early, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout-abortGrace(r.cfg.Webhooks.ShutdownTimeout))
+		early, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout-responseGrace(r.cfg.Webhooks.ShutdownTimeout))
 		defer cancel()
 		err := server.Shutdown(early)
 		if err == nil {
@@ -76,9 +76,9 @@ func (r *Relay) serve(name string, server server, abort func()) {
 	})
 }
 
-// abortGrace is how much of the time for an orderly end is kept for answering
+// responseGrace is how much of the time for an orderly end is kept for answering
 // 503 to whoever is still waiting.
-func abortGrace(whole time.Duration) time.Duration { return min(whole/5, 2*time.Second) }
+func responseGrace(whole time.Duration) time.Duration { return min(whole/5, 2*time.Second) }
 
 // listen takes an address, or says which variable names another.
 func listen(variable, addr string) (net.Listener, error) {
@@ -91,8 +91,8 @@ func listen(variable, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// closing closes a listener that may have been closed by its server already.
-func closing(l net.Listener) func(context.Context) error {
+// closeListener closes a listener that may have been closed by its server already.
+func closeListener(l net.Listener) func(context.Context) error {
 	return func(context.Context) error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err

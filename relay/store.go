@@ -25,7 +25,7 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, traci
 		return r.publisher, nil
 	}
 	r.broker.ObserveCommits(metrics.Fsync)
-	r.watchdog = newWatchdog(ownStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, r.broker.Health)
+	r.watchdog = newWatchdog(durableStore{r.publisher, r.broker, r.cfg.Stream.Quarantine}, r.broker.Health)
 	return r.watchdog, nil
 }
 
@@ -36,9 +36,9 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 		return nil, err
 	}
 	local.ObserveCommits(metrics.Fsync)
-	r.onStop("outbox's store", local.Close)
+	r.addCleanup("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
-		Conn: local.Conn(), Room: local.Room, Commit: local.Commit, CapacityBytes: r.cfg.Outbox.CapacityBytes, Window: r.cfg.Stream.Dedupe,
+		Conn: local.Conn(), CheckDiskSpace: local.CheckDiskSpace, Commit: local.Commit, CapacityBytes: r.cfg.Outbox.CapacityBytes, DedupeWindow: r.cfg.Stream.Dedupe,
 		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Tracing: tracing, Log: r.log,
 	})
 	if err != nil {
@@ -47,27 +47,27 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 	if err := r.outbox.Start(ctx); err != nil {
 		return nil, err
 	}
-	r.onStop("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
+	r.addCleanup("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
 	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) {
-		s := r.outbox.State()
+		s := r.outbox.Stats()
 		return s.Messages, s.Bytes, s.Age
 	})
 	r.watchdog = newWatchdog(r.outbox, local.Health)
 	return r.watchdog, nil
 }
 
-// ownStore is that of the broker that this process runs: it is asked only while
+// durableStore is that of the broker that this process runs: it is asked only while
 // there is room for more, and what it acknowledges is kept.
-type ownStore struct {
+type durableStore struct {
 	next       receiver.Store
 	broker     *broker.Broker
 	quarantine string
 }
 
 // Store implements receiver.Store.
-func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	if err := s.broker.Room(); err != nil {
-		return event.Receipt{}, &event.Refusal{Reason: event.StreamFull, Err: err}
+func (s durableStore) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	if err := s.broker.CheckDiskSpace(); err != nil {
+		return event.Receipt{}, &event.StoreError{Code: event.StreamFull, Err: err}
 	}
 	receipt, err := s.next.Store(ctx, msg)
 	if err != nil {
@@ -81,8 +81,8 @@ func (s ownStore) Store(ctx context.Context, msg event.Message) (event.Receipt, 
 	case err == nil:
 		return receipt, nil
 	case ctx.Err() != nil:
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerUnavailable, Err: err}
+		return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: err}
 	default:
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
+		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: err}
 	}
 }

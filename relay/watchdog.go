@@ -29,23 +29,23 @@ type watchdog struct {
 	store   receiver.Store
 	health  func() error
 	waiting atomic.Int64  // webhooks
-	came    chan struct{} // a webhook, when none was waiting
+	arrived chan struct{} // a webhook, when none was waiting
 	failed  chan struct{} // something
 }
 
 func newWatchdog(store receiver.Store, health func() error) *watchdog {
-	return &watchdog{store: store, health: health, came: make(chan struct{}, 1), failed: make(chan struct{}, 1)}
+	return &watchdog{store: store, health: health, arrived: make(chan struct{}, 1), failed: make(chan struct{}, 1)}
 }
 
 // Store implements receiver.Store.
 func (w *watchdog) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	if w.waiting.Add(1) == 1 {
-		tell(w.came)
+		notify(w.arrived)
 	}
 	defer w.waiting.Add(-1)
 	receipt, err := w.store.Store(ctx, msg)
 	if err != nil {
-		tell(w.failed)
+		notify(w.failed)
 	}
 	return receipt, err
 }
@@ -54,13 +54,13 @@ func (w *watchdog) Store(ctx context.Context, msg event.Message) (event.Receipt,
 func (w *watchdog) check() error {
 	err := w.health()
 	if err != nil {
-		tell(w.failed)
+		notify(w.failed)
 	}
 	return err
 }
 
-// tell has watch notice something, if it has not been told yet.
-func tell(noticed chan<- struct{}) {
+// notify has watch notice something, if it has not been told yet.
+func notify(noticed chan<- struct{}) {
 	select {
 	case noticed <- struct{}{}:
 	default:
@@ -99,7 +99,7 @@ func (w *watchdog) await(ctx context.Context) bool {
 			return true
 		case <-interval.C:
 			return true
-		case <-w.came:
+		case <-w.arrived:
 			if retry.Sleep(ctx, healthPause) != nil {
 				return false
 			}
@@ -128,7 +128,7 @@ func (r *Relay) watchHealth(abort func()) {
 			r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, err)
 		}
 	}()
-	r.onStop("health watcher", func(context.Context) error {
+	r.addCleanup("health watcher", func(context.Context) error {
 		cancel()
 		<-ended
 		return nil

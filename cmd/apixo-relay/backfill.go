@@ -16,8 +16,8 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -32,7 +32,7 @@ type backfillFlags struct {
 	output      outputFlag
 }
 
-func backfillCommand(w world) *cobra.Command {
+func backfillCommand(w cliEnv) *cobra.Command {
 	var f backfillFlags
 	c := &cobra.Command{
 		Use:   "backfill [--model M] [ID... | -]",
@@ -96,7 +96,7 @@ Exit codes:
 	return c
 }
 
-func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) error {
+func runBackfill(ctx context.Context, w cliEnv, f backfillFlags, args []string) error {
 	cfg, o, err := backfillOptions(w, f)
 	if err != nil {
 		return usageError{err}
@@ -106,7 +106,7 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 	} else if err != nil {
 		return usageError{err}
 	}
-	transport := web.NewTransport(o.Concurrency, nil, http.ProxyFromEnvironment)
+	transport := httpclient.NewTransport(o.Concurrency, nil, http.ProxyFromEnvironment)
 	defer transport.CloseIdleConnections()
 	o.Transport = transport
 
@@ -129,7 +129,7 @@ func runBackfill(ctx context.Context, w world, f backfillFlags, args []string) e
 
 // backfillOptions turns flags and environment into what Run takes, but for the
 // tasks. All its errors are about usage.
-func backfillOptions(w world, f backfillFlags) (cfg config.Config, o backfill.Options, err error) {
+func backfillOptions(w cliEnv, f backfillFlags) (cfg config.Config, o backfill.Options, err error) {
 	o = backfill.Options{
 		Version: version(), DryRun: f.dryRun,
 		Concurrency: f.concurrency, Timeout: f.timeout, Attempts: f.attempts,
@@ -150,7 +150,7 @@ func backfillOptions(w world, f backfillFlags) (cfg config.Config, o backfill.Op
 
 // backfillTasks reads the tasks. Where they come from a terminal, that ends with
 // ctx, too.
-func backfillTasks(ctx context.Context, w world, model string, args []string) (*backfill.Tasks, error) {
+func backfillTasks(ctx context.Context, w cliEnv, model string, args []string) (*backfill.Tasks, error) {
 	switch {
 	case len(args) == 0, len(args) == 1 && args[0] == "-":
 	case slices.Contains(args, "-"):
@@ -180,9 +180,9 @@ func backfillTasks(ctx context.Context, w world, model string, args []string) (*
 
 // watchBackfill has the run show its results and, on a terminal, a bar. The log
 // that it returns does not write into that.
-func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
+func watchBackfill(w cliEnv, f backfillFlags, level slog.Level, o *backfill.Options) (*progress, *slog.Logger) {
 	bar := newProgress(w.stderr, o.Tasks.Len(), "tasks", "looking through the stream")
-	printer := backfill.NewPrinter(bar.beside(w.stdout), o.Tasks, o.DryRun, w.hasColors(w.stdout))
+	printer := backfill.NewPrinter(bar.suspend(w.stdout), o.Tasks, o.DryRun, w.hasColors(w.stdout))
 	print := printer.Text
 	if f.output == outputJSON {
 		print = printer.JSON
@@ -201,12 +201,12 @@ func watchBackfill(w world, f backfillFlags, level slog.Level, o *backfill.Optio
 		bar.set(s.Done(), o.Tasks.Len())
 		return err
 	}
-	return bar, telemetry.NewLogger(bar.beside(w.stderr), w.logFormat(config.LogText), max(level, slog.LevelWarn))
+	return bar, telemetry.NewLogger(bar.suspend(w.stderr), w.logFormat(config.LogText), max(level, slog.LevelWarn))
 }
 
 // waiting tells that the API asks for a pause: in the bar, or where there is none on a
 // line of its own, one for all that wait at once.
-func waiting(w world, bar *progress) func(time.Duration) {
+func waiting(w cliEnv, bar *progress) func(time.Duration) {
 	var mu sync.Mutex
 	var until time.Time
 	return func(wait time.Duration) {

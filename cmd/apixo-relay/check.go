@@ -10,7 +10,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
 
-func checkCommand(w world) *cobra.Command {
+func checkCommand(w cliEnv) *cobra.Command {
 	var (
 		probe   string
 		url     string
@@ -118,7 +118,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 const probeTimeout = 2 * time.Second
 
 // runProbe asks the running relay one question.
-func runProbe(c *cobra.Command, w world, probe string, timeout time.Duration) error {
+func runProbe(c *cobra.Command, w cliEnv, probe string, timeout time.Duration) error {
 	if _, ok := check.Probes[probe]; !ok {
 		return usageError{fmt.Errorf("--probe %q is neither health nor ready", probe)}
 	}

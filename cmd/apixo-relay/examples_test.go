@@ -20,7 +20,7 @@ import (
 
 // documented are the commands that are this program's own.
 func documented() (commands []*cobra.Command) {
-	root := rootCommand(world{stdout: io.Discard, stderr: io.Discard})
+	root := rootCommand(cliEnv{stdout: io.Discard, stderr: io.Discard})
 	for _, c := range append([]*cobra.Command{root}, root.Commands()...) {
 		if c.Name() != "help" && c.Name() != "completion" {
 			commands = append(commands, c)

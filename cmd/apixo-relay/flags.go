@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -101,28 +101,28 @@ func (f tlsFlags) transport(concurrency int) (*http.Transport, error) {
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}
-	return web.NewTransport(concurrency, cfg, http.ProxyFromEnvironment), nil
+	return httpclient.NewTransport(concurrency, cfg, http.ProxyFromEnvironment), nil
 }
 
-// moment is a flag that takes a time, or how long ago it was.
-type moment struct {
+// timeFlag is a flag that takes a time, or how long ago it was.
+type timeFlag struct {
 	text string
 	time time.Time
 }
 
 // String implements pflag.Value.
-func (m *moment) String() string { return m.text }
+func (m *timeFlag) String() string { return m.text }
 
 // Type implements pflag.Value.
-func (m *moment) Type() string { return "time" }
+func (m *timeFlag) Type() string { return "time" }
 
 // Set implements pflag.Value.
-func (m *moment) Set(text string) error {
-	at, err := timeparse.Moment(text, time.Now())
+func (m *timeFlag) Set(text string) error {
+	at, err := timeparse.Instant(text, time.Now())
 	if err != nil {
 		return fmt.Errorf("%q %w", text, err)
 	}
-	*m = moment{text, at}
+	*m = timeFlag{text, at}
 	return nil
 }
 
@@ -151,16 +151,16 @@ func (d *duration) Set(text string) error {
 	return nil
 }
 
-// chosen says which stored messages a command is about.
-type chosen struct {
-	since, until   moment
+// selectionFlags says which stored messages a command is about.
+type selectionFlags struct {
+	since, until   timeFlag
 	fromSeq, toSeq uint64
 	state          string
 	quarantine     bool
-	filter         stored.Filter
+	filter         streamreader.Filter
 }
 
-func (f *chosen) add(flags *pflag.FlagSet) {
+func (f *selectionFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.since, "since", "from when on: how long ago, such as 10m or 7d, a `time` as it is printed here, or a date")
 	flags.Var(&f.until, "until", "up to when, in the same form")
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence of the stream on, which is `N`; 1 for all")
@@ -173,8 +173,8 @@ func (f *chosen) add(flags *pflag.FlagSet) {
 }
 
 // selection is what to read of the configured streams. Its errors are about usage.
-func (f *chosen) selection(c *cobra.Command, cfg config.Config) (stored.Selection, error) {
-	s := stored.Selection{
+func (f *selectionFlags) selection(c *cobra.Command, cfg config.Config) (streamreader.Selection, error) {
+	s := streamreader.Selection{
 		Domain: cfg.Stream.Domain, Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)},
 		Since: f.since.time, Until: f.until.time, FromSeq: f.fromSeq, ToSeq: f.toSeq,
 	}

@@ -35,14 +35,14 @@ func main() {
 
 // sayFinishing says at the first signal what the program waits for, until the function
 // that it returns is called.
-func sayFinishing(ctx context.Context, w world, bar *progress) (end func() bool) {
+func sayFinishing(ctx context.Context, w cliEnv, bar *progress) (end func() bool) {
 	return context.AfterFunc(ctx, func() {
-		fmt.Fprintln(bar.beside(w.stderr), "apixo-relay: finishing what is in flight; once more ends it at once")
+		fmt.Fprintln(bar.suspend(w.stderr), "apixo-relay: finishing what is in flight; once more ends it at once")
 	})
 }
 
-// world is what a command sees of the process that it runs in.
-type world struct {
+// cliEnv is what a command sees of the process that it runs in.
+type cliEnv struct {
 	environ        []string // as os.Environ gives it
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -50,12 +50,12 @@ type world struct {
 
 // settings are those of a command that listens nowhere. Who could reach the relay is no
 // question of its, in a container for instance whose image opens the address.
-func (w world) settings() (config.Config, error) {
+func (w cliEnv) settings() (config.Config, error) {
 	return config.Load(append(slices.Clip(w.environ), "RELAY_ALLOW_UNAUTHENTICATED=true"))
 }
 
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := rootCommand(world{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr})
+	root := rootCommand(cliEnv{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
@@ -64,17 +64,17 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage), errors.As(err, &setting):
-		sayError(stderr, err)
+		printError(stderr, err)
 		return exitUsage
 	default:
-		sayError(stderr, err)
+		printError(stderr, err)
 		return exitFailed
 	}
 }
 
-// sayError prints what a command failed with. A reader that has stopped reading does
+// printError prints what a command failed with. A reader that has stopped reading does
 // not keep the process from ending with its exit code.
-func sayError(stderr io.Writer, err error) {
+func printError(stderr io.Writer, err error) {
 	out := telemetry.NewAsyncWriter(stderr, telemetry.Text)
 	fmt.Fprintf(out, "apixo-relay: %v\n", err)
 	_ = out.Close() // it has no error
@@ -85,7 +85,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-func rootCommand(w world) *cobra.Command {
+func rootCommand(w cliEnv) *cobra.Command {
 	serve := serveCommand(w)
 	root := &cobra.Command{
 		Use:   "apixo-relay",
@@ -121,7 +121,7 @@ Without a command it serves. All settings are environment variables:
 		replayCommand(w),
 		versionCommand(w),
 	)
-	arrange(root, w)
+	arrangeCommands(root, w)
 	return root
 }
 
@@ -146,8 +146,8 @@ var completions = map[string][]string{
 	"probe":  {"health", "ready"},
 }
 
-// arrange puts the commands into groups, and tells shells what flags can be.
-func arrange(root *cobra.Command, w world) {
+// arrangeCommands puts the commands into groups, and tells shells what flags can be.
+func arrangeCommands(root *cobra.Command, w cliEnv) {
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 	}

@@ -79,9 +79,9 @@ func (p *progress) describe(doing string) {
 	p.bar.Describe(doing)
 }
 
-// beside returns a writer to w, for whole lines, that takes the bar away for each write.
+// suspend returns a writer to w, for whole lines, that takes the bar away for each write.
 // The bar comes again soon.
-func (p *progress) beside(w io.Writer) io.Writer {
+func (p *progress) suspend(w io.Writer) io.Writer {
 	if p == nil {
 		return w
 	}

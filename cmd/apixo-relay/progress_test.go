@@ -21,7 +21,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 		}
 		p.set(1, 2)
 		p.describe("waiting")
-		if p.beside(w) != w {
+		if p.suspend(w) != w {
 			t.Error("lines are written elsewhere")
 		}
 		p.end()

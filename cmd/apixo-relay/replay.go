@@ -26,7 +26,7 @@ const (
 
 // replayFlags are the flags of replay as they were given.
 type replayFlags struct {
-	which       chosen
+	which       selectionFlags
 	to          string
 	mode        string
 	headers     []string
@@ -43,7 +43,7 @@ type replayFlags struct {
 // ofHTTP are the flags that are about requests.
 var ofHTTP = []string{"mode", "header", "insecure", "cacert", "cert", "key", "timeout", "attempts"}
 
-func replayCommand(w world) *cobra.Command {
+func replayCommand(w cliEnv) *cobra.Command {
 	var f replayFlags
 	c := &cobra.Command{
 		Use:   "replay (--since TIME | --from-seq N) --to TARGET",
@@ -118,14 +118,14 @@ Exit codes:
 	return c
 }
 
-func runReplay(c *cobra.Command, w world, f replayFlags) error {
+func runReplay(c *cobra.Command, w cliEnv, f replayFlags) error {
 	o, cfg, err := replayOptions(c, w, f)
 	if err != nil {
 		return usageError{err}
 	}
 	bar := showReplayProgress(w, f.to == "-", &o)
 	defer bar.end()
-	stderr := bar.beside(w.stderr)
+	stderr := bar.suspend(w.stderr)
 	say := func(what string) { fmt.Fprintf(stderr, "apixo-relay: %s\n", what) }
 	destination, err := replayTarget(c, w, f, cfg, &o, say)
 	if err != nil {
@@ -179,7 +179,7 @@ func runReplay(c *cobra.Command, w world, f replayFlags) error {
 }
 
 // showReplayProgress makes a bar, unless the terminal shows the events themselves.
-func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *progress {
+func showReplayProgress(w cliEnv, linesToStdout bool, o *replay.Options) *progress {
 	if linesToStdout && isTerminal(w.stdout) {
 		return nil
 	}
@@ -190,7 +190,7 @@ func showReplayProgress(w world, linesToStdout bool, o *replay.Options) *progres
 
 // replayOptions turns flags into what Run takes, but for the target. All its
 // errors are about usage.
-func replayOptions(c *cobra.Command, w world, f replayFlags) (o replay.Options, cfg config.Config, err error) {
+func replayOptions(c *cobra.Command, w cliEnv, f replayFlags) (o replay.Options, cfg config.Config, err error) {
 	given := c.Flags().Changed
 	switch {
 	case !given("since") && !given("from-seq"):
@@ -220,7 +220,7 @@ type destination struct {
 }
 
 // replayTarget finds out what --to means. All its errors are about usage.
-func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o *replay.Options, say func(string)) (d destination, err error) {
+func replayTarget(c *cobra.Command, w cliEnv, f replayFlags, cfg config.Config, o *replay.Options, say func(string)) (d destination, err error) {
 	d.close = func() {}
 	defaultTo := func(n int) {
 		if o.Concurrency == 0 {
@@ -267,7 +267,7 @@ func replayTarget(c *cobra.Command, w world, f replayFlags, cfg config.Config, o
 }
 
 // replayHTTP is how to post to the URL of --to. All its errors are about usage.
-func replayHTTP(w world, f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
+func replayHTTP(w cliEnv, f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
 	if o.URL, err = w.secretURL("to", f.to); err != nil {
 		return o, fmt.Errorf("%w; --to takes nats:SUBJECT and - for standard output, too", err)
 	}

@@ -11,7 +11,7 @@ import (
 
 // replayHeader reads --header, and the files and variables that it names, which have
 // a header in each line.
-func (w world) replayHeader(given []string) (http.Header, error) {
+func (w cliEnv) replayHeader(given []string) (http.Header, error) {
 	header := make(http.Header)
 	for _, arg := range given {
 		text, place, err := secretarg.Read(arg, w.environ, w.stdin)

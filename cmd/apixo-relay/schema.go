@@ -12,7 +12,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-func schemaCommand(w world) *cobra.Command {
+func schemaCommand(w cliEnv) *cobra.Command {
 	var (
 		list   bool
 		output outputFlag

@@ -27,7 +27,7 @@ func shown(arg string) string {
 
 // secretURL reads the URL that is given to a flag, or that is in the place which is
 // given. Its errors are about usage, and do not repeat it.
-func (w world) secretURL(flag, given string) (*url.URL, error) {
+func (w cliEnv) secretURL(flag, given string) (*url.URL, error) {
 	text, place, err := secretarg.Read(given, w.environ, w.stdin)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)
@@ -44,7 +44,7 @@ func (w world) secretURL(flag, given string) (*url.URL, error) {
 
 // completeSecret completes the name of a file behind @, and that of a variable
 // behind env:.
-func (w world) completeSecret(_ *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
+func (w cliEnv) completeSecret(_ *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
 	var found []string
 	if given == "" {
 		found = []string{secretarg.FilePrefix, secretarg.VariablePrefix}

@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/secretarg"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
@@ -37,7 +37,7 @@ type sendFlags struct {
 	output      outputFlag
 }
 
-func sendCommand(w world) *cobra.Command {
+func sendCommand(w cliEnv) *cobra.Command {
 	var f sendFlags
 	c := &cobra.Command{
 		Use:   "send [success|failed]",
@@ -114,7 +114,7 @@ Exit codes:
 	return c
 }
 
-func runSend(c *cobra.Command, w world, f sendFlags, args []string) error {
+func runSend(c *cobra.Command, w cliEnv, f sendFlags, args []string) error {
 	o, err := sendOptions(c, w, f, args)
 	if err != nil {
 		return usageError{err}
@@ -176,9 +176,9 @@ func showSendProgress(stderr io.Writer, o *send.Options) *progress {
 
 // attemptLine is what the sender sees of an attempt that failed.
 func attemptLine(a send.Attempt, last int) string {
-	line := fmt.Sprintf("attempt %d of %d, %s after the first: %s", a.Number, last, (a.At - a.Latency).Round(time.Millisecond), web.StatusLine(a.Status, a.Cause))
+	line := fmt.Sprintf("attempt %d of %d, %s after the first: %s", a.Number, last, (a.At - a.Latency).Round(time.Millisecond), httpclient.StatusLine(a.Status, a.Cause))
 	if a.Number == 1 {
-		line = fmt.Sprintf("attempt 1 of %d: %s", last, web.StatusLine(a.Status, a.Cause))
+		line = fmt.Sprintf("attempt 1 of %d: %s", last, httpclient.StatusLine(a.Status, a.Cause))
 	}
 	for _, part := range []string{a.Title, a.Detail} {
 		if part != "" {
@@ -193,7 +193,7 @@ func attemptLine(a send.Attempt, last int) string {
 
 // sendOptions turns arguments and flags into what Run takes. All its errors
 // are about usage.
-func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.Options, err error) {
+func sendOptions(c *cobra.Command, w cliEnv, f sendFlags, args []string) (o send.Options, err error) {
 	given := func(flag string) bool { return c.Flags().Changed(flag) }
 	switch {
 	case len(args) > 0 && len(f.files) > 0:
@@ -225,7 +225,7 @@ func sendOptions(c *cobra.Command, w world, f sendFlags, args []string) (o send.
 
 // sendURL takes the given URL or asks the configuration, which is not looked at
 // otherwise.
-func sendURL(w world, text string, given bool) (*url.URL, error) {
+func sendURL(w cliEnv, text string, given bool) (*url.URL, error) {
 	if given {
 		return w.secretURL("url", text)
 	}
@@ -236,7 +236,7 @@ func sendURL(w world, text string, given bool) (*url.URL, error) {
 	return send.ParseURL(cfg.CallbackURL())
 }
 
-func sendPayloads(w world, f sendFlags, args []string) ([]send.Payload, error) {
+func sendPayloads(w cliEnv, f sendFlags, args []string) ([]send.Payload, error) {
 	if len(f.files) == 0 {
 		state := send.Success
 		if len(args) > 0 {
@@ -261,7 +261,7 @@ func sendPayloads(w world, f sendFlags, args []string) ([]send.Payload, error) {
 	return payloads, nil
 }
 
-func readSendFile(w world, name string) ([]byte, error) {
+func readSendFile(w cliEnv, name string) ([]byte, error) {
 	in := w.stdin
 	if name != "-" {
 		file, err := os.Open(name)

@@ -22,7 +22,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
-func serveCommand(w world) *cobra.Command {
+func serveCommand(w cliEnv) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the relay (what apixo-relay does without a command)",
@@ -65,7 +65,7 @@ Settings, all of them environment variables:
 					return 0
 				}
 			}
-			tuneCollector(cfg, inFlight((*relay.Relay).BytesInFlight))
+			tuneGC(cfg, inFlight((*relay.Relay).BytesInFlight))
 			if storesHere := cfg.UsesEmbedded() || cfg.Outbox.Enabled; !storesHere {
 				tuneProcessors(inFlight((*relay.Relay).InFlight))
 			}
@@ -132,7 +132,7 @@ func wrap(text string, width int, indent string) string {
 }
 
 // logFormat decides what auto means, and how text looks on a terminal.
-func (w world) logFormat(f config.LogFormat) telemetry.Format {
+func (w cliEnv) logFormat(f config.LogFormat) telemetry.Format {
 	terminal := isTerminal(w.stderr)
 	switch {
 	case f == config.LogJSON, f == config.LogAuto && !terminal:
@@ -147,7 +147,7 @@ func (w world) logFormat(f config.LogFormat) telemetry.Format {
 
 // hasColors reports whether a stream is a terminal that shows colors to somebody who
 // wants them (https://no-color.org).
-func (w world) hasColors(stream any) bool {
+func (w cliEnv) hasColors(stream any) bool {
 	wanted := !slices.ContainsFunc(w.environ, func(variable string) bool {
 		value, isSet := strings.CutPrefix(variable, "NO_COLOR=")
 		return isSet && value != "" || variable == "TERM=dumb"
@@ -162,7 +162,7 @@ func isTerminal(stream any) bool {
 }
 
 // onTerminal reports whether somebody runs the process on a terminal.
-func (w world) onTerminal() bool {
+func (w cliEnv) onTerminal() bool {
 	return isTerminal(w.stdin) || isTerminal(w.stdout) || isTerminal(w.stderr)
 }
 

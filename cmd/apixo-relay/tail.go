@@ -8,13 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/ops/tail"
 )
 
-func tailCommand(w world) *cobra.Command {
+func tailCommand(w cliEnv) *cobra.Command {
 	var (
-		which  chosen
+		which  selectionFlags
 		output outputFlag
 		count  int
 		all    bool
@@ -67,21 +67,21 @@ Exit codes: 0 interrupted or all of --count shown, 1 failed, 2 wrong usage or co
 			}
 			defer conn.Close()
 			color := w.hasColors(w.stdout)
-			show := func(m stored.Message) error { return tail.Text(w.stdout, m, color) }
+			show := func(m streamreader.Message) error { return tail.Text(w.stdout, m, color) }
 			switch {
 			case output == outputJSON:
-				show = func(m stored.Message) error { return tail.JSON(w.stdout, m) }
+				show = func(m streamreader.Message) error { return tail.JSON(w.stdout, m) }
 			case isTerminal(w.stdout) && !all && count == 0:
-				screen := tail.NewScreen(w.stdout, color, time.Now())
-				show = screen.Show
-				defer screen.End()
+				screen := tail.NewThrottledPrinter(w.stdout, color, time.Now())
+				show = screen.Print
+				defer screen.Close()
 			}
 			shown := 0
-			err = stored.Read(c.Context(), conn, opts, func(stored.Start) {
+			err = streamreader.Read(c.Context(), conn, opts, func(streamreader.Start) {
 				if opts.Follow {
 					fmt.Fprintf(w.stderr, "following %s in the stream %s; Ctrl-C ends it\n", opts.Subjects[0], opts.Stream)
 				}
-			}, func(m stored.Message) error {
+			}, func(m streamreader.Message) error {
 				if !which.filter.Matches(m) {
 					return nil
 				}

@@ -90,7 +90,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		if shown = term.await(len(shown), "working"); !strings.Contains(shown, "doing") {
 			t.Errorf("%s: shown as %q", name, shown)
 		}
-		fmt.Fprintln(p.beside(term.tty), "a line")
+		fmt.Fprintln(p.suspend(term.tty), "a line")
 		shown = term.await(0, "\x1b[2K\ra line")
 		shown = term.await(len(shown), want) // comes again by itself
 		p.set(4, 20)                         // its number is known now
@@ -124,7 +124,7 @@ func TestLogOnATerminal(t *testing.T) {
 		{io.Discard, config.LogAuto, nil, telemetry.JSON},
 		{io.Discard, config.LogText, nil, telemetry.Text},
 	} {
-		if got := (world{environ: c.environ, stderr: c.stderr}).logFormat(c.format); got != c.want {
+		if got := (cliEnv{environ: c.environ, stderr: c.stderr}).logFormat(c.format); got != c.want {
 			t.Errorf("%s with %q on a %T: %v, want %v", c.format, c.environ, c.stderr, got, c.want)
 		}
 	}

@@ -55,7 +55,7 @@ func built() time.Time {
 	return released
 }
 
-func versionCommand(w world) *cobra.Command {
+func versionCommand(w cliEnv) *cobra.Command {
 	var output outputFlag
 	c := &cobra.Command{
 		Use:   "version",

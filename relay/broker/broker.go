@@ -44,25 +44,25 @@ type Broker struct {
 
 	mu       sync.Mutex
 	conn     *nats.Conn
-	follower Follower
+	observer ConnObserver
 	closing  bool
 	ended    chan struct{} // closed with closing
 
-	why atomic.Pointer[trouble]
+	disconnected atomic.Pointer[disconnectReason]
 }
 
-// Follower learns what becomes of the connection. Its methods must not call the
+// ConnObserver learns what becomes of the connection. Its methods must not call the
 // broker's.
-type Follower interface {
+type ConnObserver interface {
 	// Connected: there is a connection, or it is back. It may be another one.
 	Connected(conn *nats.Conn)
 	// Disconnected: the connection is lost.
 	Disconnected()
-	// Denied: the broker does not let this user publish to a subject. It says so
+	// PublishDenied: the broker does not let this user publish to a subject. It says so
 	// apart from the message, to which nobody replies.
-	Denied(subject string)
-	// DeniedSubscription: the broker does not let this user subscribe to a subject.
-	DeniedSubscription(subject string)
+	PublishDenied(subject string)
+	// SubscribeDenied: the broker does not let this user subscribe to a subject.
+	SubscribeDenied(subject string)
 }
 
 // Open connects to the broker that the configuration names, or starts the
@@ -150,12 +150,12 @@ func (b *Broker) Conn() *nats.Conn {
 	return b.conn
 }
 
-// Follow tells a follower what becomes of the connection from now on, and
+// Observe tells a follower what becomes of the connection from now on, and
 // whether there is one. It is called once at the most.
-func (b *Broker) Follow(f Follower) {
+func (b *Broker) Observe(f ConnObserver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.follower = f
+	b.observer = f
 	if b.conn.IsConnected() {
 		f.Connected(b.conn)
 	}
@@ -179,7 +179,7 @@ func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUr
 // the most.
 func (b *Broker) Guard(cfg config.Config, inFlight func() int64) {
 	if b.embedded != nil && cfg.UsesEmbedded() {
-		b.embedded.guard(newGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, inFlight, b.log))
+		b.embedded.guard(newMemoryGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, inFlight, b.log))
 	}
 }
 
@@ -222,17 +222,17 @@ func (b *Broker) ObserveCommits(observed func(webhooks int, took time.Duration))
 // fails for want of space freezes the store until the process ends.
 const MinFreeBytes = 4 << 20
 
-// Room is nil while the disk of an embedded store has room for more.
-func (b *Broker) Room() error {
+// CheckDiskSpace is nil while the disk of an embedded store has room for more.
+func (b *Broker) CheckDiskSpace() error {
 	if b.embedded == nil {
 		return nil
 	}
-	return RoomAt(b.embedded.server.StoreDir())
+	return CheckDiskSpaceAt(b.embedded.server.StoreDir())
 }
 
-// RoomAt is nil while there is room for more in a folder, or where that cannot be told.
-func RoomAt(folder string) error {
-	free, _, err := Space(folder)
+// CheckDiskSpaceAt is nil while there is room for more in a folder, or where that cannot be told.
+func CheckDiskSpaceAt(folder string) error {
+	free, _, err := DiskUsage(folder)
 	if err != nil || free >= MinFreeBytes {
 		return nil // where it cannot be told, a write tells
 	}

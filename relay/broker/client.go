@@ -99,9 +99,9 @@ func (b *Broker) dial() error {
 		return nil
 	}
 	if refused(err) {
-		return fmt.Errorf("the broker at %s cannot be used: %w", config.RedactURLs(b.url), causeOf(b.nats, err))
+		return fmt.Errorf("the broker at %s cannot be used: %w", config.RedactURLs(b.url), connectCause(b.nats, err))
 	}
-	b.away(err)
+	b.noteDisconnected(err)
 	conn, err = nats.Connect(b.url, append(b.options, nats.RetryOnFailedConnect(true))...)
 	if err != nil {
 		return fmt.Errorf("NATS_URL=%q cannot be used: %w", config.RedactURLs(b.url), err)
@@ -144,25 +144,25 @@ func Connect(cfg config.Config, name string) (*nats.Conn, error) {
 		return nil, err
 	}
 	url := clientURL(cfg)
-	conn, err := nats.Connect(url, append(options, nats.Name(name), nats.ErrorHandler(tell))...)
+	conn, err := nats.Connect(url, append(options, nats.Name(name), nats.ErrorHandler(logAsyncError))...)
 	if err != nil {
-		return nil, notThere(cfg, url, err)
+		return nil, connectError(cfg, url, err)
 	}
 	return conn, nil
 }
 
-// tell is the client's own way of telling what nobody waits for, but for messages that
+// logAsyncError is the client's own way of telling what nobody waits for, but for messages that
 // it has dropped: whoever reads a stream notices, and reads them again.
-func tell(_ *nats.Conn, _ *nats.Subscription, err error) {
+func logAsyncError(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if !errors.Is(err, nats.ErrSlowConsumer) {
 		fmt.Fprintln(os.Stderr, "nats:", err)
 	}
 }
 
-// Attach is [Connect] for commands that publish: the connection comes with what
-// there is to [Broker.Follow]. Nothing runs in this process, whatever the
+// OpenClient is [Connect] for commands that publish: the connection comes with what
+// there is to [Broker.Observe]. Nothing runs in this process, whatever the
 // configuration says.
-func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
+func OpenClient(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 	options, err := commandOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 	b.options = append(append(options, b.handlers()...), nats.Name(name))
 	b.conn, err = nats.Connect(b.url, b.options...)
 	if err != nil {
-		return nil, notThere(cfg, b.url, err)
+		return nil, connectError(cfg, b.url, err)
 	}
 	return b, nil
 }
@@ -181,7 +181,7 @@ func Attach(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 func commandOptions(cfg config.Config) ([]nats.Option, error) {
 	options, err := clientOptions(cfg.NATS)
 	if file := cfg.Embedded.TLSCertFile; cfg.UsesEmbedded() && file != "" && cfg.NATS.CA == "" {
-		options = append(options, nats.Secure(tlsfiles.Pinned(embeddedTLSVariables+"_CERT_FILE", file)))
+		options = append(options, nats.Secure(tlsfiles.PinnedConfig(embeddedTLSVariables+"_CERT_FILE", file)))
 	}
 	return options, err
 }
@@ -201,8 +201,8 @@ func clientSettings(cfg config.Config) config.NATS {
 	return settings
 }
 
-// NotThereError says why a command has no connection to the broker.
-type NotThereError struct {
+// ConnectError says why a command has no connection to the broker.
+type ConnectError struct {
 	// Problem says what happened, without secrets, Hint what to do.
 	Problem, Hint string
 	// Err is the cause.
@@ -210,10 +210,10 @@ type NotThereError struct {
 }
 
 // Error is the problem and the hint.
-func (e *NotThereError) Error() string { return e.Problem + "; " + e.Hint }
+func (e *ConnectError) Error() string { return e.Problem + "; " + e.Hint }
 
 // Unwrap is the cause.
-func (e *NotThereError) Unwrap() error { return e.Err }
+func (e *ConnectError) Unwrap() error { return e.Err }
 
 // isAboutTLS reports whether the two sides are not agreed on TLS, or on a certificate.
 func isAboutTLS(err error) bool {
@@ -221,10 +221,10 @@ func isAboutTLS(err error) bool {
 	return errors.As(err, &untrusted) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
 }
 
-// notThere words why a command has no connection.
-func notThere(cfg config.Config, url string, err error) error {
-	cause := causeOf(clientSettings(cfg), err)
-	away := &NotThereError{Problem: fmt.Sprintf("no broker at %s: %s", config.RedactURLs(url), cause.Problem), Hint: cause.Hint, Err: err}
+// connectError words why a command has no connection.
+func connectError(cfg config.Config, url string, err error) error {
+	cause := connectCause(clientSettings(cfg), err)
+	away := &ConnectError{Problem: fmt.Sprintf("no broker at %s: %s", config.RedactURLs(url), cause.Problem), Hint: cause.Hint, Err: err}
 	switch {
 	case cause.Hint == credentialsHint:
 		away.Problem = fmt.Sprintf("the broker at %s does not let this command in: %v", config.RedactURLs(url), err)

@@ -29,8 +29,8 @@ type embedded struct {
 	url    string
 	// durable fsyncs what the server acknowledges; nil where that is left to a timer.
 	durable *durable.Store
-	files   *presence
-	door    door
+	files   *storeFiles
+	door    clientLimit
 
 	watching context.Context // ends when the server is to end
 	unwatch  context.CancelFunc
@@ -90,8 +90,8 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 		s.WaitForShutdown()
 		return nil, err
 	}
-	e := &embedded{server: s, lock: lock, door: door{s, options.MaxConn}}
-	if e.files, err = newPresence(s, options.StoreDir, lock); err != nil {
+	e := &embedded{server: s, lock: lock, door: clientLimit{s, options.MaxConn}}
+	if e.files, err = newStoreFiles(s, options.StoreDir, lock); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return nil, err
@@ -101,7 +101,7 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	}
 	if !options.DontListen {
 		e.url = s.ClientURL()
-		if err := shortQueue(s.Addr(), queued); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if err := setBacklog(s.Addr(), queued); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			log.Warn("a flood of connections to the embedded broker can use up this process's descriptors", "error", err)
 		}
 	}
@@ -131,7 +131,7 @@ func embeddedOptions(cfg config.Config) (*server.Options, error) {
 		host = server.DEFAULT_HOST
 	}
 	options.Host, options.Port = host, port
-	options.MaxConn = descriptors.Of(cfg).Broker + ownConnections
+	options.MaxConn = descriptors.ForConfig(cfg).Broker + ownConnections
 	options.PingInterval, options.MaxPingsOut = stalePing, stalePings
 	options.SyncAlways = cfg.Embedded.Sync == config.SyncAlways
 	if err := limitClients(cfg, options); err != nil {
@@ -244,11 +244,11 @@ func (e *embedded) health() error {
 	}
 	// A stream that is being deleted is for a moment one that could not be recovered.
 	var err error
-	for range lookTries {
+	for range refreshTries {
 		if err = e.status(); err == nil {
 			return nil
 		}
-		time.Sleep(lookPause)
+		time.Sleep(refreshPause)
 	}
 	return err
 }
@@ -267,7 +267,7 @@ func (e *embedded) status() error {
 	return nil
 }
 
-func (e *embedded) guard(g *guard) {
+func (e *embedded) guard(g *memoryGuard) {
 	e.watchers.Go(func() { g.run(e.watching) })
 }
 

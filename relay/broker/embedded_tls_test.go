@@ -45,14 +45,14 @@ var everyWay = map[string]func(context.Context, config.Config) error{
 		return err
 	},
 	"Attach": func(ctx context.Context, cfg config.Config) error {
-		b, err := Attach(cfg, "test", slog.New(slog.DiscardHandler))
+		b, err := OpenClient(cfg, "test", slog.New(slog.DiscardHandler))
 		if err == nil {
 			err = b.Close(ctx)
 		}
 		return err
 	},
 	"Look": func(ctx context.Context, cfg config.Config) error {
-		conn, err := Look(ctx, cfg, "test", func(Denial) {})
+		conn, err := ConnectOnce(ctx, cfg, "test", func(PermissionViolation) {})
 		if err == nil {
 			conn.Close()
 		}
@@ -121,7 +121,7 @@ func TestCommandsTrustTheCertificateOfTheEmbeddedBroker(t *testing.T) {
 			"an authority in its place": append(environ, "NATS_CA="+cert), // which vouches for 127.0.0.1
 		} {
 			err := connect(t.Context(), at(t, b, environ...))
-			var why *NotThereError
+			var why *ConnectError
 			if !errors.As(err, &why) || !strings.Contains(why.Problem, "certificate is not trusted") || !strings.Contains(why.Hint, "RELAY_EMBEDDED_TLS_CERT_FILE") {
 				t.Errorf("%s, %s: %v", way, name, err)
 			}

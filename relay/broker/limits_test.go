@@ -105,7 +105,7 @@ func TestEmbeddedBrokerLetsSoManyIn(t *testing.T) {
 		defer conn.Close()
 	}
 	err := everyWay["Connect"](t.Context(), load(t, "RELAY_EMBEDDED_ADDR="+strings.TrimPrefix(b.URL(), "nats://")))
-	var why *NotThereError
+	var why *ConnectError
 	if !errors.As(err, &why) || !strings.Contains(why.Problem, "as many connections as it takes") {
 		t.Errorf("one more: %v", err)
 	}

@@ -64,13 +64,13 @@ func newChecker(vars map[string]string, reported Errors) *checker {
 	return k
 }
 
-// read reports whether all of the variables could be read. What depends on one
+// parsed reports whether all of the variables could be read. What depends on one
 // that could not is not told: it may be no mistake of its own.
-func (k *checker) read(variables ...string) bool {
+func (k *checker) parsed(variables ...string) bool {
 	return !slices.ContainsFunc(variables, func(variable string) bool { return k.unread[variable] })
 }
 
-func (k *checker) expect(ok bool, variable, problem, hint string) {
+func (k *checker) require(ok bool, variable, problem, hint string) {
 	if ok || k.unread[variable] {
 		return
 	}
@@ -111,18 +111,18 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	} else {
 		c.checkNATS(k)
 	}
-	if k.read("RELAY_OUTBOX", "NATS_URL") {
-		k.expect(!c.Outbox.Enabled || !c.UsesEmbedded(), "RELAY_OUTBOX", "needs an external broker, and NATS_URL names none",
+	if k.parsed("RELAY_OUTBOX", "NATS_URL") {
+		k.require(!c.Outbox.Enabled || !c.UsesEmbedded(), "RELAY_OUTBOX", "needs an external broker, and NATS_URL names none",
 			"set NATS_URL, or leave RELAY_OUTBOX unset: the embedded broker is never away")
 	}
-	k.expect(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
+	k.require(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
 	c.checkAPI(k)
 	c.Tracing = readTracing(k.vars)
 
 	source, err := url.Parse(c.Event.Source)
-	k.expect(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
-	k.expect(len(c.Event.Source) <= maxSourceBytes, "RELAY_CE_SOURCE", "is too long", fmt.Sprintf("each event carries it with it: choose at most %d characters", maxSourceBytes))
+	k.require(err == nil && source.String() == c.Event.Source, "RELAY_CE_SOURCE", "is not a URI reference", "write it like https://api.apixo.ai")
+	k.require(len(c.Event.Source) <= maxSourceBytes, "RELAY_CE_SOURCE", "is too long", fmt.Sprintf("each event carries it with it: choose at most %d characters", maxSourceBytes))
 	return k.errs
 }
 
@@ -132,36 +132,36 @@ func (c *Config) checkWebhooks(k *checker) {
 	if c.Admin.Addr != "" {
 		k.addr("RELAY_ADMIN_ADDR", string(c.Admin.Addr))
 	}
-	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated && k.read("RELAY_WEBHOOK_TOKENS", "RELAY_ALLOW_UNAUTHENTICATED") {
-		k.expect(w.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
+	if goodAddr && !isLoopback(w.ListenAddr) && !w.AllowUnauthenticated && k.parsed("RELAY_WEBHOOK_TOKENS", "RELAY_ALLOW_UNAUTHENTICATED") {
+		k.require(w.HasSenderPolicy(), "RELAY_LISTEN_ADDR",
 			"other machines can reach it, and nothing tells APIXO's calls from anybody's",
 			"set RELAY_WEBHOOK_TOKENS (make one with 'openssl rand -hex 16') or RELAY_TLS_CLIENT_CA_FILE, or accept it with RELAY_ALLOW_UNAUTHENTICATED=true")
 	}
 	if w.Path != "/" {
 		w.Path = strings.TrimSuffix(w.Path, "/")
 	}
-	k.expect(webhookPath.MatchString(w.Path) && path.Clean(w.Path) == w.Path, "RELAY_WEBHOOK_PATH",
+	k.require(webhookPath.MatchString(w.Path) && path.Clean(w.Path) == w.Path, "RELAY_WEBHOOK_PATH",
 		"is not a plain absolute path", "write it like /webhook/apixo: letters, digits and . _ ~ - between single slashes")
 	everybody := func(p netip.Prefix) bool { return p.Bits() == 0 }
-	k.expect(len(w.AllowedCIDRs) == 0 || !slices.ContainsFunc(w.TrustedProxies, everybody), "RELAY_TRUSTED_PROXIES",
+	k.require(len(w.AllowedCIDRs) == 0 || !slices.ContainsFunc(w.TrustedProxies, everybody), "RELAY_TRUSTED_PROXIES",
 		"trusts everybody, so that any sender can claim an address that RELAY_ALLOWED_CIDRS lets in", "name the networks of your proxies, and of nobody else")
-	if k.read("RELAY_TRUSTED_PROXIES") {
-		k.expect(!w.ProxyProtocol || len(w.TrustedProxies) > 0, "RELAY_PROXY_PROTOCOL", "is taken from RELAY_TRUSTED_PROXIES, which names nobody",
+	if k.parsed("RELAY_TRUSTED_PROXIES") {
+		k.require(!w.ProxyProtocol || len(w.TrustedProxies) > 0, "RELAY_PROXY_PROTOCOL", "is taken from RELAY_TRUSTED_PROXIES, which names nobody",
 			"set RELAY_TRUSTED_PROXIES to the balancer's network, or leave RELAY_PROXY_PROTOCOL unset")
 	}
-	k.expect(w.IdleTimeout >= time.Second, "RELAY_IDLE_TIMEOUT", "is out of range", "choose 1s or more; longer than the balancer in front keeps a connection")
-	k.expect(w.MaxBodyBytes >= 1024 && w.MaxBodyBytes <= maxBodyBytes, "RELAY_MAX_BODY_BYTES",
+	k.require(w.IdleTimeout >= time.Second, "RELAY_IDLE_TIMEOUT", "is out of range", "choose 1s or more; longer than the balancer in front keeps a connection")
+	k.require(w.MaxBodyBytes >= 1024 && w.MaxBodyBytes <= maxBodyBytes, "RELAY_MAX_BODY_BYTES",
 		"is out of range", fmt.Sprintf("choose from 1024 to %d bytes", maxBodyBytes))
-	k.expect(w.MaxInFlight >= 1, "RELAY_MAX_IN_FLIGHT", "lets no webhook in", "choose 1 or more")
-	k.expect(w.PublishTimeout >= 100*time.Millisecond && w.PublishTimeout < SenderTimeout, "RELAY_PUBLISH_TIMEOUT",
+	k.require(w.MaxInFlight >= 1, "RELAY_MAX_IN_FLIGHT", "lets no webhook in", "choose 1 or more")
+	k.require(w.PublishTimeout >= 100*time.Millisecond && w.PublishTimeout < SenderTimeout, "RELAY_PUBLISH_TIMEOUT",
 		"is out of range", fmt.Sprintf("choose from 100ms to less than %s, after which APIXO gives up on an answer", SenderTimeout))
-	k.expect(w.ShutdownTimeout > 0, "RELAY_SHUTDOWN_TIMEOUT", "leaves no time", "choose more than 0s")
+	k.require(w.ShutdownTimeout > 0, "RELAY_SHUTDOWN_TIMEOUT", "leaves no time", "choose more than 0s")
 }
 
 func (c *Config) checkTLS(k *checker) {
 	w := c.Webhooks
 	k.keyPair("RELAY_TLS_CERT_FILE", w.TLSCertFile, "RELAY_TLS_KEY_FILE", w.TLSKeyFile)
-	k.expect(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
+	k.require(w.TLSClientCAFile == "" || w.TLSCertFile != "", "RELAY_TLS_CLIENT_CA_FILE",
 		"client certificates need HTTPS", "set RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE too")
 	k.pem("RELAY_TLS_CLIENT_CA_FILE", w.TLSClientCAFile)
 }
@@ -169,7 +169,7 @@ func (c *Config) checkTLS(k *checker) {
 func (c *Config) checkNATS(k *checker) {
 	const urlHint = "write it like nats://host:4222, with commas between several"
 	urls := list(c.NATS.URL)
-	k.expect(len(urls) > 0, "NATS_URL", "names no broker", urlHint)
+	k.require(len(urls) > 0, "NATS_URL", "names no broker", urlHint)
 	for _, s := range urls {
 		u, err := url.Parse(s)
 		if err == nil && u.Host == "" && !strings.Contains(s, "://") {
@@ -183,17 +183,17 @@ func (c *Config) checkNATS(k *checker) {
 				good = false
 			}
 		}
-		k.expect(good, "NATS_URL", "is not a list of broker addresses", urlHint)
+		k.require(good, "NATS_URL", "is not a list of broker addresses", urlHint)
 		if !good {
 			break
 		}
 	}
-	k.expect(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set it, or unset the other")
+	k.require(c.NATS.Password == "" || c.NATS.User != "", "NATS_USER", "is missing beside NATS_PASSWORD", "set it, or unset the other")
 	k.keyPair("NATS_CERT", c.NATS.Cert, "NATS_KEY", c.NATS.Key)
-	k.expect(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
-	k.expect(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
-	k.expect(!strings.ContainsAny(c.Stream.Domain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
-	k.file("NATS_CREDS", c.NATS.Creds)
+	k.require(c.NATS.Creds == "" || c.NATS.NKey == "", "NATS_NKEY", "NATS_CREDS is set too", "unset one of them")
+	k.require(!c.NATS.TLSFirst || !slices.ContainsFunc(urls, isWebSocket), "NATS_TLS_FIRST", "is not for WebSocket, and NATS_URL names one", "write wss:// in NATS_URL for TLS, and unset NATS_TLS_FIRST")
+	k.require(!strings.ContainsAny(c.Stream.Domain, ".*> \t"), "NATS_JS_DOMAIN", "is not the name of a domain", "write it as 'domain' in the broker's jetstream block has it: without dots, * and >")
+	k.requireReadable("NATS_CREDS", c.NATS.Creds)
 	k.pem("NATS_NKEY", c.NATS.NKey)
 	k.pem("NATS_CA", c.NATS.CA)
 	if c.Embedded.TLSCertFile != "" {
@@ -212,32 +212,32 @@ func isWebSocket(s string) bool {
 func (c *Config) checkStream(k *checker) {
 	s := c.Stream
 	const nameHint = "1 to 255 letters, digits, - and _"
-	k.expect(isName(s.Name, 255), "RELAY_STREAM", "is not a stream name", nameHint)
-	k.expect(isName(s.Quarantine, 255), "RELAY_QUARANTINE_STREAM", "is not a stream name", nameHint)
-	k.expect(s.Name != s.Quarantine, "RELAY_QUARANTINE_STREAM", "is RELAY_STREAM too", "choose another name: what could not become an event must stay apart")
-	k.expect(isSubjectPrefix(s.Prefix), "RELAY_SUBJECT_PREFIX", "is not a subject prefix", "up to 8 tokens of letters, digits, - and _, with dots between them")
-	k.expect(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "RELAY_STREAM_REPLICAS", "is not a number of replicas", "choose 1, 3 or 5: an even number survives no more failures than the odd one below it")
-	k.expect(s.MaxAge == 0 || s.MaxAge >= time.Second, "RELAY_STREAM_MAX_AGE", "is too short", "choose 1s or more, or 0s to keep events for ever")
-	k.expect(s.MaxBytes == -1 || s.MaxBytes > 0, "RELAY_STREAM_MAX_BYTES", "is out of range", "choose a size in bytes, or -1 for no bound")
-	k.expect(s.Dedupe >= 100*time.Millisecond, "RELAY_DEDUPE_WINDOW", "is too short", "choose 15m or more: APIXO's last retry comes up to "+SenderRetrySpan.String()+" after the first try")
-	k.expect(s.MaxAge == 0 || s.Dedupe <= s.MaxAge, "RELAY_DEDUPE_WINDOW", "is longer than RELAY_STREAM_MAX_AGE ("+s.MaxAge.String()+")", "JetStream remembers ids only of events that it still has: shorten the one or lengthen the other")
+	k.require(isName(s.Name, 255), "RELAY_STREAM", "is not a stream name", nameHint)
+	k.require(isName(s.Quarantine, 255), "RELAY_QUARANTINE_STREAM", "is not a stream name", nameHint)
+	k.require(s.Name != s.Quarantine, "RELAY_QUARANTINE_STREAM", "is RELAY_STREAM too", "choose another name: what could not become an event must stay apart")
+	k.require(isSubjectPrefix(s.Prefix), "RELAY_SUBJECT_PREFIX", "is not a subject prefix", "up to 8 tokens of letters, digits, - and _, with dots between them")
+	k.require(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "RELAY_STREAM_REPLICAS", "is not a number of replicas", "choose 1, 3 or 5: an even number survives no more failures than the odd one below it")
+	k.require(s.MaxAge == 0 || s.MaxAge >= time.Second, "RELAY_STREAM_MAX_AGE", "is too short", "choose 1s or more, or 0s to keep events for ever")
+	k.require(s.MaxBytes == -1 || s.MaxBytes > 0, "RELAY_STREAM_MAX_BYTES", "is out of range", "choose a size in bytes, or -1 for no bound")
+	k.require(s.Dedupe >= 100*time.Millisecond, "RELAY_DEDUPE_WINDOW", "is too short", "choose 15m or more: APIXO's last retry comes up to "+SenderRetrySpan.String()+" after the first try")
+	k.require(s.MaxAge == 0 || s.Dedupe <= s.MaxAge, "RELAY_DEDUPE_WINDOW", "is longer than RELAY_STREAM_MAX_AGE ("+s.MaxAge.String()+")", "JetStream remembers ids only of events that it still has: shorten the one or lengthen the other")
 }
 
 func (c *Config) checkAPI(k *checker) {
 	u, err := url.Parse(c.API.BaseURL)
 	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.HasSuffix(u.Host, ":") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
-	k.expect(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
+	k.require(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
 	c.API.BaseURL = strings.TrimRight(c.API.BaseURL, "/")
 	// Behind a line break, a header would begin that nobody asked for.
-	k.expect(!isQuoted(c.API.Key), "APIXO_API_KEY", "has quotes around it", quotesHint)
-	k.expect(!shellVariable.MatchString(c.API.Key), "APIXO_API_KEY", "is a name in whose place only a shell puts a value", unexpandedHint)
-	k.expect(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
+	k.require(!isQuoted(c.API.Key), "APIXO_API_KEY", "has quotes around it", quotesHint)
+	k.require(!shellVariable.MatchString(c.API.Key), "APIXO_API_KEY", "is a name in whose place only a shell puts a value", unexpandedHint)
+	k.require(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
 }
 
 // pair expects that both of two variables are set, or neither.
 func (k *checker) pair(one, value, other, otherValue string) {
-	k.expect(value == "" || otherValue != "", other, "is missing beside "+one, "set both or neither")
-	k.expect(otherValue == "" || value != "", one, "is missing beside "+other, "set both or neither")
+	k.require(value == "" || otherValue != "", other, "is missing beside "+one, "set both or neither")
+	k.require(otherValue == "" || value != "", one, "is missing beside "+other, "set both or neither")
 }
 
 // addr expects a host and a port; it reports whether it is one.
@@ -246,7 +246,7 @@ func (k *checker) addr(variable, addr string) bool {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	k.expect(err == nil, variable, "is not an address", "write it like 127.0.0.1:8720, :8720 or [::1]:8720")
+	k.require(err == nil, variable, "is not an address", "write it like 127.0.0.1:8720, :8720 or [::1]:8720")
 	return err == nil
 }
 

@@ -16,18 +16,18 @@ func (c *Config) checkEmbedded(k *checker) {
 	hasCredentials := c.NATS.Token != "" || c.NATS.User != ""
 	goodAddr := k.addr("RELAY_EMBEDDED_ADDR", c.Embedded.Addr)
 	isOpen := goodAddr && !isLoopback(c.Embedded.Addr)
-	if isOpen && k.read("NATS_TOKEN", "NATS_USER") {
-		k.expect(hasCredentials, "RELAY_EMBEDDED_ADDR",
+	if isOpen && k.parsed("NATS_TOKEN", "NATS_USER") {
+		k.require(hasCredentials, "RELAY_EMBEDDED_ADDR",
 			"other machines can reach it, and the embedded broker would let anybody read and write",
 			"set NATS_TOKEN ("+secretHint+"), or NATS_USER and NATS_PASSWORD")
 	}
 	k.pair("NATS_USER", c.NATS.User, "NATS_PASSWORD", c.NATS.Password)
-	k.expect(c.NATS.Token == "" || c.NATS.User == "", "NATS_TOKEN", "is set beside NATS_USER, and the embedded broker asks for one of the two", "unset one of them")
+	k.require(c.NATS.Token == "" || c.NATS.User == "", "NATS_TOKEN", "is set beside NATS_USER, and the embedded broker asks for one of the two", "unset one of them")
 	k.secret("NATS_TOKEN", c.NATS.Token)
 	k.secret("NATS_PASSWORD", c.NATS.Password)
 	k.keyPair("RELAY_EMBEDDED_TLS_CERT_FILE", c.Embedded.TLSCertFile, "RELAY_EMBEDDED_TLS_KEY_FILE", c.Embedded.TLSKeyFile)
 	hasTLS := c.Embedded.TLSCertFile != ""
-	k.expect(c.NATS.CA == "" || hasTLS, "NATS_CA", forExternal+", nor has the embedded one TLS", "set NATS_URL or RELAY_EMBEDDED_TLS_CERT_FILE, or unset it")
+	k.require(c.NATS.CA == "" || hasTLS, "NATS_CA", forExternal+", nor has the embedded one TLS", "set NATS_URL or RELAY_EMBEDDED_TLS_CERT_FILE, or unset it")
 	if hasTLS {
 		k.pem("NATS_CA", c.NATS.CA)
 	}
@@ -35,10 +35,10 @@ func (c *Config) checkEmbedded(k *checker) {
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_CERT", c.NATS.Cert}, {"NATS_KEY", c.NATS.Key},
 		{"NATS_JS_DOMAIN", c.Stream.Domain},
 	} {
-		k.expect(v.value == "", v.name, forExternal, "set NATS_URL, or unset it")
+		k.require(v.value == "", v.name, forExternal, "set NATS_URL, or unset it")
 	}
-	k.expect(!c.NATS.TLSFirst, "NATS_TLS_FIRST", forExternal, "set NATS_URL, or unset it")
-	k.expect(c.Stream.Replicas == 1, "RELAY_STREAM_REPLICAS", "the embedded broker is a single server", "set NATS_URL to a cluster, or leave it at 1")
+	k.require(!c.NATS.TLSFirst, "NATS_TLS_FIRST", forExternal, "set NATS_URL, or unset it")
+	k.require(c.Stream.Replicas == 1, "RELAY_STREAM_REPLICAS", "the embedded broker is a single server", "set NATS_URL to a cluster, or leave it at 1")
 	if isOpen && hasCredentials && !hasTLS {
 		c.Warnings = append(c.Warnings, Warning{
 			Variable: "RELAY_EMBEDDED_ADDR", Value: c.Embedded.Addr,
@@ -51,6 +51,6 @@ func (c *Config) checkEmbedded(k *checker) {
 // secret expects that a secret that the embedded broker asks for is none that can be
 // guessed, also by a process on this machine.
 func (k *checker) secret(variable, value string) {
-	k.expect(value == "" || len(value) >= MinTokenLength, variable,
+	k.require(value == "" || len(value) >= MinTokenLength, variable,
 		fmt.Sprintf("has %d characters, and the embedded broker asks for %d or more", len(value), MinTokenLength), secretHint)
 }

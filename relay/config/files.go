@@ -9,26 +9,26 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
-// file expects a file that can be read, if one is named, and is not in UTF-16.
-func (k *checker) file(variable, name string) {
+// requireReadable expects a file that can be read, if one is named, and is not in UTF-16.
+func (k *checker) requireReadable(variable, name string) {
 	if name == "" {
 		return
 	}
 	start, err := startOf(name)
-	k.expect(err == nil, variable, fmt.Sprintf("cannot be opened: %v", err), "name a file that this user may read")
+	k.require(err == nil, variable, fmt.Sprintf("cannot be opened: %v", err), "name a file that this user may read")
 	_, err = utf8text.Trim(start)
-	k.expect(err == nil, variable, fmt.Sprint(err), "")
+	k.require(err == nil, variable, fmt.Sprint(err), "")
 }
 
 // pem expects a file as file does, in which nothing stands before the first line: with
 // a byte order mark there, that is not found.
 func (k *checker) pem(variable, name string) {
-	k.file(variable, name)
+	k.requireReadable(variable, name)
 	if name == "" {
 		return
 	}
 	start, _ := startOf(name) // of whose error there is a word already
-	k.expect(!utf8text.HasMark(start), variable, "begins with a byte order mark, before which its first line is not found", "save it as UTF-8 without one")
+	k.require(!utf8text.HasBOM(start), variable, "begins with a byte order mark, before which its first line is not found", "save it as UTF-8 without one")
 }
 
 // keyPair expects the PEM files of a certificate and of its private key, or none.

@@ -69,7 +69,7 @@ type tracingReader struct {
 // readTracing reads where spans go. Without an endpoint nothing else is looked at.
 func readTracing(vars map[string]string) Tracing {
 	r := &tracingReader{vars: vars, t: &Tracing{}}
-	endpointIn, endpoint := r.of("ENDPOINT")
+	endpointIn, endpoint := r.variableOf("ENDPOINT")
 	if endpoint == "" || r.isTrue("OTEL_SDK_DISABLED") || !r.exports() {
 		return Tracing{Warnings: r.t.Warnings}
 	}
@@ -91,8 +91,8 @@ func readTracing(vars map[string]string) Tracing {
 // value is what a variable is set to.
 func (r *tracingReader) value(variable string) string { return strings.TrimSpace(r.vars[variable]) }
 
-// of is the variable for traces, or else the one for all signals.
-func (r *tracingReader) of(name string) (variable, value string) {
+// variableOf is the variable for traces, or else the one for all signals.
+func (r *tracingReader) variableOf(name string) (variable, value string) {
 	if variable = "OTEL_EXPORTER_OTLP_TRACES_" + name; r.value(variable) == "" {
 		variable = "OTEL_EXPORTER_OTLP_" + name
 	}
@@ -142,7 +142,7 @@ func (r *tracingReader) exports() bool {
 }
 
 func (r *tracingReader) readProtocol() {
-	variable, protocol := r.of("PROTOCOL")
+	variable, protocol := r.variableOf("PROTOCOL")
 	r.t.Protocol = TracingProtocol(strings.ToLower(protocol))
 	if protocol != "" && r.t.Protocol != TracingHTTP && r.t.Protocol != TracingGRPC {
 		r.warn(variable, "is no protocol that the relay speaks", string(TracingHTTP)+" is used")
@@ -155,7 +155,7 @@ func (r *tracingReader) readProtocol() {
 
 // readEndpoint makes a URL of what is said of the collector's place.
 func (r *tracingReader) readEndpoint(variable, endpoint string) {
-	insecureIn, _ := r.of("INSECURE")
+	insecureIn, _ := r.variableOf("INSECURE")
 	plain := r.isTrue(insecureIn)
 	if r.t.Protocol == TracingGRPC && !strings.Contains(endpoint, "://") {
 		scheme := "https://"
@@ -197,13 +197,13 @@ func (r *tracingReader) addCredentials(user *url.Userinfo) {
 
 // readTransport reads what else there is to say of a request.
 func (r *tracingReader) readTransport() {
-	variable, compression := r.of("COMPRESSION")
+	variable, compression := r.variableOf("COMPRESSION")
 	compression = strings.ToLower(compression)
 	r.t.Gzip = compression == "gzip"
 	if !slices.Contains([]string{"", "none", "gzip"}, compression) {
 		r.warn(variable, "is no compression that the relay has", "nothing is compressed")
 	}
-	variable, timeout := r.of("TIMEOUT")
+	variable, timeout := r.variableOf("TIMEOUT")
 	r.t.Timeout = defaultTracingTimeout
 	if timeout == "" {
 		return
@@ -229,7 +229,7 @@ func (r *tracingReader) readFiles() {
 		name string
 		into *string
 	}{{"CERTIFICATE", &r.t.CA}, {"CLIENT_CERTIFICATE", &r.t.Cert}, {"CLIENT_KEY", &r.t.Key}} {
-		variable, name := r.of(file.name)
+		variable, name := r.variableOf(file.name)
 		if *file.into = name; name == "" {
 			continue
 		}
@@ -238,7 +238,7 @@ func (r *tracingReader) readFiles() {
 		}
 	}
 	if (r.t.Cert == "") != (r.t.Key == "") {
-		variable, _ := r.of("CLIENT_KEY")
+		variable, _ := r.variableOf("CLIENT_KEY")
 		r.fail(variable, "a client certificate needs its key, and a key its certificate")
 	}
 }
@@ -247,8 +247,8 @@ func (r *tracingReader) readFiles() {
 // percent-encoded. As with every secret they can come from a file.
 func (r *tracingReader) headers() map[string]string {
 	headers := map[string]string{}
-	variable, text := r.of("HEADERS")
-	if fileIn, file := r.of("HEADERS_FILE"); text == "" && file != "" {
+	variable, text := r.variableOf("HEADERS")
+	if fileIn, file := r.variableOf("HEADERS_FILE"); text == "" && file != "" {
 		var err error
 		if text, err = ReadSecretFile(file); err != nil {
 			r.fail(fileIn, "cannot be read: "+err.Error())

@@ -25,9 +25,9 @@ const (
 	// the broker keep what it does not read, so that their number bounds memory too.
 	brokerShare, mostBroker = 4, config.EmbeddedConnections
 
-	// few is a limit under which somebody should know of the shares: it is the usual
+	// lowLimit is a limit under which somebody should know of the shares: it is the usual
 	// one of shells and of old service managers.
-	few = 1024
+	lowLimit = 1024
 )
 
 // Shares are how many descriptors everybody has.
@@ -42,9 +42,9 @@ type Shares struct {
 	Webhooks, Admin, Broker int
 }
 
-// Of are the shares in this process's limit as it is now, for the listeners that a
+// ForConfig are the shares in this process's limit as it is now, for the listeners that a
 // configuration has.
-func Of(cfg config.Config) Shares {
+func ForConfig(cfg config.Config) Shares {
 	s := divide(limit(), cfg.Admin.Addr != "", cfg.UsesEmbedded())
 	s.Webhooks = min(s.Webhooks, cfg.Webhooks.MaxConnections())
 	return s
@@ -63,8 +63,8 @@ func divide(limit int, admin, broker bool) Shares {
 	return s
 }
 
-// Few reports whether the limit is so small that an operator should know of it.
-func (s Shares) Few() bool { return s.Limit < few }
+// IsLow reports whether the limit is so small that an operator should know of it.
+func (s Shares) IsLow() bool { return s.Limit < lowLimit }
 
 // String tells the shares in a sentence.
 func (s Shares) String() string {

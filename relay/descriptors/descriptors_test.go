@@ -35,8 +35,8 @@ func TestDivide(t *testing.T) {
 		if sum := s.Reserve + s.Webhooks + s.Admin + s.Broker; tt.limit > 6 && sum > tt.limit {
 			t.Errorf("%d descriptors are divided into %d", tt.limit, sum)
 		}
-		if s.Few() != (tt.limit < 1024) {
-			t.Errorf("%d descriptors are few: %t", tt.limit, s.Few())
+		if s.IsLow() != (tt.limit < 1024) {
+			t.Errorf("%d descriptors are few: %t", tt.limit, s.IsLow())
 		}
 	}
 }
@@ -57,14 +57,14 @@ func TestString(t *testing.T) {
 func TestOf(t *testing.T) {
 	t.Parallel()
 	many := config.Webhooks{MaxInFlight: math.MaxInt32}
-	both := Of(config.Config{Webhooks: many, Admin: config.Admin{Addr: "127.0.0.1:0"}})
+	both := ForConfig(config.Config{Webhooks: many, Admin: config.Admin{Addr: "127.0.0.1:0"}})
 	if both.Admin < 1 || both.Broker < 1 || both.Webhooks < 1 {
 		t.Errorf("the shares are %+v", both)
 	}
-	if none := Of(config.Config{Webhooks: many, NATS: config.NATS{URL: "nats://127.0.0.1:4222"}}); none.Admin+none.Broker != 0 || none.Webhooks <= both.Webhooks {
+	if none := ForConfig(config.Config{Webhooks: many, NATS: config.NATS{URL: "nats://127.0.0.1:4222"}}); none.Admin+none.Broker != 0 || none.Webhooks <= both.Webhooks {
 		t.Errorf("the shares are %+v, and with all listeners %+v", none, both)
 	}
-	if few := Of(config.Config{Webhooks: config.Webhooks{MaxInFlight: 1}}); few.Webhooks > 512 {
+	if few := ForConfig(config.Config{Webhooks: config.Webhooks{MaxInFlight: 1}}); few.Webhooks > 512 {
 		t.Errorf("the shares are %+v, and webhooks take 512 connections at the most", few)
 	}
 }
@@ -72,12 +72,12 @@ func TestOf(t *testing.T) {
 func TestScarce(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE} {
-		if !Scarce(fmt.Errorf("no names: %w", &fs.PathError{Op: "open", Path: "x", Err: err})) {
+		if !IsLimitError(fmt.Errorf("no names: %w", &fs.PathError{Op: "open", Path: "x", Err: err})) {
 			t.Errorf("%s is taken for something that stays", err)
 		}
 	}
 	for _, err := range []error{nil, syscall.EIO, fs.ErrNotExist, fmt.Errorf("%s", strings.ToLower(syscall.EMFILE.Error()))} {
-		if Scarce(err) {
+		if IsLimitError(err) {
 			t.Errorf("%v is taken for a lack of descriptors", err)
 		}
 	}

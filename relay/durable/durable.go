@@ -53,7 +53,7 @@ type Store struct {
 func New(folder string, s *server.Server, log *slog.Logger) *Store {
 	var told sync.Once
 	return newStore(folder, func(stream string) {
-		if err := relax(s, stream); err != nil {
+		if err := disableSync(s, stream); err != nil {
 			told.Do(func() { log.Warn("webhooks are slower than they could be", "error", err) })
 		}
 	})
@@ -73,7 +73,7 @@ func (s *Store) Observe(observed func(waiting int, took time.Duration)) {
 
 // Commit returns when everything is durable that was written to a stream before the call.
 // It returns an error at the deadline of ctx, [ErrGone], one of want of descriptors (see
-// [descriptors.Scarce]), or that of an fsync, which all later calls return, too.
+// [descriptors.IsLimitError]), or that of an fsync, which all later calls return, too.
 func (s *Store) Commit(ctx context.Context, name string) error {
 	s.mu.Lock()
 	if s.broken != nil {
@@ -124,7 +124,7 @@ func (s *Store) commit(st *stream) {
 		begin := time.Now()
 		g.err = st.sync()
 		observed(g.waiting, time.Since(begin))
-		if g.err != nil && !errors.Is(g.err, ErrGone) && !descriptors.Scarce(g.err) {
+		if g.err != nil && !errors.Is(g.err, ErrGone) && !descriptors.IsLimitError(g.err) {
 			s.mu.Lock()
 			s.broken = g.err
 			s.mu.Unlock()
@@ -154,9 +154,9 @@ type stream struct {
 	// changed but messages. folders are those in which the
 	// stream's files have their names, from the outermost to the innermost, which is that of
 	// the blocks.
-	relax   func()
-	folders []*folder
-	synced  bool // all of them
+	disableSync func()
+	folders     []*folder
+	synced      bool // all of them
 }
 
 // newStream knows where nats-server keeps the streams of the account that there is
@@ -164,7 +164,7 @@ type stream struct {
 func newStream(store, name string, relax func(string)) *stream {
 	account := filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT)
 	streams := filepath.Join(account, "streams")
-	return &stream{relax: func() { relax(name) }, folders: []*folder{
+	return &stream{disableSync: func() { relax(name) }, folders: []*folder{
 		{path: store, once: true}, {path: filepath.Dir(account), once: true}, {path: account, once: true}, {path: streams},
 		{path: filepath.Join(streams, name)}, {path: filepath.Join(streams, name, "msgs"), blocks: true},
 	}}
@@ -180,7 +180,7 @@ const (
 // sync makes durable what was written before the call.
 func (st *stream) sync() (err error) {
 	for range goneTries {
-		if err = st.syncOnce(); !errors.Is(err, ErrGone) && !descriptors.Scarce(err) {
+		if err = st.syncOnce(); !errors.Is(err, ErrGone) && !descriptors.IsLimitError(err) {
 			return err
 		}
 		time.Sleep(gonePause)
@@ -203,6 +203,6 @@ func (st *stream) syncOnce() error {
 		}
 		st.synced = st.synced && f.synced
 	}
-	st.relax()
+	st.disableSync()
 	return nil
 }

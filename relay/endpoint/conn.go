@@ -33,13 +33,13 @@ type conn struct {
 	gone      atomic.Bool  // the peer has closed it, or its direction of it
 
 	// These tell whether it makes way for others, see limit.go.
-	handlers atomic.Int32 // that are at work; in HTTP/2 there can be many
-	owes     atomic.Bool  // of HTTP/1: the handler has been called, and its answer is not written yet
-	served   atomic.Bool  // a request has been answered otherwise than with a refusal
-	useless  atomic.Int64 // since when it has been: accepted, last served, or begun to be used after that
-	waited   atomic.Int64 // how long its peer has been waited for since then, before reading
-	reading  atomic.Int64 // since when its peer is waited for; 0 if it is not
-	writing  atomic.Int64 // since when its peer has not taken what is written; 0 if it has
+	handlers  atomic.Int32 // that are at work; in HTTP/2 there can be many
+	owes      atomic.Bool  // of HTTP/1: the handler has been called, and its answer is not written yet
+	served    atomic.Bool  // a request has been answered otherwise than with a refusal
+	evictable atomic.Int64 // since when it has been: accepted, last served, or begun to be used after that
+	waited    atomic.Int64 // how long its peer has been waited for since then, before reading
+	reading   atomic.Int64 // since when its peer is waited for; 0 if it is not
+	writing   atomic.Int64 // since when its peer has not taken what is written; 0 if it has
 
 	// These belong to whoever reads and writes HTTP/1, one after the other.
 	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
@@ -51,7 +51,7 @@ type conn struct {
 // newConn makes one of a connection that has been accepted.
 func (l *listener) newConn(accepted net.Conn) *conn {
 	c := &conn{raw: accepted, listener: l}
-	c.Conn = timed{accepted, c}
+	c.Conn = timedConn{accepted, c}
 	if l.proxies == nil {
 		return c
 	}
@@ -130,13 +130,13 @@ func (c *conn) Write(b []byte) (int, error) {
 func (c *conn) Close() error {
 	l := c.listener
 	l.changed.Store(l.now())
-	l.strangers.leave(c)
+	l.admission.leave(c)
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
 	err := c.raw.Close() // before its descriptor counts as free
 	select {
-	case l.room <- struct{}{}:
+	case l.slotFreed <- struct{}{}:
 	default: // known already
 	}
 	return err
@@ -151,9 +151,9 @@ func (c *conn) CloseWrite() error {
 	return net.ErrClosed
 }
 
-// is takes note that the HTTP server has begun to read a request, or that it waits
+// setState takes note that the HTTP server has begun to read a request, or that it waits
 // for the next.
-func (c *conn) is(state http.ConnState) {
+func (c *conn) setState(state http.ConnState) {
 	c.unread.Store(0) // before the library reads ahead while the handler answers
 	if !c.known.Load() {
 		if c.tls != nil {
@@ -197,12 +197,12 @@ func withConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// noting tells connections that the handler answers: what is written before is the
+// statusHandler tells connections that the handler answers: what is written before is the
 // library's own.
-type noting struct{ next http.Handler }
+type statusHandler struct{ next http.Handler }
 
 // ServeHTTP implements [http.Handler].
-func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (n statusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, ok := r.Context().Value(connKey{}).(*conn)
 	if !ok || c == nil {
 		n.next.ServeHTTP(w, r)
@@ -211,7 +211,7 @@ func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.answering.Store(true)
 	c.handlers.Add(1)
 	c.owes.Store(r.ProtoMajor == 1)
-	a := &answer{ResponseWriter: w}
+	a := &statusRecorder{ResponseWriter: w}
 	defer func() {
 		c.answered.Store(true)
 		c.serve(!a.refuses, r.ContentLength != 0)
@@ -220,17 +220,17 @@ func (n noting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n.next.ServeHTTP(a, r)
 }
 
-// answer knows whether it is one to what was wanted.
-type answer struct {
+// statusRecorder knows whether it is one to what was wanted.
+type statusRecorder struct {
 	http.ResponseWriter
 	refuses bool
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (a *answer) WriteHeader(status int) {
+func (a *statusRecorder) WriteHeader(status int) {
 	a.refuses = status >= 400 && status < 500
 	a.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap is for [http.ResponseController].
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *statusRecorder) Unwrap() http.ResponseWriter { return a.ResponseWriter }

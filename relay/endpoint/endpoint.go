@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	// maxWindow is how long new connections are taken after the end was asked for,
+	// maxGracePeriod is how long new connections are taken after the end was asked for,
 	// while they keep coming: balancers learn of it a moment later.
-	maxWindow = 5 * time.Second
-	// maxQuiet is how long nothing must have come before it is taken for the end of
+	maxGracePeriod = 5 * time.Second
+	// maxIdlePeriod is how long nothing must have come before it is taken for the end of
 	// it. Whoever sends more often than that is told to close the connection.
-	maxQuiet = time.Second
+	maxIdlePeriod = time.Second
 	// handshake is what a connection may take to be made once its beginning has
 	// been answered by the kernel.
 	handshake = 200 * time.Millisecond
@@ -42,27 +42,27 @@ type Settings struct {
 	HTTP *http.Server
 	// Listener is where connections come from; plain TCP, without TLS.
 	Listener net.Listener
-	// Most is how many connections there may be at once, 1 at least. It is called for each
+	// MaxConns is how many connections there may be at once, 1 at least. It is called for each
 	// new one. On Linux connections that are of no use make way for new ones (see
 	// awaitRoom); elsewhere new ones wait for those that end.
-	Most func() int
-	// Equal lets connections make way without regard to what was answered on them: where
+	MaxConns func() int
+	// AnyClient lets connections make way without regard to what was answered on them: where
 	// the handler answers anybody, that tells nothing of who is behind them.
-	Equal bool
+	AnyClient bool
 	// Timeout is the time for the end. New connections are taken for a fifth of it at
 	// the most.
 	Timeout time.Duration
-	// Announce is called at the beginning of the end. From then on the handler must set
+	// OnShutdown is called at the beginning of the end. From then on the handler must set
 	// "Connection: close" in each answer.
-	Announce func()
-	// Proxies reports whether a peer is a proxy whose PROXY protocol header (version 1
+	OnShutdown func()
+	// IsProxy reports whether a peer is a proxy whose PROXY protocol header (version 1
 	// or 2) tells for whom it speaks: that address is then the connection's remote
 	// address. A connection of such a peer without a header stays the peer's own. Nil
 	// means that nobody is.
-	Proxies func(netip.Addr) bool
-	// Refused is called for each connection or HTTP/2 stream that the HTTP library
+	IsProxy func(netip.Addr) bool
+	// OnRefused is called for each connection or HTTP/2 stream that the HTTP library
 	// refuses by itself, without asking the handler. It may be nil.
-	Refused func()
+	OnRefused func()
 	// Log takes a warning for some of those, three a minute at the most. It names what
 	// came by its kind and never by its bytes.
 	Log *slog.Logger
@@ -70,26 +70,26 @@ type Settings struct {
 
 // Server is an HTTP server with its listener.
 type Server struct {
-	http     *http.Server
-	listener *listener
-	announce func()
-	refusals *refusals
-	ended    chan struct{} // closed when no more connections are accepted
+	http       *http.Server
+	listener   *listener
+	onShutdown func()
+	refusals   *refusalLog
+	ended      chan struct{} // closed when no more connections are accepted
 
-	window, quiet time.Duration
-	hurried       atomic.Bool
+	gracePeriod, idlePeriod time.Duration
+	skipGrace               atomic.Bool
 }
 
 // New makes a server; [Server.Serve] starts it.
 func New(s Settings) *Server {
 	l := newListener(s)
 	server := &Server{
-		http: s.HTTP, listener: l, announce: s.Announce, refusals: newRefusals(s), ended: make(chan struct{}),
-		window: min(s.Timeout/5, maxWindow), quiet: min(s.Timeout/10, maxQuiet),
+		http: s.HTTP, listener: l, onShutdown: s.OnShutdown, refusals: newRefusalLog(s), ended: make(chan struct{}),
+		gracePeriod: min(s.Timeout/5, maxGracePeriod), idlePeriod: min(s.Timeout/10, maxIdlePeriod),
 	}
 	s.HTTP.ConnState = server.connState
 	s.HTTP.ConnContext = withConn
-	s.HTTP.Handler = noting{s.HTTP.Handler}
+	s.HTTP.Handler = statusHandler{s.HTTP.Handler}
 	if s.HTTP.HTTP2 == nil {
 		s.HTTP.HTTP2 = &http.HTTP2Config{}
 	}
@@ -119,23 +119,23 @@ func (s *Server) Serve() error {
 //
 // A server that has been quiet for a second ends at once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.announce()
+	s.onShutdown()
 	if !s.listener.closed.Load() {
-		window, cancel := context.WithTimeout(ctx, s.window)
-		_ = wait(window, func() bool { return s.hurried.Load() || s.listener.silent(s.quiet) })
+		window, cancel := context.WithTimeout(ctx, s.gracePeriod)
+		_ = wait(window, func() bool { return s.skipGrace.Load() || s.listener.idleFor(s.idlePeriod) })
 		cancel()
 		s.stopListening(ctx)
 	}
-	if err := wait(ctx, func() bool { return s.listener.settled(s.quiet) }); err != nil {
+	if err := wait(ctx, func() bool { return s.listener.allIdle(s.idlePeriod) }); err != nil {
 		return err
 	}
 	s.listener.closeUnused()
 	return s.http.Shutdown(ctx)
 }
 
-// Hurry makes Shutdown take no more connections than there are: what would answer
+// SkipGracePeriod makes Shutdown take no more connections than there are: what would answer
 // them is broken, and mends only with the end.
-func (s *Server) Hurry() { s.hurried.Store(true) }
+func (s *Server) SkipGracePeriod() { s.skipGrace.Store(true) }
 
 // Close ends the server at once.
 func (s *Server) Close() error {
@@ -146,10 +146,10 @@ func (s *Server) Close() error {
 
 // stopListening takes what has been connected by the kernel, and nothing new.
 func (s *Server) stopListening(ctx context.Context) {
-	if err := s.listener.refuse(); err == nil {
-		ctx, cancel := context.WithTimeout(ctx, s.quiet)
+	if err := s.listener.stopHandshakes(); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, s.idlePeriod)
 		defer cancel()
-		_ = wait(ctx, func() bool { return s.listener.emptied(handshake) })
+		_ = wait(ctx, func() bool { return s.listener.backlogEmpty(handshake) })
 	}
 	_ = s.listener.Close() // there is nothing to be done about an error
 	<-s.ended
@@ -163,9 +163,9 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	case state == http.StateNew:
 		c.tls = secure
 	case state == http.StateActive, state == http.StateIdle:
-		c.is(state)
+		c.setState(state)
 	case state == http.StateClosed:
-		s.listener.strangers.leave(c)
+		s.listener.admission.leave(c)
 		if r := c.refusal(s.refusals); r != nil {
 			s.refusals.report(*r, c.RemoteAddr().String())
 		}

@@ -90,13 +90,13 @@ func start(t *testing.T, config *tls.Config, changes ...func(*running)) *running
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(config == nil)
 	r.Server = endpoint.New(endpoint.Settings{
-		HTTP: server, Listener: l, Most: func() int { return 1000 }, Timeout: whole,
-		Announce: func() {
+		HTTP: server, Listener: l, MaxConns: func() int { return 1000 }, Timeout: whole,
+		OnShutdown: func() {
 			if !draining.Swap(true) {
 				close(r.began)
 			}
 		},
-		Proxies: r.proxies, Refused: func() { r.refused <- struct{}{} },
+		IsProxy: r.proxies, OnRefused: func() { r.refused <- struct{}{} },
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	return r

@@ -8,68 +8,68 @@ import (
 )
 
 const (
-	// patience is how long a connection may be of no use to anybody before it makes way
+	// idleTime is how long a connection may be of no use to anybody before it makes way
 	// for a new one. That is so long while hardly anybody waits.
-	patience = time.Second
-	// patienceEqual is that among equals (see Settings): probes may wait for no more than
+	idleTime = time.Second
+	// anyClientIdleTime is that among equals (see Settings): probes may wait for no more than
 	// a second in all.
-	patienceEqual = patience / 2
-	// leastPatience is what it comes down to, however many wait: what is sent at once
+	anyClientIdleTime = idleTime / 2
+	// minIdleTime is what it comes down to, however many wait: what is sent at once
 	// has to be read. A TLS handshake waits for an answer of the other end besides,
 	// from wherever that is.
-	leastPatience    = 10 * time.Millisecond
-	leastPatienceTLS = 300 * time.Millisecond
-	// roomTick is between two looks for such connections while somebody waits.
-	roomTick = 10 * time.Millisecond
+	minIdleTime    = 10 * time.Millisecond
+	minIdleTimeTLS = 300 * time.Millisecond
+	// slotTick is between two looks for such connections while somebody waits.
+	slotTick = 10 * time.Millisecond
 )
 
-// awaitRoom returns when there may be one connection more, or the listener is
+// waitForSlot returns when there may be one connection more, or the listener is
 // closed. Who has to wait does so in the kernel's queue. Where that can be told (on
 // Linux), connections make way that are of no use, so that nobody keeps others out by
 // doing nothing, or half of something.
 //
 // Without this, anybody could use up the descriptors, without a token; and a
 // store that cannot open a file is broken until the process ends.
-func (l *listener) awaitRoom() {
+func (l *listener) waitForSlot() {
 	for !l.closed.Load() {
-		free := l.free()
+		free := l.hasSlot()
 		if free > 0 {
 			return
 		}
-		if waiting, err := l.queued(); err == nil && waiting > 0 {
-			l.makeWay(waiting, 1-free)
-			if l.free() > 0 {
+		if waiting, err := l.backlogLen(); err == nil && waiting > 0 {
+			l.evict(waiting, 1-free)
+			if l.hasSlot() > 0 {
 				return
 			}
 		}
 		select {
-		case <-l.room:
-		case <-time.After(roomTick):
+		case <-l.slotFreed:
+		case <-time.After(slotTick):
 		}
 	}
 }
 
-// free is how many connections there may be more; less than none where the limit has
+// hasSlot is how many connections there may be more; less than none where the limit has
 // been lowered.
-func (l *listener) free() int {
-	most := l.most()
+func (l *listener) hasSlot() int {
+	most := l.maxConns()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return most - len(l.conns)
 }
 
-// makeWay closes connections for as many as wait, or as there are too many, if so many
+// evict closes connections for as many as wait, or as there are too many, if so many
 // are of no use: first those that have had nothing but refusals, if anything, and of
 // each kind the oldest first.
-func (l *listener) makeWay(waiting, excess int) {
+func (l *listener) evict(waiting, excess int) {
 	var found []*conn
 	l.mu.Lock()
 	// Who waits has to get a turn within a second or so: that is how long one place is
 	// taken, times how many wait for each of the places.
-	limit := max(l.leastPatience, l.patience*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
+	limit := max(l.minIdleTime, l.idleTime*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
 	now := l.now()
 	for c := range l.conns {
-		if c.isUseless(now, limit) {
+		if c.isEvictable(now, limit) {
 			found = append(found, c)
 		}
 	}
@@ -78,7 +78,7 @@ func (l *listener) makeWay(waiting, excess int) {
 		slices.SortFunc(found, func(a, b *conn) int {
 			switch served := a.served.Load(); {
 			case served == b.served.Load():
-				return cmp.Compare(a.useless.Load(), b.useless.Load())
+				return cmp.Compare(a.evictable.Load(), b.evictable.Load())
 			case served:
 				return 1
 			default:
@@ -92,7 +92,7 @@ func (l *listener) makeWay(waiting, excess int) {
 	}
 }
 
-// isUseless reports whether a connection has been of no use for longer than that, or for
+// isEvictable reports whether a connection has been of no use for longer than that, or for
 // twice as long where it was of use before.
 //
 // It is of use while a request is being answered. The beginning of one is none yet, up
@@ -103,8 +103,8 @@ func (l *listener) makeWay(waiting, excess int) {
 //
 // Until something has been answered, only the time counts for which the peer was waited
 // for. How long this process takes for a handshake while it is flooded is not its fault.
-func (c *conn) isUseless(now int64, limit time.Duration) bool {
-	useless, reading, writing := c.useless.Load(), c.reading.Load(), c.writing.Load()
+func (c *conn) isEvictable(now int64, limit time.Duration) bool {
+	useless, reading, writing := c.evictable.Load(), c.reading.Load(), c.writing.Load()
 	if c.served.Load() {
 		limit *= 2
 	}
@@ -124,7 +124,7 @@ func (c *conn) isUseless(now int64, limit time.Duration) bool {
 // serve takes note that a request has been answered, though that may not be written yet.
 // Before it writes, the HTTP library may wait for a body that never comes.
 func (c *conn) serve(wanted, body bool) {
-	if wanted && !c.listener.equal {
+	if wanted && !c.listener.anyClient {
 		c.served.Store(true)
 		c.renew()
 		return
@@ -143,29 +143,29 @@ func (c *conn) use() {
 }
 
 func (c *conn) renew() {
-	c.useless.Store(c.listener.now())
+	c.evictable.Store(c.listener.now())
 	c.waited.Store(0)
 }
 
-// timed is what a connection reads from and writes to: it tells since when its peer is
+// timedConn is what a connection reads from and writes to: it tells since when its peer is
 // waited for.
-type timed struct {
+type timedConn struct {
 	net.Conn
 	of *conn
 }
 
 // Read implements [net.Conn].
-func (t timed) Read(b []byte) (int, error) {
+func (t timedConn) Read(b []byte) (int, error) {
 	begun := t.of.listener.now()
 	t.of.reading.Store(begun)
 	n, err := t.Conn.Read(b)
 	t.of.reading.Store(0)
-	t.of.waited.Add(t.of.listener.now() - max(begun, t.of.useless.Load()))
+	t.of.waited.Add(t.of.listener.now() - max(begun, t.of.evictable.Load()))
 	return n, err
 }
 
 // Write implements [net.Conn].
-func (t timed) Write(b []byte) (int, error) {
+func (t timedConn) Write(b []byte) (int, error) {
 	t.of.writing.Store(t.of.listener.now())
 	n, err := t.Conn.Write(b)
 	t.of.writing.Store(0)

@@ -84,10 +84,10 @@ func TestServedConnectionsMakeWayLast(t *testing.T) {
 			served := dial(t, addr)
 			exchange(t, served)
 			l.rest(t)
-			<-time.After(patience / 4) // so that it is the one that has been idle for longer
+			<-time.After(idleTime / 4) // so that it is the one that has been idle for longer
 			useless := dial(t, addr)
 			send(t, useless, does)
-			if err := wait(t.Context(), func() bool { return l.free() == 0 }); err != nil {
+			if err := wait(t.Context(), func() bool { return l.hasSlot() == 0 }); err != nil {
 				t.Fatal(err)
 			}
 			exchange(t, dial(t, addr))
@@ -186,11 +186,11 @@ func TestWantedRequestsAreWaitedFor(t *testing.T) {
 			}
 			third := dial(t, addr)
 			send(t, third, good)
-			_ = third.SetReadDeadline(time.Now().Add(3 * patience))
+			_ = third.SetReadDeadline(time.Now().Add(3 * idleTime))
 			if n, err := third.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
 				t.Fatalf("a third one was answered, or ended: %v", err)
 			}
-			if l.free() != 0 {
+			if l.hasSlot() != 0 {
 				t.Fatal("one has made way")
 			}
 			_ = third.SetReadDeadline(time.Now().Add(enough))
@@ -229,11 +229,11 @@ func TestWantedHTTP2IsWaitedFor(t *testing.T) {
 	}
 	third := dial(t, addr)
 	send(t, third, good)
-	_ = third.SetReadDeadline(time.Now().Add(3 * patience))
+	_ = third.SetReadDeadline(time.Now().Add(3 * idleTime))
 	if n, err := third.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
 		t.Fatalf("a third one was answered, or ended: %v", err)
 	}
-	if l.free() != 0 {
+	if l.hasSlot() != 0 {
 		t.Fatal("one has made way")
 	}
 	_ = third.SetReadDeadline(time.Now().Add(enough))
@@ -253,7 +253,7 @@ func TestRefusedAreNotWaitedForAtTheEnd(t *testing.T) {
 	}
 	s := New(Settings{
 		HTTP:     &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })},
-		Listener: l, Most: func() int { return places }, Timeout: time.Second, Announce: func() {},
+		Listener: l, MaxConns: func() int { return places }, Timeout: time.Second, OnShutdown: func() {},
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve() }()

@@ -20,13 +20,13 @@ type listener struct {
 	proxies       func(netip.Addr) bool // see Settings
 	headerTimeout time.Duration         // for a PROXY protocol header
 
-	most          func() int    // connections, at once
-	patience      time.Duration // with those that are of no use
-	leastPatience time.Duration // the same, when many wait
-	equal         bool          // see Settings
-	room          chan struct{} // one has gone
+	maxConns    func() int    // connections, at once
+	idleTime    time.Duration // with those that are of no use
+	minIdleTime time.Duration // the same, when many wait
+	anyClient   bool          // see Settings
+	slotFreed   chan struct{} // one has gone
 
-	strangers *strangers
+	admission *admission
 	heads     heads
 
 	mu    sync.Mutex
@@ -35,21 +35,21 @@ type listener struct {
 
 func newListener(s Settings) *listener {
 	l := &listener{
-		Listener: s.Listener, began: time.Now(), proxies: s.Proxies, headerTimeout: s.HTTP.ReadHeaderTimeout,
-		most: s.Most, equal: s.Equal, patience: patience, leastPatience: leastPatience, room: make(chan struct{}, 1), strangers: newStrangers(), conns: make(map[*conn]struct{}),
+		Listener: s.Listener, began: time.Now(), proxies: s.IsProxy, headerTimeout: s.HTTP.ReadHeaderTimeout,
+		maxConns: s.MaxConns, anyClient: s.AnyClient, idleTime: idleTime, minIdleTime: minIdleTime, slotFreed: make(chan struct{}, 1), admission: newAdmission(), conns: make(map[*conn]struct{}),
 	}
-	if s.Equal {
-		l.patience = patienceEqual
+	if s.AnyClient {
+		l.idleTime = anyClientIdleTime
 	}
 	if s.HTTP.TLSConfig != nil {
-		l.leastPatience = leastPatienceTLS
+		l.minIdleTime = minIdleTimeTLS
 	}
 	return l
 }
 
 // Accept implements [net.Listener].
 func (l *listener) Accept() (net.Conn, error) {
-	l.awaitRoom()
+	l.waitForSlot()
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	l.changed.Store(now)
 	c := l.newConn(accepted)
 	c.since.Store(now)
-	c.useless.Store(now)
+	c.evictable.Store(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns[c] = struct{}{}
@@ -83,20 +83,20 @@ func (l *listener) since(event *atomic.Int64) time.Duration {
 	return time.Duration(l.now() - at)
 }
 
-// silent reports whether for some time no connection has come, been answered on,
+// idleFor reports whether for some time no connection has come, been answered on,
 // or gone.
-func (l *listener) silent(quiet time.Duration) bool { return l.since(&l.changed) >= quiet }
+func (l *listener) idleFor(quiet time.Duration) bool { return l.since(&l.changed) >= quiet }
 
-// emptied reports whether all connections that the kernel has made are accepted.
-func (l *listener) emptied(handshake time.Duration) bool {
-	n, err := l.queued()
+// backlogEmpty reports whether all connections that the kernel has made are accepted.
+func (l *listener) backlogEmpty(handshake time.Duration) bool {
+	n, err := l.backlogLen()
 	return err != nil || n == 0 && l.since(&l.accepted) >= handshake
 }
 
-// settled reports whether no connection has a request on it, or has had one a
+// allIdle reports whether no connection has a request on it, or has had one a
 // moment ago. In HTTP/2 a connection can be ended on which requests are coming. Who was
 // refused is not waited for: nothing more of that request is read.
-func (l *listener) settled(quiet time.Duration) bool {
+func (l *listener) allIdle(quiet time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {

@@ -51,7 +51,7 @@ func (c *conn) noteRefusal(b []byte) {
 
 // refusal is what the library refused on a connection that has ended, nil if it is
 // nothing. Whoever only connects, or hangs up in the middle, is not refused.
-func (c *conn) refusal(r *refusals) *refusal {
+func (c *conn) refusal(r *refusalLog) *refusal {
 	begin := looksLike(c.first[:c.seen])
 	switch {
 	case c.badHeader:
@@ -61,7 +61,7 @@ func (c *conn) refusal(r *refusals) *refusal {
 	case c.tls != nil && !c.known.Load():
 		return c.badHandshake(begin, r)
 	case c.tls != nil:
-		if c.refused != 0 && c.saidGoodbye() {
+		if c.refused != 0 && c.sentGoAway() {
 			return nil
 		}
 		return refusedRequest(c.refused, r.maxHeaderBytes)
@@ -78,7 +78,7 @@ func (c *conn) refusal(r *refusals) *refusal {
 }
 
 // badHandshake is why a TLS handshake failed; nil if the peer only went away.
-func (c *conn) badHandshake(begin string, r *refusals) *refusal {
+func (c *conn) badHandshake(begin string, r *refusalLog) *refusal {
 	err := c.tls.Handshake() // which has ended, and says once more how
 	switch {
 	case begin == proxyV1, begin == proxyV2:
@@ -94,9 +94,9 @@ func (c *conn) badHandshake(begin string, r *refusals) *refusal {
 	}
 }
 
-// saidGoodbye reports whether the peer ended TLS in order before the library refused
+// sentGoAway reports whether the peer ended TLS in order before the library refused
 // what had come of its request. The connection must have been closed.
-func (c *conn) saidGoodbye() bool {
+func (c *conn) sentGoAway() bool {
 	_, err := c.tls.Read(make([]byte, 1))
 	return errors.Is(err, io.EOF)
 }

@@ -14,7 +14,7 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, why, err := encoder.Message(d); why != nil || err != nil {
+				if _, why, err := encoder.Encode(d); why != nil || err != nil {
 					b.Fatal(why, err)
 				}
 			}

@@ -18,9 +18,9 @@ type Delivery struct {
 	Attributes map[string]string
 	// Received is when it came.
 	Received time.Time
-	// Refused says why the request's headers alone keep the body from becoming an event,
+	// Rejection says why the request's headers alone keep the body from becoming an event,
 	// with ErrMediaType as its kind; nil where the body decides.
-	Refused *schema.Error
+	Rejection *schema.Error
 }
 
 // ErrMediaType is the kind of an error about a request whose headers say that its

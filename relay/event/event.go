@@ -40,16 +40,16 @@ type Encoder struct {
 	Mode Mode
 }
 
-// Message makes what is to be stored of a delivery: a task's event, or what
+// Encode makes what is to be stored of a delivery: a task's event, or what
 // keeps a body that is none. The second result is nil for a task's event, and
 // says else why it is none.
 //
 // The error means a bug in the encoder or its settings, not a bad delivery.
-func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
+func (e Encoder) Encode(d Delivery) (Message, *schema.Error, error) {
 	w, err := schema.ParseWebhook(d.Body)
-	if d.Refused != nil {
-		msg, keepErr := e.rejected(d, d.Refused, err == nil || errors.Is(err, schema.ErrNotResult))
-		return msg, d.Refused, keepErr
+	if d.Rejection != nil {
+		msg, keepErr := e.rejected(d, d.Rejection, err == nil || errors.Is(err, schema.ErrNotResult))
+		return msg, d.Rejection, keepErr
 	}
 	if err == nil {
 		msg, err := e.task(d, w)
@@ -66,7 +66,7 @@ func (e Encoder) Message(d Delivery) (Message, *schema.Error, error) {
 // Conflict makes the message that keeps a task's webhook which tells another
 // outcome than the event that is stored; detail says how they differ.
 func (e Encoder) Conflict(task Message, detail string) (Message, error) {
-	return e.quarantine(task.Delivery, schema.ConflictSubject(e.Prefix), cloudevents.EventContextV1{
+	return e.quarantineMessage(task.Delivery, schema.ConflictSubject(e.Prefix), cloudevents.EventContextV1{
 		Type: schema.TypeWebhookConflict, Subject: &task.ID, DataContentType: &contentTypeJSON,
 	}, schema.ReasonConflict, detail)
 }
@@ -78,17 +78,17 @@ func (e Encoder) rejected(d Delivery, why *schema.Error, isJSON bool) (Message, 
 	if isJSON {
 		contentType = contentTypeJSON
 	}
-	return e.quarantine(d, schema.RejectedSubject(e.Prefix), cloudevents.EventContextV1{
+	return e.quarantineMessage(d, schema.RejectedSubject(e.Prefix), cloudevents.EventContextV1{
 		Type: schema.TypeWebhookRejected, DataContentType: &contentType,
 	}, why.Code, why.Detail)
 }
 
-// quarantine makes the message that keeps a body byte for byte: base64 even where it
+// quarantineMessage makes the message that keeps a body byte for byte: base64 even where it
 // is JSON, of whose bytes a reader of JSON may keep the meaning alone.
 //
 // Its id is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
-func (e Encoder) quarantine(d Delivery, subject string, attributes cloudevents.EventContextV1, reason, detail string) (Message, error) {
+func (e Encoder) quarantineMessage(d Delivery, subject string, attributes cloudevents.EventContextV1, reason, detail string) (Message, error) {
 	msg := Message{Subject: subject, ID: d.Digest(), Delivery: d}
 	attributes.ID, attributes.Source, attributes.Time = msg.ID, types.URIRef{URL: verbatim(e.Source)}, &types.Timestamp{Time: d.Received}
 	ce := cloudevents.Event{Context: &attributes, DataEncoded: d.Body, DataBase64: true}

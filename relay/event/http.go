@@ -11,15 +11,15 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// HTTP is a stored event as the HTTP protocol binding of CloudEvents (1.0.2) sends
+// ToHTTP is a stored event as the HTTP protocol binding of CloudEvents (1.0.2) sends
 // it: a header, with the names as they are to be written, and a body.
 //
 // The event is that of the message with this header and payload. What is stored in
 // structured mode goes out in it to the byte; in any other case the data does. The
 // error says why the event cannot be sent so; a task's always can.
-func HTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte) (map[string][]string, []byte, error) {
+func ToHTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte) (map[string][]string, []byte, error) {
 	if mode == Structured {
-		body, err := JSON(e, header, payload)
+		body, err := ToJSON(e, header, payload)
 		return map[string][]string{"Content-Type": {structuredType + "; charset=utf-8"}}, body, err
 	}
 	ce, err := stored(e)
@@ -41,10 +41,10 @@ func HTTP(mode Mode, e schema.Event, header map[string][]string, payload []byte)
 	return h, body, nil
 }
 
-// JSON is a stored event in the JSON event format (1.0.2): the data of a task as
+// ToJSON is a stored event in the JSON event format (1.0.2): the data of a task as
 // the JSON that it is, any other as data_base64. The arguments and the error are
-// those of [HTTP].
-func JSON(e schema.Event, header map[string][]string, payload []byte) ([]byte, error) {
+// those of [ToHTTP].
+func ToJSON(e schema.Event, header map[string][]string, payload []byte) ([]byte, error) {
 	if isStructured(header) {
 		return payload, nil
 	}

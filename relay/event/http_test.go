@@ -74,14 +74,14 @@ func TestHTTPIsTheSameEvent(t *testing.T) {
 		for _, body := range bodies {
 			for _, in := range modes {
 				encoder := event.Encoder{Source: "https://api.apixo.ai/?a='b'#%20", Prefix: "p", Mode: in}
-				msg, _, err := encoder.Message(delivery(body, attributes))
+				msg, _, err := encoder.Encode(delivery(body, attributes))
 				if err != nil {
 					t.Fatal(err)
 				}
 				e := stored(t, msg)
 				for _, out := range modes {
 					name := fmt.Sprintf("attributes %d of %q from mode %d to %d", i, body[:min(len(body), 20)], in, out)
-					header, sent, err := event.HTTP(out, e, msg.Header, msg.Data)
+					header, sent, err := event.ToHTTP(out, e, msg.Header, msg.Data)
 					if err != nil {
 						t.Fatalf("%s: %v", name, err)
 					}
@@ -99,12 +99,12 @@ func TestHTTPIsTheSameEvent(t *testing.T) {
 func TestHTTPHeaders(t *testing.T) {
 	t.Parallel()
 	msg := task(t, event.Encoder{Source: "urn:x", Prefix: "p", Mode: event.Binary}, payload(t, "success.json"), map[string]string{"model": "Euro € 😀"})
-	header, body, err := event.HTTP(event.Binary, stored(t, msg), msg.Header, msg.Data)
+	header, body, err := event.ToHTTP(event.Binary, stored(t, msg), msg.Header, msg.Data)
 	if err != nil || !slices.Equal(header["Content-Type"], []string{"application/json"}) || header["ce-datacontenttype"] != nil ||
 		!slices.Equal(header["ce-model"], []string{"Euro%20%E2%82%AC%20%F0%9F%98%80"}) || !bytes.Equal(body, msg.Data) {
 		t.Errorf("%v, %v\n%s", err, header, body)
 	}
-	header, body, err = event.HTTP(event.Structured, stored(t, msg), msg.Header, msg.Data)
+	header, body, err = event.ToHTTP(event.Structured, stored(t, msg), msg.Header, msg.Data)
 	if err != nil || len(header) != 1 || !slices.Equal(header["Content-Type"], []string{"application/cloudevents+json; charset=utf-8"}) ||
 		!bytes.Contains(body, append([]byte(`"data":`), msg.Data...)) {
 		t.Errorf("%v, %v\n%s", err, header, body)
@@ -113,7 +113,7 @@ func TestHTTPHeaders(t *testing.T) {
 		Header: map[string][]string{"content-type": {"application/CloudEvents+json"}},
 		Data:   []byte(`{ "id":"\u0069", "source":"s", "type":"t", "data":1.50, "specversion" :"1.0", "other":true}`),
 	}
-	if _, body, err = event.HTTP(event.Structured, stored(t, msg), msg.Header, msg.Data); err != nil || !bytes.Equal(body, msg.Data) {
+	if _, body, err = event.ToHTTP(event.Structured, stored(t, msg), msg.Header, msg.Data); err != nil || !bytes.Equal(body, msg.Data) {
 		t.Errorf("%v: what is structured already became\n%s", err, body)
 	}
 }
@@ -132,11 +132,11 @@ func TestHTTPThatCannotBeSent(t *testing.T) {
 	} {
 		e := good
 		change(&e)
-		if header, _, err := event.HTTP(event.Binary, e, nil, nil); err == nil || strings.Contains(err.Error(), "\n") {
+		if header, _, err := event.ToHTTP(event.Binary, e, nil, nil); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s is sent as %v (%v)", name, header, err)
 		}
 	}
-	if _, _, err := event.HTTP(event.Binary, good, nil, nil); err != nil {
+	if _, _, err := event.ToHTTP(event.Binary, good, nil, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -149,7 +149,7 @@ func TestDataOfOthersIsKept(t *testing.T) {
 		for _, data := range []string{`{"a": 1.50}`, `{"a": `, "\xff"} {
 			e := schema.Event{ID: "i", Source: "s", Type: schema.TypeTaskFailed, DataContentType: contentType, Data: []byte(data)}
 			for _, mode := range []event.Mode{event.Structured, event.Binary} {
-				header, body, err := event.HTTP(mode, e, nil, nil)
+				header, body, err := event.ToHTTP(mode, e, nil, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -102,7 +102,7 @@ func TestQuarantinedIsTheEvent(t *testing.T) {
 					wantStructured(t, msg, want, "data_base64", quoted)
 				}
 				for _, body := range []string{"", "{", "\x00\xff\r\n", ` {"code":200}`, strings.Repeat("x", 1000)} {
-					msg, why, err := encoder.Message(delivery(body, callback))
+					msg, why, err := encoder.Encode(delivery(body, callback))
 					if err != nil || why == nil {
 						t.Fatalf("%q: %v, %v", body, why, err)
 					}
@@ -214,7 +214,7 @@ func TestExamplesOfTheSpecification(t *testing.T) {
     %s
 }`, id, tt.contentType, tt.member)
 		structured := map[string][]string{"Content-Type": {"application/cloudevents+json"}}
-		header, body, err := event.HTTP(event.Binary, stored(t, event.Message{Header: structured, Data: []byte(text)}), structured, []byte(text))
+		header, body, err := event.ToHTTP(event.Binary, stored(t, event.Message{Header: structured, Data: []byte(text)}), structured, []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func TestExamplesOfTheSpecification(t *testing.T) {
 			t.Errorf("%s is sent as\n%q\n%q, want\n%q\n%q", id, header, body, want, tt.data)
 		}
 
-		written, err := event.JSON(stored(t, event.Message{Header: binary, Data: []byte(tt.data)}), binary, []byte(tt.data))
+		written, err := event.ToJSON(stored(t, event.Message{Header: binary, Data: []byte(tt.data)}), binary, []byte(tt.data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestTaskThatWouldBeNoEvent(t *testing.T) {
 			"the name of the data":           {good, map[string]string{"data": "v"}},
 			"a good one and one that is not": {good, map[string]string{"model": "m", "é": "v"}},
 		} {
-			msg, why, err := tt.encoder.Message(delivery(payload(t, "success.json"), tt.attributes))
+			msg, why, err := tt.encoder.Encode(delivery(payload(t, "success.json"), tt.attributes))
 			if err == nil || why != nil || msg.Data != nil || msg.Header != nil {
 				t.Errorf("%s: made %+v (%v, %v)", name, msg, why, err)
 			}
@@ -305,7 +305,7 @@ func TestMessagesDoNotShareData(t *testing.T) {
 	}
 	body := []byte(payload(t, "success.json"))
 	for _, mode := range []event.Mode{event.Structured, event.Binary} {
-		msg, _, err := event.Encoder{Source: "urn:x", Prefix: "p", Mode: mode}.Message(event.Delivery{Body: body, Received: received})
+		msg, _, err := event.Encoder{Source: "urn:x", Prefix: "p", Mode: mode}.Encode(event.Delivery{Body: body, Received: received})
 		if err != nil {
 			t.Fatal(err)
 		}

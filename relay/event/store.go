@@ -17,42 +17,42 @@ type Receipt struct {
 	Conflict bool
 }
 
-// Sending is a message on its way to a store.
-type Sending interface {
-	// Receipt waits for it, at the latest until the deadline of ctx. Its error is a
+// PubFuture is a message on its way to a store.
+type PubFuture interface {
+	// Wait waits for it, at the latest until the deadline of ctx. Its error is a
 	// *Refusal. It must be called once.
-	Receipt(ctx context.Context) (Receipt, error)
+	Wait(ctx context.Context) (Receipt, error)
 }
 
-// Reason is why a store did not give a receipt: a bounded word for programs.
-type Reason string
+// StoreErrorCode is why a store did not give a receipt: a bounded word for programs.
+type StoreErrorCode string
 
 // The reasons. The sender is to try again after each of them.
 const (
 	// BrokerUnavailable: no connection, or no answer in time.
-	BrokerUnavailable Reason = "broker-unavailable"
+	BrokerUnavailable StoreErrorCode = "broker-unavailable"
 	// StreamMissing: nothing in the broker takes the message's subject.
-	StreamMissing Reason = "stream-missing"
+	StreamMissing StoreErrorCode = "stream-missing"
 	// StreamFull: the stream, or the broker's disk or account, is at its limit.
-	StreamFull Reason = "stream-full"
+	StreamFull StoreErrorCode = "stream-full"
 	// OutboxFull: the broker is away, and the outbox is at its limit.
-	OutboxFull Reason = "outbox-full"
+	OutboxFull StoreErrorCode = "outbox-full"
 	// TooLarge: the broker, or the stream, takes no message of that size.
-	TooLarge Reason = "event-too-large"
+	TooLarge StoreErrorCode = "event-too-large"
 	// BrokerError: the broker refused for any other cause, a write error among them.
-	BrokerError Reason = "broker-error"
+	BrokerError StoreErrorCode = "broker-error"
 )
 
-// Refusal is the error of a store that gave no receipt. The message may still
+// StoreError is the error of a store that gave no receipt. The message may still
 // have been stored: its id makes the next try a duplicate then.
-type Refusal struct {
-	Reason Reason
+type StoreError struct {
+	Code StoreErrorCode
 	// Err is the cause, for the log. It may name streams and servers.
 	Err error
 }
 
 // Error is the reason and the cause.
-func (r *Refusal) Error() string { return fmt.Sprintf("%s: %v", r.Reason, r.Err) }
+func (r *StoreError) Error() string { return fmt.Sprintf("%s: %v", r.Code, r.Err) }
 
 // Unwrap is the cause.
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *StoreError) Unwrap() error { return r.Err }

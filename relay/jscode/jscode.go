@@ -24,9 +24,9 @@ const (
 	TooManyRequests        jetstream.ErrorCode = 10167
 )
 
-// MayPass reports whether the same request may be answered better soon: the broker
+// IsTransient reports whether the same request may be answered better soon: the broker
 // is busy, or without a leader.
-func MayPass(code jetstream.ErrorCode) bool {
+func IsTransient(code jetstream.ErrorCode) bool {
 	switch code {
 	case ClusterNotAvailable, ClusterNotLeader, DuplicateInFlight, WrongLastSequence, TooManyRequests:
 		return true

@@ -33,8 +33,8 @@ func entryOf(id string, d event.Delivery) *nats.Msg {
 		headerReceived:        {d.Received.UTC().Format(time.RFC3339Nano)},
 		headerAttributes:      {attributes.Encode()},
 	}
-	if d.Refused != nil {
-		header[headerReason], header[headerDetail] = []string{d.Refused.Code}, []string{d.Refused.Detail}
+	if d.Rejection != nil {
+		header[headerReason], header[headerDetail] = []string{d.Rejection.Code}, []string{d.Rejection.Detail}
 	}
 	return &nats.Msg{Subject: subject, Header: header, Data: d.Body}
 }
@@ -53,7 +53,7 @@ func deliveryOf(header nats.Header, body []byte) event.Delivery {
 		}
 	}
 	if reason := header.Get(headerReason); reason != "" {
-		d.Refused = &schema.Error{Kind: event.ErrMediaType, Code: reason, Detail: header.Get(headerDetail)}
+		d.Rejection = &schema.Error{Kind: event.ErrMediaType, Code: reason, Detail: header.Get(headerDetail)}
 	}
 	return d
 }

@@ -18,9 +18,9 @@ import (
 const (
 	// consumer is the name of the one that reads the outbox.
 	consumer = "forwarder"
-	// window is how many entries are on their way to the broker at once: enough
+	// batchSize is how many entries are on their way to the broker at once: enough
 	// for its round trip not to count, and a bound on the memory that it takes.
-	window = 128
+	batchSize = 128
 	// ackWait is how long an entry may be held before the outbox hands it out
 	// again: longer than a broker is usually away. Handing out twice does no harm.
 	ackWait = time.Hour
@@ -33,9 +33,9 @@ const (
 	// Back-off when it is ready, and refuses.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
-	// asideFor is how long an entry is set aside that the broker refuses for what
+	// parkTime is how long an entry is set aside that the broker refuses for what
 	// it is, so that it does not hold up the others.
-	asideFor = 30 * time.Second
+	parkTime = 30 * time.Second
 	// nextWait is how long the next entry is waited for, while there are some, before the
 	// outbox is asked again what there is: the server does not always wake who waits when
 	// an entry comes at the very moment in which the waiting begins.
@@ -76,10 +76,10 @@ func (o *Outbox) Stop() {
 // forwardAll takes entries in their order, a window at a time.
 func (o *Outbox) forwardAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		batch, err := o.next(window)
+		batch, err := o.next(batchSize)
 		if err == nil && len(batch) == 0 {
-			o.recount(ctx)
-			if o.waiting.Load() <= 0 {
+			o.resyncBacklog(ctx)
+			if o.backlog.Load() <= 0 {
 				o.awaitEntry(ctx)
 				continue
 			}
@@ -105,13 +105,13 @@ func (o *Outbox) awaitEntry(ctx context.Context) {
 	}
 }
 
-// recount finds out how many entries there are, where counting has gone wrong
+// resyncBacklog finds out how many entries there are, where counting has gone wrong
 // because an acknowledgement was lost. What comes meanwhile is not uncounted:
 // those after it must wait behind it.
-func (o *Outbox) recount(ctx context.Context) {
-	before := o.waiting.Load()
+func (o *Outbox) resyncBacklog(ctx context.Context) {
+	before := o.backlog.Load()
 	if info, err := o.stream.Info(ctx); err == nil {
-		o.waiting.CompareAndSwap(before, int64(info.State.Msgs))
+		o.backlog.CompareAndSwap(before, int64(info.State.Msgs))
 	}
 }
 
@@ -152,10 +152,10 @@ func (o *Outbox) awaitNext(ctx context.Context) (batch []entry, err error) {
 
 // read makes an entry of what the outbox handed out.
 func (o *Outbox) read(batch []entry, in jetstream.Msg) []entry {
-	msg, _, err := o.Encoder.Message(deliveryOf(in.Headers(), in.Data()))
+	msg, _, err := o.Encoder.Encode(deliveryOf(in.Headers(), in.Data()))
 	if err != nil {
 		// A fault of the relay's own: the entry stays, for a relay that is mended.
-		o.setAside(entry{in: in}, err)
+		o.park(entry{in: in}, err)
 		return batch
 	}
 	return append(batch, entry{msg: msg, in: in})
@@ -176,7 +176,7 @@ func (o *Outbox) forward(ctx context.Context, batch []entry) {
 		o.await(ctx, pauses.NextBackOff())
 		batch = left
 		// Those behind them show whether the broker refuses these or all.
-		if room := window - len(batch); room > 0 {
+		if room := batchSize - len(batch); room > 0 {
 			more, err := o.next(room)
 			if err != nil {
 				o.Log.Error("the outbox cannot be read; it is tried again", "error", err)
@@ -210,25 +210,25 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 	for i, e := range batch {
 		msgs[i] = e.msg
 	}
-	spans := make([]*telemetry.Publishing, len(batch))
+	spans := make([]*telemetry.PublishSpan, len(batch))
 	for i, msg := range msgs {
-		spans[i] = o.Tracing.Forward(msg.Delivery.Attributes["traceparent"], msg.Delivery.Attributes["tracestate"])
+		spans[i] = o.Tracing.StartForward(msg.Delivery.Attributes["traceparent"], msg.Delivery.Attributes["tracestate"])
 	}
-	sendings := o.Broker.Send(msgs)
+	sendings := o.Broker.PublishAsync(msgs)
 	var stored []entry
 	var cause error
 	doubtful := 0 // refused, for what they are or as all would be
 	for i, e := range batch {
-		receipt, err := sendings[i].Receipt(ctx)
+		receipt, err := sendings[i].Wait(ctx)
 		switch {
 		case err == nil:
 			// A try that failed has no span: there may be one every few seconds for hours.
-			spans[i].End("forward", e.msg.Subject, e.msg.ID, len(e.msg.Data), telemetry.Stored{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, "", nil)
+			spans[i].End("forward", e.msg.Subject, e.msg.ID, len(e.msg.Data), telemetry.PublishResult{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, "", nil)
 			o.forwarded(e, receipt)
 			stored = append(stored, e)
 			continue
 		case reasonOf(err) == event.TooLarge:
-			o.setAside(e, err)
+			o.park(e, err)
 			continue
 		case reasonOf(err) == event.BrokerError:
 			doubtful++
@@ -239,7 +239,7 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 		// The broker takes others. If it does so again, it is for what they are.
 		left = slices.DeleteFunc(left, func(e entry) bool {
 			if e.refused > 0 {
-				o.setAside(e, cause)
+				o.park(e, cause)
 			}
 			return e.refused > 0
 		})
@@ -269,19 +269,19 @@ func (o *Outbox) forwarded(e entry, receipt event.Receipt) {
 	o.Metrics.Forwarded(outcome)
 }
 
-// setAside lets the others pass an entry.
-func (o *Outbox) setAside(e entry, why error) {
-	o.Log.Error("a webhook in the outbox is set aside; it stays there and is tried again", "id", e.msg.ID, "in", asideFor, "error", why)
-	_ = e.in.NakWithDelay(asideFor) // lost, it comes after ackWait
+// park lets the others pass an entry.
+func (o *Outbox) park(e entry, why error) {
+	o.Log.Error("a webhook in the outbox is set aside; it stays there and is tried again", "id", e.msg.ID, "in", parkTime, "error", why)
+	_ = e.in.NakWithDelay(parkTime) // lost, it comes after ackWait
 }
 
 // reasonOf is why the broker refused, or empty if it did not say.
-func reasonOf(err error) event.Reason {
-	var refusal *event.Refusal
+func reasonOf(err error) event.StoreErrorCode {
+	var refusal *event.StoreError
 	if !errors.As(err, &refusal) {
 		return ""
 	}
-	return refusal.Reason
+	return refusal.Code
 }
 
 // report tells in the log what waits, while something does.
@@ -294,7 +294,7 @@ func (o *Outbox) report(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if s := o.State(); s.Messages > 0 {
+		if s := o.Stats(); s.Messages > 0 {
 			o.Log.Warn("webhooks wait in the outbox", "messages", s.Messages, "bytes", s.Bytes, "oldest", s.Age)
 		}
 	}

@@ -29,23 +29,23 @@ const (
 	Stream = "APIXO_OUTBOX"
 	// subject is that of every entry: what it becomes is decided when it leaves.
 	subject = "outbox"
-	// patience is how long the broker may take, at the most, before a webhook is
+	// directTimeout is how long the broker may take, at the most, before a webhook is
 	// kept here instead: one try, and the beginning of a second.
-	patience = 5 * time.Second
-	// lastPatience is how long a webhook waits for the last of those before it to
+	directTimeout = 5 * time.Second
+	// drainWait is how long a webhook waits for the last of those before it to
 	// leave, looking this often.
-	lastPatience = 100 * time.Millisecond
-	lastInterval = 2 * time.Millisecond
-	// keepTimeout bounds the storing of one entry, as the time for an answer does.
-	keepTimeout = 5 * time.Second
+	drainWait     = 100 * time.Millisecond
+	drainInterval = 2 * time.Millisecond
+	// enqueueTimeout bounds the storing of one entry, as the time for an answer does.
+	enqueueTimeout = 5 * time.Second
 )
 
 // Broker is the store to which everything goes in the end.
 type Broker interface {
 	// Store stores a message, as the outbox's Store does.
 	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
-	// Send begins to store messages, in their order, with one try for each.
-	Send(msgs []event.Message) []event.Sending
+	// PublishAsync begins to store messages, in their order, with one try for each.
+	PublishAsync(msgs []event.Message) []event.PubFuture
 	// Ready is nil if the broker would store a message now.
 	Ready() error
 }
@@ -54,12 +54,12 @@ type Broker interface {
 type Settings struct {
 	// Conn is a connection to a server of the outbox's own, Room nil while that has
 	// space on its disk; Commit makes durable what it has acknowledged for a stream.
-	Conn   *nats.Conn
-	Room   func() error
-	Commit func(ctx context.Context, stream string) error
+	Conn           *nats.Conn
+	CheckDiskSpace func() error
+	Commit         func(ctx context.Context, stream string) error
 	// CapacityBytes bounds what is kept, Window is how long ids are remembered.
 	CapacityBytes int64
-	Window        time.Duration
+	DedupeWindow  time.Duration
 	// Broker is where everything goes in the end, Encoder makes messages for it.
 	Broker  Broker
 	Encoder event.Encoder
@@ -76,7 +76,7 @@ type Outbox struct {
 	stream  jetstream.Stream
 	entries jetstream.Consumer
 
-	waiting atomic.Int64  // entries that the broker has not acknowledged
+	backlog atomic.Int64  // entries that the broker has not acknowledged
 	added   chan struct{} // one may have been
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -98,33 +98,33 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 		Storage:     jetstream.FileStorage,
 		MaxBytes:    o.CapacityBytes,
 		Discard:     jetstream.DiscardNew, // dropping the oldest would break what a 200 promised
-		Duplicates:  o.Window,
+		Duplicates:  o.DedupeWindow,
 		AllowDirect: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the outbox cannot be made in RELAY_DATA_DIR: %w", err)
 	}
-	o.waiting.Store(int64(o.stream.CachedInfo().State.Msgs))
-	if n := o.waiting.Load(); n > 0 {
+	o.backlog.Store(int64(o.stream.CachedInfo().State.Msgs))
+	if n := o.backlog.Load(); n > 0 {
 		o.Log.Info("webhooks wait in the outbox from an earlier run", "messages", n, "bytes", o.stream.CachedInfo().State.Bytes)
 	}
 	return o, nil
 }
 
 // Store stores a message in the broker, or else in the outbox. The receipt
-// tells in which. Its error is a *event.Refusal.
+// tells in which. Its error is a *event.StoreError.
 func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
 	var direct error
 	// While others wait, a webhook waits behind them: so the order is kept, and a
 	// stalled broker costs one webhook its patience and not each.
-	o.awaitLast(ctx)
-	if o.waiting.Load() <= 0 {
+	o.awaitDrain(ctx)
+	if o.backlog.Load() <= 0 {
 		var receipt event.Receipt
 		if receipt, direct = o.storeDirectly(ctx, msg); direct == nil {
 			return receipt, nil
 		}
 	}
-	receipt, err := o.keep(ctx, msg, direct)
+	receipt, err := o.enqueue(ctx, msg, direct)
 	if err == nil {
 		return receipt, nil
 	}
@@ -135,11 +135,11 @@ func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, e
 	return receipt, err
 }
 
-// awaitLast waits a moment where the last of those that wait are being forwarded.
+// awaitDrain waits a moment where the last of those that wait are being forwarded.
 // Otherwise a sender that never pauses would keep the outbox in use for ever.
-func (o *Outbox) awaitLast(ctx context.Context) {
-	for waited := time.Duration(0); waited < lastPatience; waited += lastInterval {
-		if n := o.waiting.Load(); n <= 0 || n > window || o.Broker.Ready() != nil || retry.Sleep(ctx, lastInterval) != nil {
+func (o *Outbox) awaitDrain(ctx context.Context) {
+	for waited := time.Duration(0); waited < drainWait; waited += drainInterval {
+		if n := o.backlog.Load(); n <= 0 || n > batchSize || o.Broker.Ready() != nil || retry.Sleep(ctx, drainInterval) != nil {
 			return
 		}
 	}
@@ -147,7 +147,7 @@ func (o *Outbox) awaitLast(ctx context.Context) {
 
 // storeDirectly leaves time for the outbox if the broker takes too long.
 func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	wait := patience
+	wait := directTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline)/2)
 	}
@@ -156,11 +156,11 @@ func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Re
 	return o.Broker.Store(ctx, msg)
 }
 
-// keep stores a delivery in the outbox, or says that it is there.
-func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (event.Receipt, error) {
+// enqueue stores a delivery in the outbox, or says that it is there.
+func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (event.Receipt, error) {
 	// A relay that is shutting down gives up on the broker, not on the webhook. The
 	// time for an answer stays what it is.
-	wait := keepTimeout
+	wait := enqueueTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
@@ -175,28 +175,28 @@ func (o *Outbox) keep(ctx context.Context, msg event.Message, direct error) (eve
 	if msg.Task == nil {
 		// What the quarantine has of the body by way of an earlier entry stays there
 		// until somebody has judged it.
-		return o.put(ctx, kind+msg.ID, msg.Delivery, direct)
+		return o.append(ctx, kind+msg.ID, msg.Delivery, direct)
 	}
-	receipt, first, err := o.putOnce(ctx, kind+msg.ID, msg.Delivery, direct)
-	if err != nil || first == nil || !contradicts(msg.Delivery, *first) {
+	receipt, first, err := o.appendOnce(ctx, kind+msg.ID, msg.Delivery, direct)
+	if err != nil || first == nil || !conflicts(msg.Delivery, *first) {
 		return receipt, err
 	}
-	if _, _, err := o.putOnce(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
+	if _, _, err := o.appendOnce(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
 		return event.Receipt{}, err
 	}
 	receipt.Conflict = true
 	return receipt, nil
 }
 
-// putOnce stores an entry unless there is one of its id already, which first is then.
+// appendOnce stores an entry unless there is one of its id already, which first is then.
 //
 // An entry that the broker has leaves the outbox, and its id is remembered all the
 // same. What became of its event meanwhile, and whether that says the same, only the
 // broker can tell: so another entry of the id goes there, and only the first of them
 // that the outbox has waits for it.
-func (o *Outbox) putOnce(ctx context.Context, id string, d event.Delivery, direct error) (receipt event.Receipt, first *event.Delivery, err error) {
+func (o *Outbox) appendOnce(ctx context.Context, id string, d event.Delivery, direct error) (receipt event.Receipt, first *event.Delivery, err error) {
 	for n := 0; ; n++ {
-		receipt, err = o.put(ctx, event.CopyID(id, n), d, direct)
+		receipt, err = o.append(ctx, event.CopyID(id, n), d, direct)
 		if err != nil || !receipt.Duplicate {
 			receipt.Duplicate = n > 0
 			return receipt, nil, err
@@ -206,15 +206,15 @@ func (o *Outbox) putOnce(ctx context.Context, id string, d event.Delivery, direc
 		case err == nil:
 			return receipt, &stored, nil
 		case !errors.Is(err, jetstream.ErrMsgNotFound):
-			return event.Receipt{}, nil, refusal(err, direct)
+			return event.Receipt{}, nil, storeError(err, direct)
 		}
 	}
 }
 
-// put stores an entry under an id.
-func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
-	if err := o.Room(); err != nil {
-		return event.Receipt{}, &event.Refusal{Reason: event.OutboxFull, Err: err}
+// append stores an entry under an id.
+func (o *Outbox) append(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
+	if err := o.CheckDiskSpace(); err != nil {
+		return event.Receipt{}, &event.StoreError{Code: event.OutboxFull, Err: err}
 	}
 	ack, err := o.js.PublishMsg(ctx, entryOf(id, d))
 	defer func() {
@@ -224,15 +224,15 @@ func (o *Outbox) put(ctx context.Context, id string, d event.Delivery, direct er
 		}
 	}()
 	if err != nil {
-		return event.Receipt{}, refusal(err, direct)
+		return event.Receipt{}, storeError(err, direct)
 	}
 	if !ack.Duplicate {
-		if o.waiting.Add(1) == 1 {
+		if o.backlog.Add(1) == 1 {
 			o.Log.Warn("webhooks are being kept in the outbox", "error", direct)
 		}
 	}
 	if err := o.Commit(ctx, Stream); err != nil {
-		return event.Receipt{}, refusal(err, direct)
+		return event.Receipt{}, storeError(err, direct)
 	}
 	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
@@ -246,9 +246,9 @@ func (o *Outbox) stored(ctx context.Context, sequence uint64) (event.Delivery, e
 	return deliveryOf(msg.Header, msg.Data), nil
 }
 
-// contradicts reports whether a delivery tells another outcome of its task than
+// conflicts reports whether a delivery tells another outcome of its task than
 // an earlier one.
-func contradicts(d, earlier event.Delivery) bool {
+func conflicts(d, earlier event.Delivery) bool {
 	one, err := earlier.Outcome()
 	if err != nil {
 		return true
@@ -257,12 +257,12 @@ func contradicts(d, earlier event.Delivery) bool {
 	return err != nil || one != other
 }
 
-// refusal explains why the outbox did not take an entry, and before it the broker.
-func refusal(err, direct error) error {
+// storeError explains why the outbox did not take an entry, and before it the broker.
+func storeError(err, direct error) error {
 	reason := event.BrokerUnavailable
-	var refused *event.Refusal
+	var refused *event.StoreError
 	if errors.As(direct, &refused) {
-		reason = refused.Reason
+		reason = refused.Code
 	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && strings.Contains(api.Description, "maximum ") {
@@ -272,11 +272,11 @@ func refusal(err, direct error) error {
 	if direct != nil {
 		err = fmt.Errorf("%w; %w", direct, err)
 	}
-	return &event.Refusal{Reason: reason, Err: err}
+	return &event.StoreError{Code: reason, Err: err}
 }
 
-// State is what waits in the outbox.
-type State struct {
+// Stats is what waits in the outbox.
+type Stats struct {
 	// Messages that the broker has not acknowledged, and their size in bytes as
 	// RELAY_OUTBOX_MAX_BYTES counts it.
 	Messages uint64
@@ -285,15 +285,15 @@ type State struct {
 	Age time.Duration
 }
 
-// State asks what waits now; what it cannot find out is zero.
-func (o *Outbox) State() State {
+// Stats asks what waits now; what it cannot find out is zero.
+func (o *Outbox) Stats() Stats {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	info, err := o.stream.Info(ctx)
 	if err != nil || info.State.Msgs == 0 {
-		return State{Messages: uint64(max(0, o.waiting.Load()))}
+		return Stats{Messages: uint64(max(0, o.backlog.Load()))}
 	}
-	return State{Messages: info.State.Msgs, Bytes: info.State.Bytes, Age: max(0, time.Since(info.State.FirstTime))}
+	return Stats{Messages: info.State.Msgs, Bytes: info.State.Bytes, Age: max(0, time.Since(info.State.FirstTime))}
 }
 
 // Ready is nil if a webhook would be stored now, here or in the broker.
@@ -302,11 +302,11 @@ func (o *Outbox) Ready() error {
 	if away == nil {
 		return nil
 	}
-	if err := o.Room(); err != nil {
+	if err := o.CheckDiskSpace(); err != nil {
 		return errors.Join(away, err)
 	}
 	// Full is what refuses the largest of webhooks: that much may be left over.
-	if s := o.State(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.CapacityBytes)*99 {
+	if s := o.Stats(); s.Bytes > 0 && s.Bytes*100 >= uint64(o.CapacityBytes)*99 {
 		return errors.Join(away, fmt.Errorf("the outbox is full: it holds %d webhooks in %d bytes, and RELAY_OUTBOX_MAX_BYTES=%d", s.Messages, s.Bytes, o.CapacityBytes))
 	}
 	return nil
@@ -317,7 +317,7 @@ func (o *Outbox) Notes() (notes []string) {
 	if err := o.Broker.Ready(); err != nil {
 		notes = append(notes, "webhooks are being kept in the outbox: "+err.Error())
 	}
-	if s := o.State(); s.Messages > 0 {
+	if s := o.Stats(); s.Messages > 0 {
 		notes = append(notes, fmt.Sprintf("the outbox holds %d webhooks in %d bytes, the oldest for %s", s.Messages, s.Bytes, s.Age.Round(time.Second)))
 	}
 	return notes

@@ -68,7 +68,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	metrics := telemetry.NewMetrics("test")
 	r.metrics = metrics
 	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log)
-	r.external.Follow(p)
+	r.external.Observe(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 		t.Fatal(err)
 	}
 	r.Outbox, err = outbox.Open(t.Context(), outbox.Settings{
-		Conn: local.Conn(), Room: local.Room, Commit: local.Commit, CapacityBytes: cfg.Outbox.CapacityBytes, Window: cfg.Stream.Dedupe,
+		Conn: local.Conn(), CheckDiskSpace: local.CheckDiskSpace, Commit: local.Commit, CapacityBytes: cfg.Outbox.CapacityBytes, DedupeWindow: cfg.Stream.Dedupe,
 		Broker: p, Encoder: encoder, Metrics: metrics, Log: log,
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func result(id, state string) string {
 
 func (r rig) store(t *testing.T, body string) (event.Receipt, error) {
 	t.Helper()
-	msg, _, err := encoder.Message(delivery(body))
+	msg, _, err := encoder.Encode(delivery(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,9 +176,9 @@ func count(t *testing.T, options *server.Options, name string) uint64 {
 func (r rig) drained(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for r.State().Messages > 0 {
+	for r.Stats().Messages > 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("the outbox still holds %+v:\n%s", r.State(), r.log)
+			t.Fatalf("the outbox still holds %+v:\n%s", r.Stats(), r.log)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -193,7 +193,7 @@ func TestBrokerThatIsThere(t *testing.T) {
 	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1})
 	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true})
 	r.mustStore(t, result("task_1", "failed"), event.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true, Conflict: true})
-	if s := r.State(); s != (outbox.State{}) {
+	if s := r.Stats(); s != (outbox.Stats{}) {
 		t.Errorf("the outbox holds %+v", s)
 	}
 }
@@ -211,7 +211,7 @@ func TestBrokerThatWasNeverThere(t *testing.T) {
 	repeat := inOutbox(1)
 	repeat.Duplicate = true
 	r.mustStore(t, result("task_0", "success"), repeat)
-	if s := r.State(); s.Messages != n || s.Bytes == 0 || s.Age <= 0 {
+	if s := r.Stats(); s.Messages != n || s.Bytes == 0 || s.Age <= 0 {
 		t.Errorf("the outbox holds %+v", s)
 	}
 	if err := r.Ready(); err != nil {
@@ -392,8 +392,8 @@ func TestFullOutbox(t *testing.T) {
 			stored++
 		}
 	}
-	var refusal *event.Refusal
-	if !errors.As(err, &refusal) || refusal.Reason != event.OutboxFull || stored < 100 {
+	var refusal *event.StoreError
+	if !errors.As(err, &refusal) || refusal.Code != event.OutboxFull || stored < 100 {
 		t.Fatalf("after %d: %v", stored, err)
 	}
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "RELAY_OUTBOX_MAX_BYTES=65536") {
@@ -417,7 +417,7 @@ func TestRestartWithAFullOutbox(t *testing.T) {
 	}
 	first.close()
 	second := open(t, options, dir)
-	if s := second.State(); s.Messages != 20 {
+	if s := second.Stats(); s.Messages != 20 {
 		t.Errorf("the outbox holds %+v", s)
 	}
 	second.mustStore(t, result("task_20", "success"), inOutbox(21))
@@ -509,9 +509,9 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	if events := arrive(t, options, "APIXO", 2); events[1].ID != "task_2" {
 		t.Errorf("arrived %+v", events[1])
 	}
-	for deadline := time.Now().Add(30 * time.Second); r.State().Messages != 1; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); r.Stats().Messages != 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the outbox holds %+v", r.State())
+			t.Fatalf("the outbox holds %+v", r.Stats())
 		}
 	}
 	limit(-1)

@@ -19,7 +19,7 @@ func (o *Outbox) remove(ctx context.Context, entries []entry) {
 		return
 	}
 	_, err := retry.Do(ctx, backoff.NewConstantBackOff(minBackoff), func() (removed struct{}, err error) {
-		if err = o.tryToRemove(ctx, entries); err != nil && ctx.Err() == nil {
+		if err = o.removeOnce(ctx, entries); err != nil && ctx.Err() == nil {
 			o.Log.Warn("forwarded webhooks could not be removed from the outbox; it is tried again", "messages", len(entries), "error", err)
 		}
 		return removed, err
@@ -27,14 +27,14 @@ func (o *Outbox) remove(ctx context.Context, entries []entry) {
 	if err != nil {
 		return
 	}
-	if n := int64(len(entries)); o.waiting.Add(-n) == 0 {
+	if n := int64(len(entries)); o.backlog.Add(-n) == 0 {
 		o.Log.Info("the outbox is empty: all webhooks in it have been forwarded")
 	}
 }
 
-func (o *Outbox) tryToRemove(ctx context.Context, entries []entry) error {
+func (o *Outbox) removeOnce(ctx context.Context, entries []entry) error {
 	// Also when the relay is stopping: what is removed now is not forwarded again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTimeout)
 	defer cancel()
 	sequences := make([]uint64, len(entries))
 	for i, e := range entries {

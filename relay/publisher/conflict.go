@@ -29,17 +29,17 @@ const (
 	// sends its webhook again, the last look is believed.
 	stormLooks = 8
 	stormTime  = 100 * time.Millisecond
-	// outcomeSlots is how many outcomes are remembered, at about 120 bytes each.
-	outcomeSlots = 4096
+	// outcomeCacheSize is how many outcomes are remembered, at about 120 bytes each.
+	outcomeCacheSize = 4096
 )
 
-// contradiction says in what a repeat differs from the event that is stored, or
-// nothing if it tells the same. Its error is a *event.Refusal.
+// checkConflict says in what a repeat differs from the event that is stored, or
+// nothing if it tells the same. Its error is a *event.StoreError.
 //
 // One that is equal to the byte, as APIXO's are, to a repeat that was compared before is
 // known by a hash while its task is among the last few thousand.
-func (p *Publisher) contradiction(msg event.Message, first slot) (string, error) {
-	body := p.stored.hash(msg.Delivery.Body)
+func (p *Publisher) checkConflict(msg event.Message, first cacheEntry) (string, error) {
+	body := p.outcomes.hash(msg.Delivery.Body)
 	if first.unread || first.body == body {
 		return "", nil
 	}
@@ -49,52 +49,52 @@ func (p *Publisher) contradiction(msg event.Message, first slot) (string, error)
 	}
 	mine, err := msg.Delivery.Outcome()
 	if err != nil {
-		return "", &event.Refusal{Reason: event.BrokerError, Err: err}
+		return "", &event.StoreError{Code: event.BrokerError, Err: err}
 	}
 	if members := mine.Differences(first.outcome); len(members) > 0 {
 		return "it differs in " + strings.Join(members, ", ") + " from " + where, nil
 	}
-	p.stored.same(first, body)
+	p.outcomes.setBody(first, body)
 	return "", nil
 }
 
 // readOnce reads a stored event, with whoever else wants the same one now.
-func (p *Publisher) readOnce(ctx context.Context, sequence uint64, id string) (slot, error) {
-	result := p.stored.reading.DoChan(strconv.FormatUint(sequence, 10)+" "+id, func() (any, error) {
-		p.stored.readers <- struct{}{}
-		defer func() { <-p.stored.readers }()
+func (p *Publisher) readOnce(ctx context.Context, sequence uint64, id string) (cacheEntry, error) {
+	result := p.outcomes.reading.DoChan(strconv.FormatUint(sequence, 10)+" "+id, func() (any, error) {
+		p.outcomes.readers <- struct{}{}
+		defer func() { <-p.outcomes.readers }()
 		first, err := p.read(sequence, id)
 		if err == nil && !first.unread {
-			first = p.stored.saw(first)
+			first = p.outcomes.update(first)
 		}
 		return first, err
 	})
 	select {
 	case r := <-result:
-		return r.Val.(slot), r.Err
+		return r.Val.(cacheEntry), r.Err
 	case <-ctx.Done():
-		return slot{}, context.Cause(ctx)
+		return cacheEntry{}, context.Cause(ctx)
 	}
 }
 
 // read finds out what is stored at a sequence.
-func (p *Publisher) read(sequence uint64, id string) (slot, error) {
+func (p *Publisher) read(sequence uint64, id string) (cacheEntry, error) {
 	events := p.streams.Load().events
 	if events == nil {
-		return slot{}, errors.New("the stream has not been found yet")
+		return cacheEntry{}, errors.New("the stream has not been found yet")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	first := slot{sequence: sequence, id: p.stored.hash([]byte(id))}
+	first := cacheEntry{sequence: sequence, id: p.outcomes.hash([]byte(id))}
 	msg, err := p.getCopy(ctx, sequence, id)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound) && events.CachedInfo().Config.Retention != jetstream.LimitsPolicy:
-		return slot{unread: true}, nil // its consumers have it, and so it is gone
+		return cacheEntry{unread: true}, nil // its consumers have it, and so it is gone
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		first.gone = true
 		return first, nil
 	case err != nil:
-		return slot{}, err
+		return cacheEntry{}, err
 	}
 	// Whatever cannot be read back is not what the relay would have stored.
 	if e, err := schema.DecodeMessage(msg.Header, msg.Data); err == nil {
@@ -119,8 +119,8 @@ func (p *Publisher) readable(ctx context.Context) error {
 	return nil
 }
 
-// slot is what is known of one stored event.
-type slot struct {
+// cacheEntry is what is known of one stored event.
+type cacheEntry struct {
 	sequence uint64
 	id       uint64 // hash of its message id: a stream that is made anew counts from 1 again
 	body     uint64 // hash of the last body that told the same as the event
@@ -135,37 +135,37 @@ type slot struct {
 	unread bool
 }
 
-// outcomes remembers the last stored events in a bounded table, by sequence.
-type outcomes struct {
+// outcomeCache remembers the last stored events in a bounded table, by sequence.
+type outcomeCache struct {
 	seed    maphash.Seed
 	made    time.Time
 	mu      sync.Mutex
-	table   [outcomeSlots]slot
+	table   [outcomeCacheSize]cacheEntry
 	reading singleflight.Group
 	readers chan struct{}
 }
 
-func newOutcomes() *outcomes {
-	return &outcomes{seed: maphash.MakeSeed(), made: time.Now(), readers: make(chan struct{}, maxReads)}
+func newOutcomeCache() *outcomeCache {
+	return &outcomeCache{seed: maphash.MakeSeed(), made: time.Now(), readers: make(chan struct{}, maxReads)}
 }
 
-func (o *outcomes) hash(b []byte) uint64 { return maphash.Bytes(o.seed, b) }
+func (o *outcomeCache) hash(b []byte) uint64 { return maphash.Bytes(o.seed, b) }
 
-// remember notes that this relay has stored an event itself. What it says is looked at
+// add notes that this relay has stored an event itself. What it says is looked at
 // once it is repeated: another stream may be there by then.
-func (o *outcomes) remember(sequence uint64, id string) {
-	s := slot{sequence: sequence, id: o.hash([]byte(id))}
+func (o *outcomeCache) add(sequence uint64, id string) {
+	s := cacheEntry{sequence: sequence, id: o.hash([]byte(id))}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.table[sequence%outcomeSlots] = s
+	o.table[sequence%outcomeCacheSize] = s
 }
 
-// saw notes what a look has found, and returns it with what was known before and is
+// update notes what a look has found, and returns it with what was known before and is
 // so still.
-func (o *outcomes) saw(found slot) slot {
+func (o *outcomeCache) update(found cacheEntry) cacheEntry {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := &o.table[found.sequence%outcomeSlots]
+	s := &o.table[found.sequence%outcomeCacheSize]
 	if s.sequence == found.sequence && s.id == found.id {
 		if found.isTask && s.isTask && s.outcome == found.outcome {
 			found.body = s.body
@@ -180,30 +180,30 @@ func (o *outcomes) saw(found slot) slot {
 	return found
 }
 
-// amidStorm returns what the looks of the last moment have found, if they were many.
-func (o *outcomes) amidStorm(sequence uint64, id string) (slot, bool) {
+// getInStorm returns what the looks of the last moment have found, if they were many.
+func (o *outcomeCache) getInStorm(sequence uint64, id string) (cacheEntry, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := o.table[sequence%outcomeSlots]
+	s := o.table[sequence%outcomeCacheSize]
 	return s, s.looks >= stormLooks && s.sequence == sequence && s.id == o.hash([]byte(id)) && time.Since(o.made)-s.since <= stormTime
 }
 
-// same notes a body that tells what an event does.
-func (o *outcomes) same(first slot, body uint64) {
+// setBody notes a body that tells what an event does.
+func (o *outcomeCache) setBody(first cacheEntry, body uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if s := &o.table[first.sequence%outcomeSlots]; s.sequence == first.sequence && s.id == first.id {
+	if s := &o.table[first.sequence%outcomeCacheSize]; s.sequence == first.sequence && s.id == first.id {
 		s.body = body
 	}
 }
 
-// claim reports whether nothing was known of a stored event: then it can be the
+// insertIfAbsent reports whether nothing was known of a stored event: then it can be the
 // caller's own, and nobody else's from now on.
-func (o *outcomes) claim(sequence uint64, id string) bool {
-	mine := slot{sequence: sequence, id: o.hash([]byte(id))}
+func (o *outcomeCache) insertIfAbsent(sequence uint64, id string) bool {
+	mine := cacheEntry{sequence: sequence, id: o.hash([]byte(id))}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := &o.table[sequence%outcomeSlots]
+	s := &o.table[sequence%outcomeCacheSize]
 	if s.sequence == mine.sequence && s.id == mine.id {
 		return false
 	}

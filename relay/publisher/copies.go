@@ -19,7 +19,7 @@ import (
 //
 // Of what goes to the quarantine a duplicate is believed: that is kept for somebody
 // to judge, and whoever removes it has. Nor may the relay's user read it.
-func (s *sending) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (event.Receipt, error) {
+func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (event.Receipt, error) {
 	p := s.p
 	for gone := uint64(0); ; {
 		switch {
@@ -29,11 +29,11 @@ func (s *sending) settle(ctx context.Context, ack jetstream.PubAck, retried bool
 			if s.copy > 0 {
 				p.log.Warn("the event of a task had been removed from the stream, and is stored anew", "taskId", s.msg.ID, "messageId", s.id, "stream", ack.Stream, "sequence", ack.Sequence)
 			}
-			p.stored.remember(ack.Sequence, s.id)
+			p.outcomes.add(ack.Sequence, s.id)
 			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
 		}
-		mine := retried && p.stored.claim(ack.Sequence, s.id)
-		first, err := p.lookUp(ctx, ack.Sequence, s.id)
+		mine := retried && p.outcomes.insertIfAbsent(ack.Sequence, s.id)
+		first, err := p.lookup(ctx, ack.Sequence, s.id)
 		if err != nil {
 			return event.Receipt{}, err
 		}
@@ -55,9 +55,9 @@ func (s *sending) settle(ctx context.Context, ack jetstream.PubAck, retried bool
 
 // repeated makes the receipt of a repeat of an event that is there; mine says that
 // it is this message itself, stored by a try before.
-func (s *sending) repeated(ctx context.Context, ack jetstream.PubAck, first slot, mine bool) (event.Receipt, error) {
+func (s *pubFuture) repeated(ctx context.Context, ack jetstream.PubAck, first cacheEntry, mine bool) (event.Receipt, error) {
 	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
-	detail, err := s.p.contradiction(s.msg, first)
+	detail, err := s.p.checkConflict(s.msg, first)
 	if err != nil {
 		return event.Receipt{}, err
 	}
@@ -67,7 +67,7 @@ func (s *sending) repeated(ctx context.Context, ack jetstream.PubAck, first slot
 	}
 	conflict, err := s.p.encoder.Conflict(s.msg, detail)
 	if err != nil {
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: err}
+		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: err}
 	}
 	if _, err = s.p.Store(ctx, conflict); err != nil {
 		return event.Receipt{}, err
@@ -76,28 +76,28 @@ func (s *sending) repeated(ctx context.Context, ack jetstream.PubAck, first slot
 	return receipt, nil
 }
 
-// lookUp finds out what there is at the sequence at which a message was acknowledged
-// as a duplicate. Its error is a *event.Refusal: without an answer nobody may be told
+// lookup finds out what there is at the sequence at which a message was acknowledged
+// as a duplicate. Its error is a *event.StoreError: without an answer nobody may be told
 // that the event is there, and the repeat must come again.
 //
 // Whoever wants the same now shares one look; a task that is looked at again and
 // again is a storm of repeats, in which a look is believed for a moment.
-func (p *Publisher) lookUp(ctx context.Context, sequence uint64, id string) (slot, error) {
+func (p *Publisher) lookup(ctx context.Context, sequence uint64, id string) (cacheEntry, error) {
 	var cause error // of the last look
-	first, err := retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (first slot, err error) {
-		if first, ok := p.stored.amidStorm(sequence, id); ok {
+	first, err := retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (first cacheEntry, err error) {
+		if first, ok := p.outcomes.getInStorm(sequence, id); ok {
 			return first, nil
 		}
 		if p.streams.Load().unreadable != nil {
-			return slot{unread: true}, nil // which the log has told
+			return cacheEntry{unread: true}, nil // which the log has told
 		}
 		if first, cause = p.readOnce(ctx, sequence, id); cause != nil {
-			p.checkSoon()
+			p.requestCheck()
 		}
 		return first, cause
 	})
 	if err != nil {
-		return slot{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, cause))
+		return cacheEntry{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, cause))
 	}
 	return first, nil
 }
@@ -121,7 +121,7 @@ func (p *Publisher) getMsg(ctx context.Context, sequence uint64) (*jetstream.Raw
 		return nil, errNotConnected
 	}
 	subject := jsapi.MessageSubject(p.cfg.Domain, p.cfg.Name)
-	ctx, answered := p.denials.asking(ctx, subject)
+	ctx, answered := p.permissions.guard(ctx, subject)
 	defer answered()
 	reply, err := l.conn.RequestWithContext(ctx, subject, jsapi.MessageRequest(sequence))
 	switch {

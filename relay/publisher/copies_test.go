@@ -137,8 +137,8 @@ func TestRepeatAfterABrokerHasForgotten(t *testing.T) {
 	b.mustStore(t, body, again(3, false)) // by the relay that knows the stream from before
 	fresh := start(t, s)
 	fresh.mustStore(t, result("task_1", "failed", ""), again(3, true))
-	sent := fresh.Send([]event.Message{webhook(t, body)})
-	if got, err := sent[0].Receipt(within(t, 20*time.Second)); err != nil || got != again(3, false) {
+	sent := fresh.PublishAsync([]event.Message{webhook(t, body)})
+	if got, err := sent[0].Wait(within(t, 20*time.Second)); err != nil || got != again(3, false) {
 		t.Errorf("what comes by way of the outbox: %+v, %v", got, err)
 	}
 	fresh.holds(t, "task_1~2")
@@ -170,7 +170,7 @@ func TestRepeatOfWhatWasConsumed(t *testing.T) {
 func TestRepeatOfWhatWasRemovedFromTheQuarantine(t *testing.T) {
 	t.Parallel()
 	b := start(t, natstest.Start(t, natstest.Options(t)))
-	msg, why, err := encoder.Message(event.Delivery{Body: []byte("no JSON"), Received: time.Now()})
+	msg, why, err := encoder.Encode(event.Delivery{Body: []byte("no JSON"), Received: time.Now()})
 	if err != nil || why == nil {
 		t.Fatal(why, err)
 	}

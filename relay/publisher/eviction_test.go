@@ -99,7 +99,7 @@ func TestEvictionsAreNoDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, quarantine := publisher.Wanted(cfg.Stream)
+	events, quarantine := publisher.DesiredStreams(cfg.Stream)
 	for _, of := range []struct {
 		want     jetstream.StreamConfig
 		subjects [2]string

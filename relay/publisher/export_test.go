@@ -7,8 +7,8 @@ import (
 
 // SendOnly makes a publisher send, and not look at the streams.
 func (p *Publisher) SendOnly() {
-	for _, m := range []*monitor{p.events, p.quarantine} {
-		m.seen.Store(math.MaxUint64)
+	for _, m := range []*streamWatcher{p.events, p.quarantine} {
+		m.checkedChanges.Store(math.MaxUint64)
 	}
 }
 

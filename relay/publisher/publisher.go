@@ -36,37 +36,37 @@ const (
 // Publisher stores messages in the relay's two streams. It may be used by many
 // goroutines.
 type Publisher struct {
-	cfg         config.Stream
-	quarantined string // how the subjects of the quarantine begin
-	encoder     event.Encoder
-	maxSize     int64 // of a message, in bytes
-	metrics     *telemetry.Metrics
-	tracing     *telemetry.Tracing
-	log         *slog.Logger
+	cfg              config.Stream
+	quarantinePrefix string // how the subjects of the quarantine begin
+	encoder          event.Encoder
+	maxSize          int64 // of a message, in bytes
+	metrics          *telemetry.Metrics
+	tracing          *telemetry.Tracing
+	log              *slog.Logger
 
-	events, quarantine *monitor
+	events, quarantine *streamWatcher
 	warned             map[string]map[string]bool // keys of issues by stream; only a look uses it
 
-	link    atomic.Pointer[link]
-	lost    atomic.Pointer[time.Time] // when the connection was, nil while it is there
-	since   atomic.Pointer[time.Time] // when it was made, nil before the first
-	streams atomic.Pointer[streamsState]
+	session        atomic.Pointer[session]
+	disconnectedAt atomic.Pointer[time.Time] // when the connection was, nil while it is there
+	connectedAt    atomic.Pointer[time.Time] // when it was made, nil before the first
+	streams        atomic.Pointer[streamsState]
 	// interrupt ends the look at the streams that is under way, if any is.
-	interrupt atomic.Pointer[context.CancelCauseFunc]
-	denials   denials
+	interrupt   atomic.Pointer[context.CancelCauseFunc]
+	permissions permissionTracker
 	// When a message was refused for want of room, and when one was not answered;
 	// nil since one was stored.
-	full, silent atomic.Pointer[time.Time]
-	fullSeen     *time.Time // full as the last look at the streams saw it
-	fullBytes    uint64     // and their size at the first look that did
-	stored       *outcomes
-	removed      atomic.Pointer[removals]
-	room         *semaphore.Weighted // in bytes, with the broker
-	arrived      chan struct{}       // a connection
-	recheck      chan struct{}       // somebody wants to know how the streams are
-	changes      chan struct{}       // the broker tells of one
-	stop         context.CancelFunc
-	done         sync.WaitGroup
+	lastFull, lastAckTimeout atomic.Pointer[time.Time]
+	fullSeen                 *time.Time // full as the last look at the streams saw it
+	fullBytes                uint64     // and their size at the first look that did
+	outcomes                 *outcomeCache
+	removed                  atomic.Pointer[removals]
+	pending                  *semaphore.Weighted // in bytes, with the broker
+	arrived                  chan struct{}       // a connection
+	recheck                  chan struct{}       // somebody wants to know how the streams are
+	changes                  chan struct{}       // the broker tells of one
+	stop                     context.CancelFunc
+	done                     sync.WaitGroup
 }
 
 // Encoder makes the encoder that a configuration asks for.
@@ -83,44 +83,44 @@ func Encoder(cfg config.Config) event.Encoder {
 // largest, in bytes. Without tracing that is nil.
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Publisher {
 	p := &Publisher{
-		cfg: cfg, quarantined: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
-		warned:  make(map[string]map[string]bool),
-		stored:  newOutcomes(),
-		room:    semaphore.NewWeighted(maxPendingBytes),
-		arrived: make(chan struct{}, 1), recheck: make(chan struct{}, 1), changes: make(chan struct{}, 1),
+		cfg: cfg, quarantinePrefix: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
+		warned:   make(map[string]map[string]bool),
+		outcomes: newOutcomeCache(),
+		pending:  semaphore.NewWeighted(maxPendingBytes),
+		arrived:  make(chan struct{}, 1), recheck: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 	}
-	events, quarantine := Wanted(cfg)
-	p.events = newMonitor(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage, Leaf: cfg.Domain != ""})
-	p.quarantine = newMonitor(Requirements{Config: quarantine, Given: cfg.Given, MaxMessage: maxMessage})
+	events, quarantine := DesiredStreams(cfg)
+	p.events = newStreamWatcher(Requirements{Config: events, Given: cfg.Given, MaxMessage: maxMessage, Leaf: cfg.Domain != ""})
+	p.quarantine = newStreamWatcher(Requirements{Config: quarantine, Given: cfg.Given, MaxMessage: maxMessage})
 	p.streams.Store(&streamsState{err: errors.New("the streams have not been looked at yet")})
 	return p
 }
 
 // Store publishes a message and waits until the broker has acknowledged that it
-// is stored, within the deadline of ctx. Its error is a *event.Refusal.
+// is stored, within the deadline of ctx. Its error is a *event.StoreError.
 //
 // It tries again while that can help. A try that timed out may have been stored
 // all the same: the next one finds it, and it counts as stored now. A duplicate
 // whose first copy is gone is stored anew, and one that tells another outcome than
 // the event that is stored is kept in the quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
-	m := p.monitorOf(msg.Subject)
-	s := &sending{p: p, msg: msg, id: msg.ID, start: time.Now(), told: m.told.Load()}
+	m := p.watcherOf(msg.Subject)
+	s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load()}
 	if unfit := m.refuses(); unfit != nil {
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerError, Err: unfit}
+		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: unfit}
 	}
-	return s.Receipt(ctx)
+	return s.Wait(ctx)
 }
 
-// sending is a message on its way to the broker.
-type sending struct {
-	p     *Publisher
-	msg   event.Message
-	id    string // under which it is sent: see event.CopyID
-	copy  int
-	start time.Time
-	told  uint64 // how many changes of its stream had been told before it was sent
-	once  bool   // no other try
+// pubFuture is a message on its way to the broker.
+type pubFuture struct {
+	p       *Publisher
+	msg     event.Message
+	id      string // under which it is sent: see event.CopyID
+	copy    int
+	start   time.Time
+	changes uint64 // how many changes of its stream had been told before it was sent
+	once    bool   // no other try
 
 	// future is the broker's word on a try, nil while none is under way, and denied is
 	// closed when the broker does not let this user publish.
@@ -128,48 +128,48 @@ type sending struct {
 	denied <-chan struct{}
 }
 
-// Send hands messages to the broker and does not wait. They are stored in their
+// PublishAsync hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
-func (p *Publisher) Send(msgs []event.Message) []event.Sending {
-	sendings := make([]event.Sending, len(msgs))
+func (p *Publisher) PublishAsync(msgs []event.Message) []event.PubFuture {
+	sendings := make([]event.PubFuture, len(msgs))
 	// What has to be asked for first is sent when its receipt is waited for, and in
 	// that order.
 	later := slices.ContainsFunc(msgs, p.mayHaveForgotten)
 	var failed error // of one that was not sent, which those behind it must not pass
 	for i, msg := range msgs {
-		m := p.monitorOf(msg.Subject)
-		s := &sending{p: p, msg: msg, id: msg.ID, start: time.Now(), told: m.told.Load(), once: true}
+		m := p.watcherOf(msg.Subject)
+		s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load(), once: true}
 		if unfit := m.refuses(); unfit != nil {
-			sendings[i] = notSent{&event.Refusal{Reason: event.BrokerError, Err: unfit}}
+			sendings[i] = failedFuture{&event.StoreError{Code: event.BrokerError, Err: unfit}}
 			continue
 		}
 		sendings[i] = s
 		switch {
 		case later:
 			continue
-		case failed == nil && !p.room.TryAcquire(s.room()):
+		case failed == nil && !p.pending.TryAcquire(s.pendingBytes()):
 			failed = errBusy // of one of these, maybe, which has not been waited for
 		case failed == nil:
-			failed = s.begin()
+			failed = s.publish()
 		}
 		if failed != nil {
 			reason, _ := p.classify(msg.Subject, s.start, failed)
-			sendings[i] = notSent{&event.Refusal{Reason: reason, Err: failed}}
+			sendings[i] = failedFuture{&event.StoreError{Code: reason, Err: failed}}
 		}
 	}
 	return sendings
 }
 
-// notSent is a message that was refused before it was sent.
-type notSent struct{ refusal *event.Refusal }
+// failedFuture is a message that was refused before it was sent.
+type failedFuture struct{ refusal *event.StoreError }
 
-// Receipt implements event.Sending.
-func (s notSent) Receipt(context.Context) (event.Receipt, error) {
+// Wait implements event.PubFuture.
+func (s failedFuture) Wait(context.Context) (event.Receipt, error) {
 	return event.Receipt{}, s.refusal
 }
 
-// Receipt implements event.Sending.
-func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
+// Wait implements event.PubFuture.
+func (s *pubFuture) Wait(ctx context.Context) (event.Receipt, error) {
 	ack, retried, err := s.acknowledgement(ctx)
 	if err != nil {
 		return event.Receipt{}, err
@@ -179,8 +179,8 @@ func (s *sending) Receipt(ctx context.Context) (event.Receipt, error) {
 
 // acknowledgement waits for the broker's word on the message, and sends it again while
 // that can help; retried says that a try before the acknowledged one may have
-// stored it. Its error is a *event.Refusal.
-func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, retried bool, err error) {
+// stored it. Its error is a *event.StoreError.
+func (s *pubFuture) acknowledgement(ctx context.Context) (ack jetstream.PubAck, retried bool, err error) {
 	p := s.p
 	var cause error // of the last try that ended by itself
 	ack, err = retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (jetstream.PubAck, error) {
@@ -192,22 +192,22 @@ func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, re
 		if ctx.Err() == nil || cause == nil {
 			cause = err
 		}
-		if mayBeStored(err) {
+		if isAmbiguous(err) {
 			retried = true
-			p.silent.Store(new(time.Now()))
+			p.lastAckTimeout.Store(new(time.Now()))
 		}
-		p.checkSoon() // so that readiness tells what senders are told
+		p.requestCheck() // so that readiness tells what senders are told
 		reason, again := p.classify(s.msg.Subject, s.start, cause)
 		if reason == event.StreamFull {
-			p.full.Store(new(time.Now()))
+			p.lastFull.Store(new(time.Now()))
 		}
 		if !again || s.once {
-			return ack, backoff.Permanent(&event.Refusal{Reason: reason, Err: cause})
+			return ack, backoff.Permanent(&event.StoreError{Code: reason, Err: cause})
 		}
-		telemetry.Tried(ctx, cause)
+		telemetry.AddRetryEvent(ctx, cause)
 		return ack, cause
 	})
-	if _, refused := err.(*event.Refusal); err != nil && !refused {
+	if _, refused := err.(*event.StoreError); err != nil && !refused {
 		reason, _ := p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 		err = outOfTime(reason, cause)
 	}
@@ -216,18 +216,18 @@ func (s *sending) acknowledgement(ctx context.Context) (ack jetstream.PubAck, re
 
 // attempt returns the broker's word on one try, which it makes unless it was made. What
 // the broker may have forgotten is asked for first.
-func (s *sending) attempt(ctx context.Context) (ack jetstream.PubAck, err error) {
+func (s *pubFuture) attempt(ctx context.Context) (ack jetstream.PubAck, err error) {
 	if s.future == nil {
 		if s.copy == 0 && s.p.mayHaveForgotten(s.msg) {
-			ack, known, err := s.recall(ctx)
+			ack, known, err := s.findCopy(ctx)
 			if known || err != nil {
 				return ack, err
 			}
 		}
-		if s.p.room.Acquire(ctx, s.room()) != nil {
+		if s.p.pending.Acquire(ctx, s.pendingBytes()) != nil {
 			return ack, &notSentError{fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))}
 		}
-		if err := s.begin(); err != nil {
+		if err := s.publish(); err != nil {
 			return ack, err
 		}
 	}
@@ -235,22 +235,22 @@ func (s *sending) attempt(ctx context.Context) (ack jetstream.PubAck, err error)
 }
 
 // wait returns the broker's word on one try.
-func (s *sending) wait(ctx context.Context) (jetstream.PubAck, error) {
-	ack, err := s.word(ctx)
+func (s *pubFuture) wait(ctx context.Context) (jetstream.PubAck, error) {
+	ack, err := s.awaitAck(ctx)
 	if err != nil {
 		return ack, err
 	}
-	s.p.denials.lift(s.msg.Subject)
-	s.p.full.Store(nil)
-	s.p.silent.Store(nil)
+	s.p.permissions.clear(s.msg.Subject)
+	s.p.lastFull.Store(nil)
+	s.p.lastAckTimeout.Store(nil)
 	// Another stream that takes the subject is not what a 200 means. Asking the
 	// broker to check it would leave a header in every event, on which whoever
 	// forwards events to a stream of his own would stumble.
-	m := s.p.monitorOf(s.msg.Subject)
+	m := s.p.watcherOf(s.msg.Subject)
 	if want := m.needs.Config.Name; ack.Stream != want {
 		return ack, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}
-	return ack, s.p.vouch(ctx, m, s.told, s.id, ack)
+	return ack, s.p.confirmStream(ctx, m, s.changes, s.id, ack)
 }
 
 var errWrongStream = errors.New("the wrong stream acknowledged")

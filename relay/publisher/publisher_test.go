@@ -56,7 +56,7 @@ func openAt(t testing.TB, url string, environ ...string) bench {
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
 	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), b.metrics, nil, log)
-	b.broker.Follow(b.Publisher)
+	b.broker.Observe(b.Publisher)
 	return b
 }
 
@@ -95,7 +95,7 @@ var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 // webhook is the message of a delivery.
 func webhook(t testing.TB, body string) event.Message {
 	t.Helper()
-	msg, _, err := encoder.Message(event.Delivery{Body: []byte(body), Received: time.Now()})
+	msg, _, err := encoder.Encode(event.Delivery{Body: []byte(body), Received: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +106,13 @@ func message(id string) event.Message {
 	return event.Message{Subject: "apixo.task.success", ID: id, Header: map[string][]string{"Content-Type": {"application/cloudevents+json"}}, Data: []byte(`{"id":"` + id + `"}`)}
 }
 
-func reasonOf(t *testing.T, err error) event.Reason {
+func reasonOf(t *testing.T, err error) event.StoreErrorCode {
 	t.Helper()
-	var refusal *event.Refusal
+	var refusal *event.StoreError
 	if !errors.As(err, &refusal) {
 		t.Fatalf("%v is no refusal", err)
 	}
-	return refusal.Reason
+	return refusal.Code
 }
 
 func TestStoreReturnsWhereTheMessageIs(t *testing.T) {

@@ -14,10 +14,10 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 )
 
-// Required is the error of a stream that does not exist although the policy leaves
+// MissingStream is the error of a stream that does not exist although the policy leaves
 // making it to somebody else.
-func Required(want jetstream.StreamConfig) *UnfitError {
-	return &UnfitError{
+func MissingStream(want jetstream.StreamConfig) *StreamConfigError {
+	return &StreamConfigError{
 		Stream: want.Name, Missing: true, Fatal: true,
 		Problem: "does not exist, and RELAY_STREAM_POLICY=require leaves making it to you",
 		Hint:    "make it with the subject " + want.Subjects[0] + ", or set RELAY_STREAM_POLICY=create",
@@ -27,16 +27,16 @@ func Required(want jetstream.StreamConfig) *UnfitError {
 // checkStream returns the stream as it is in the end. It changes an existing one
 // only if the policy says so and settle is true, and makes a missing one only if makes
 // is.
-func (p *Publisher) checkStream(ctx context.Context, l *link, needs Requirements, settle, makes bool) (jetstream.Stream, error) {
+func (p *Publisher) checkStream(ctx context.Context, l *session, needs Requirements, settle, makes bool) (jetstream.Stream, error) {
 	want := needs.Config
-	stream, err := p.ask(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
+	stream, err := p.streamInfo(ctx, "INFO", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.Stream(ctx, want.Name) })
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && p.cfg.Policy == config.PolicyRequire:
-		return nil, Required(want)
+		return nil, MissingStream(want)
 	case errors.Is(err, jetstream.ErrStreamNotFound) && !makes:
 		return nil, fmt.Errorf("the stream %s is not there, and is made in a moment unless somebody else makes it", want.Name)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		stream, err = p.ask(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
+		stream, err = p.streamInfo(ctx, "CREATE", want.Name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.CreateStream(ctx, want) })
 		if err != nil {
 			return nil, p.refusedConfig(ctx, l, "made", want, err)
 		}
@@ -55,9 +55,9 @@ func (p *Publisher) checkStream(ctx context.Context, l *link, needs Requirements
 	return stream, nil
 }
 
-// ask puts a question about a stream to the broker, or returns a [DeniedError].
-func (p *Publisher) ask(ctx context.Context, verb, name string, question func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
-	ctx, answered := p.denials.asking(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM."+verb+"."+name)
+// streamInfo puts a question about a stream to the broker, or returns a [DeniedError].
+func (p *Publisher) streamInfo(ctx context.Context, verb, name string, question func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
+	ctx, answered := p.permissions.guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM."+verb+"."+name)
 	defer answered()
 	stream, err := question(ctx)
 	var denied *DeniedError
@@ -68,7 +68,7 @@ func (p *Publisher) ask(ctx context.Context, verb, name string, question func(co
 }
 
 // refusedConfig explains why the broker did not let a stream be made or changed.
-func (p *Publisher) refusedConfig(ctx context.Context, l *link, done string, want jetstream.StreamConfig, err error) error {
+func (p *Publisher) refusedConfig(ctx context.Context, l *session, done string, want jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) || api.Code >= 500 {
 		return explain(want.Name, err)
@@ -80,7 +80,7 @@ func (p *Publisher) refusedConfig(ctx context.Context, l *link, done string, wan
 	if api.ErrorCode == jscode.SubjectOverlap {
 		return p.overlapping(ctx, l, done, want)
 	}
-	return &UnfitError{
+	return &StreamConfigError{
 		Stream: want.Name, Fatal: true,
 		Problem: fmt.Sprintf("cannot be %s: the broker says %q", done, api.Description),
 		Hint:    fmt.Sprintf("it was to have the subjects %q, %d replicas, a window of %s, max_age %s and max_bytes %d", want.Subjects, want.Replicas, want.Duplicates, want.MaxAge, want.MaxBytes),
@@ -89,13 +89,13 @@ func (p *Publisher) refusedConfig(ctx context.Context, l *link, done string, wan
 
 // overlapping names the streams that have a stream's subjects already, if this user
 // may ask for them.
-func (p *Publisher) overlapping(ctx context.Context, l *link, done string, want jetstream.StreamConfig) *UnfitError {
-	unfit := &UnfitError{
+func (p *Publisher) overlapping(ctx context.Context, l *session, done string, want jetstream.StreamConfig) *StreamConfigError {
+	unfit := &StreamConfigError{
 		Stream: want.Name, Fatal: true,
 		Problem: fmt.Sprintf("cannot be %s: another stream has subjects that overlap with %q", done, want.Subjects),
 		Hint:    "find it ('nats stream ls'), and take those subjects away from it, or choose another RELAY_SUBJECT_PREFIX",
 	}
-	ctx, answered := p.denials.asking(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM.LIST")
+	ctx, answered := p.permissions.guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM.LIST")
 	defer answered()
 	var others []string
 	for _, subject := range want.Subjects {

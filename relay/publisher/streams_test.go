@@ -147,7 +147,7 @@ func TestUnfitStreams(t *testing.T) {
 			b := open(t, s, "RELAY_STREAM_POLICY="+tt.policy)
 			err := b.Start(t.Context())
 			b.Stop()
-			var unfit *publisher.UnfitError
+			var unfit *publisher.StreamConfigError
 			if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
 				t.Errorf("got %v, want an UnfitError with %q", err, tt.want)
 			}
@@ -162,7 +162,7 @@ func TestBrokerThatTakesTooLittle(t *testing.T) {
 	b := open(t, natstest.Start(t, options))
 	err := b.Start(t.Context())
 	b.Stop()
-	var unfit *publisher.UnfitError
+	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "max_payload") {
 		t.Errorf("got %v", err)
 	}
@@ -179,7 +179,7 @@ func TestSubjectsThatOverlap(t *testing.T) {
 	b := open(t, s)
 	err := b.Start(t.Context())
 	b.Stop()
-	var unfit *publisher.UnfitError
+	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), `overlap with those of the stream ALL (["apixo.>"])`) {
 		t.Errorf("got %v", err)
 	}
@@ -195,7 +195,7 @@ func TestSubjectsThatOverlapWithAStranger(t *testing.T) {
 	})
 	err := b.Start(t.Context())
 	b.Stop()
-	var unfit *publisher.UnfitError
+	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "another stream has subjects that overlap") {
 		t.Errorf("got %v", err)
 	}

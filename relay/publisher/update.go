@@ -122,15 +122,15 @@ func isLess(a, b int64) bool { return a > 0 && (b <= 0 || a < b) }
 
 // update changes an existing stream, if that makes it fit and there is something to
 // change.
-func (p *Publisher) update(ctx context.Context, l *link, stream jetstream.Stream, needs Requirements) (jetstream.Stream, error) {
+func (p *Publisher) update(ctx context.Context, l *session, stream jetstream.Stream, needs Requirements) (jetstream.Stream, error) {
 	plan := planUpdate(stream.CachedInfo(), needs)
 	after := *stream.CachedInfo()
 	after.Config = plan.config
-	if len(plan.changes) == 0 || unfitAmong(ValidateStream(&after, needs)) >= 0 {
+	if len(plan.changes) == 0 || firstFatal(ValidateStream(&after, needs)) >= 0 {
 		return stream, nil
 	}
 	name := needs.Config.Name
-	stream, err := p.ask(ctx, "UPDATE", name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.UpdateStream(ctx, plan.config) })
+	stream, err := p.streamInfo(ctx, "UPDATE", name, func(ctx context.Context) (jetstream.Stream, error) { return l.js.UpdateStream(ctx, plan.config) })
 	if err != nil {
 		return nil, p.refusedConfig(ctx, l, "changed", plan.config, err)
 	}

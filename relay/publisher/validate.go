@@ -65,9 +65,9 @@ type Requirements struct {
 	Leaf bool
 }
 
-// Wanted are the streams as the relay makes them: that of the events, and the
+// DesiredStreams are the streams as the relay makes them: that of the events, and the
 // quarantine.
-func Wanted(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
+func DesiredStreams(cfg config.Stream) (events, quarantine jetstream.StreamConfig) {
 	events = jetstream.StreamConfig{
 		Name:        cfg.Name,
 		Description: "Results of APIXO tasks, as CloudEvents.",
@@ -115,23 +115,23 @@ func ValidateStream(info *jetstream.StreamInfo, needs Requirements) (issues []Is
 	return issues
 }
 
-// unfitBy makes an error of an issue.
-func unfitBy(issue Issue, stream string, policy config.StreamPolicy) *UnfitError {
-	e := &UnfitError{Stream: stream, Problem: issue.Problem, Hint: issue.Hint, Missing: issue.Missing, Fatal: issue.Severity == SeverityFatal}
+// configError makes an error of an issue.
+func configError(issue Issue, stream string, policy config.StreamPolicy) *StreamConfigError {
+	e := &StreamConfigError{Stream: stream, Problem: issue.Problem, Hint: issue.Hint, Missing: issue.Missing, Fatal: issue.Severity == SeverityFatal}
 	if policy == config.PolicyUpdate && !issue.Updatable {
 		e.Hint += " (RELAY_STREAM_POLICY=update does not do that)"
 	}
 	return e
 }
 
-// unfitAmong is the first issue with which a stream is unfit, or -1.
-func unfitAmong(issues []Issue) int {
+// firstFatal is the first issue with which a stream is unfit, or -1.
+func firstFatal(issues []Issue) int {
 	return slices.IndexFunc(issues, func(issue Issue) bool { return issue.Severity >= SeverityRefuse })
 }
 
-// UnfitError says that a stream is not there, or not as the relay needs it, and
+// StreamConfigError says that a stream is not there, or not as the relay needs it, and
 // that waiting will not mend it.
-type UnfitError struct {
+type StreamConfigError struct {
 	Stream string
 	// Problem says what is wrong, Hint what to do.
 	Problem, Hint string
@@ -143,6 +143,6 @@ type UnfitError struct {
 }
 
 // Error names the stream, the problem and the hint.
-func (e *UnfitError) Error() string {
+func (e *StreamConfigError) Error() string {
 	return fmt.Sprintf("the stream %s %s; %s", e.Stream, e.Problem, e.Hint)
 }

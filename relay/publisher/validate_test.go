@@ -66,7 +66,7 @@ func needed(t *testing.T, environ ...string) publisher.Requirements {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, _ := publisher.Wanted(cfg.Stream)
+	events, _ := publisher.DesiredStreams(cfg.Stream)
 	return publisher.Requirements{Config: events, Given: cfg.Stream.Given, MaxMessage: 500_000, MaxPayload: 1 << 20}
 }
 

@@ -9,7 +9,7 @@ import (
 // callbackAttributes picks out of the callback URL's query what becomes
 // attributes of the event: the configured parameters, and a trace context.
 // What cannot be an attribute is left out and named in the log.
-func callbackAttributes(query string, names []string, line *logLine) map[string]string {
+func callbackAttributes(query string, names []string, line *accessLogEntry) map[string]string {
 	if query == "" {
 		return nil
 	}

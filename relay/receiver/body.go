@@ -12,30 +12,30 @@ import (
 // webhooks fit into it, and a Content-Length that is not kept costs no more.
 const firstRead = 4 << 10
 
-// counted is a body that counts among those in flight as it comes, however long
+// countingReader is a body that counts among those in flight as it comes, however long
 // that takes.
-type counted struct {
+type countingReader struct {
 	from     io.Reader
 	inFlight *atomic.Int64
 	size     int64
 }
 
 // Read implements [io.Reader].
-func (c *counted) Read(p []byte) (int, error) {
+func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.size += int64(n)
 	c.inFlight.Add(int64(n))
 	return n, err
 }
 
-// forget counts it no longer.
-func (c *counted) forget() { c.inFlight.Add(-c.size) }
+// release counts it no longer.
+func (c *countingReader) release() { c.inFlight.Add(-c.size) }
 
 // readBody reads the whole body, up to the limit. A declared size below zero is
 // not known.
-func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, answer, bool) {
+func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, response, bool) {
 	limit := rc.cfg.MaxBodyBytes
-	tooLarge := func() ([]byte, answer, bool) {
+	tooLarge := func() ([]byte, response, bool) {
 		return nil, problem(bodyTooLarge, fmt.Sprintf("at most %d bytes are taken; RELAY_MAX_BODY_BYTES sets the limit", limit)), false
 	}
 	if declared > limit {
@@ -50,7 +50,7 @@ func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, answer, bo
 	case int64(len(body)) > limit:
 		return tooLarge()
 	}
-	return body, answer{}, true
+	return body, response{}, true
 }
 
 // readUpTo reads to the end, or to one byte more than the limit. Memory follows

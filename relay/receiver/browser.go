@@ -33,14 +33,14 @@ func ownHostOnly(cfg config.Webhooks) bool {
 }
 
 // checkBrowser refuses what a browser sends for a web page.
-func (rc *Receiver) checkBrowser(r *http.Request) (a answer, ok bool) {
+func (rc *Receiver) checkBrowser(r *http.Request) (a response, ok bool) {
 	if rc.crossSite.Check(r) != nil {
 		return problem(crossSite, "a browser says that a page of another site or origin sends this; webhooks are sent by servers, without Sec-Fetch-Site and Origin"), false
 	}
 	if rc.ownHostOnly && !isOwnHost(r.Host) {
 		return problem(foreignHost, foreignHostDetail), false
 	}
-	return answer{}, true
+	return response{}, true
 }
 
 // isOwnHost reports whether a Host is one by which nothing but this machine is

@@ -21,7 +21,7 @@ func (g gate) Store(ctx context.Context, msg event.Message) (event.Receipt, erro
 	case <-g.proceed:
 		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	case <-ctx.Done():
-		return event.Receipt{}, &event.Refusal{Reason: event.BrokerUnavailable, Err: ctx.Err()}
+		return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: ctx.Err()}
 	}
 }
 
@@ -116,7 +116,7 @@ func TestCloseAnswersWhoStillWaits(t *testing.T) {
 	g.hold(t, webhook)
 	other := r.postLater(t, webhookPath, "no JSON")
 	g.hold(t, other)
-	r.receiver.Close()
+	r.receiver.CancelInFlight()
 	for _, replies := range []<-chan reply{webhook, other} {
 		(<-replies).wantProblem(t, http.StatusServiceUnavailable, "draining")
 	}

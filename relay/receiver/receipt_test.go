@@ -18,7 +18,7 @@ func TestReceiptBody(t *testing.T) {
 		{event.Receipt{Duplicate: true, Conflict: true}, `{"taskId":"Az09_.:-","stream":"","sequence":0,"duplicate":true,"conflict":true}`},
 		{event.Receipt{Stream: "<a>\"\\\n图"}, `{"taskId":"Az09_.:-","stream":"\u003ca\u003e\"\\\n图","sequence":0,"duplicate":false}`},
 	} {
-		if got := string(stored("Az09_.:-", tt.receipt).body); got != tt.want+"\n" {
+		if got := string(receiptResponse("Az09_.:-", tt.receipt).body); got != tt.want+"\n" {
 			t.Errorf("the body is %s, want %s", got, tt.want)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // Store keeps messages. A receipt is what a 200 stands for.
 type Store interface {
 	// Store returns once the message is stored, at the latest at the deadline of
-	// ctx. Its error is a *event.Refusal.
+	// ctx. Its error is a *event.StoreError.
 	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
 }
 
@@ -37,7 +37,7 @@ type Receiver struct {
 
 	crossSite   http.CrossOriginProtection
 	ownHostOnly bool
-	strangers   *strangers
+	strangers   *anonymousLog
 
 	inFlight, bytesInFlight atomic.Int64
 	// answering are the requests whose answer is being written: of those that had a
@@ -57,7 +57,7 @@ func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event
 	metrics.Problems(slugs())
 	return &Receiver{
 		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
-		ownHostOnly: ownHostOnly(cfg), strangers: newStrangers(), closing: closing, close: cancel, accepted: func(context.Context) {},
+		ownHostOnly: ownHostOnly(cfg), strangers: newAnonymousLog(), closing: closing, close: cancel, accepted: func(context.Context) {},
 	}
 }
 
@@ -68,8 +68,8 @@ func (rc *Receiver) OnAccept(accepted func(context.Context)) { rc.accepted = acc
 // Drain makes each answer the last one of its connection.
 func (rc *Receiver) Drain() { rc.draining.Store(true) }
 
-// Close answers 503 to the webhooks that are still being worked on.
-func (rc *Receiver) Close() { rc.close() }
+// CancelInFlight answers 503 to the webhooks that are still being worked on.
+func (rc *Receiver) CancelInFlight() { rc.close() }
 
 // InFlight is how many webhooks are being worked on.
 func (rc *Receiver) InFlight() int64 { return rc.inFlight.Load() }
@@ -82,7 +82,7 @@ func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 // about strangers.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	line := logLine{start: start}
+	line := accessLogEntry{start: start}
 	a := rc.receiveSafely(r, &line)
 	switch {
 	case rc.draining.Load():
@@ -94,7 +94,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	given := rc.answer(w, a, line.entered)
 	took := time.Since(start)
-	rc.metrics.Webhook(a.outcome, a.problem, took, line.example())
+	rc.metrics.Webhook(a.outcome, a.problem, took, line.exemplar())
 	line.span.End(a.status, a.outcome, a.problem, line.taskID, line.state, line.size)
 	line.write(r.Context(), rc.log, a, took, rc.strangers)
 	if !given {
@@ -105,7 +105,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // enter gives a request a place among those in flight, if there is one. Answers that
 // nobody reads take no places from others until there are as many of them as there are
 // places.
-func (rc *Receiver) enter(r *http.Request, line *logLine) bool {
+func (rc *Receiver) enter(r *http.Request, line *accessLogEntry) bool {
 	most := int64(rc.cfg.MaxInFlight)
 	if rc.inFlight.Add(1) > most || rc.answering.Load() >= most {
 		rc.inFlight.Add(-1)
@@ -125,7 +125,7 @@ func (rc *Receiver) leave() {
 
 // receiveSafely turns a panic, which would be this program's fault, into an
 // answer that makes the sender try again.
-func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
+func (rc *Receiver) receiveSafely(r *http.Request, line *accessLogEntry) (a response) {
 	defer func() {
 		if p := recover(); p != nil {
 			line.panicked(p)
@@ -136,7 +136,7 @@ func (rc *Receiver) receiveSafely(r *http.Request, line *logLine) (a answer) {
 }
 
 // receive takes a request from its first line to its answer.
-func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
+func (rc *Receiver) receive(r *http.Request, line *accessLogEntry) response {
 	token, ok := rc.route(r.URL)
 	if !ok {
 		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
@@ -144,7 +144,7 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	if r.Method != http.MethodPost {
 		return problem(methodNotAllowed, "webhooks come as POST, this was another method")
 	}
-	senders := senders(r, rc.cfg.TrustedProxies)
+	senders := clientAddrs(r, rc.cfg.TrustedProxies)
 	line.sender = senders[0]
 	if !allowed(senders, rc.cfg.AllowedCIDRs) {
 		return problem(addressNotAllowed, "this address may not send webhooks here")
@@ -152,42 +152,42 @@ func (rc *Receiver) receive(r *http.Request, line *logLine) answer {
 	if a, ok := rc.checkBrowser(r); !ok {
 		return a
 	}
-	if !rc.tokens.accept(r, token) {
+	if !rc.tokens.authorized(r, token) {
 		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")
 	}
 
 	attributes := callbackAttributes(r.URL.RawQuery, rc.attributes, line)
-	traced := rc.trace(r, attributes, line)
+	traced := rc.startSpan(r, attributes, line)
 
 	if !rc.enter(r, line) {
 		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
 	}
 	defer rc.leave()
-	coming := counted{from: r.Body, inFlight: &rc.bytesInFlight}
-	defer coming.forget()
+	coming := countingReader{from: r.Body, inFlight: &rc.bytesInFlight}
+	defer coming.release()
 	body, a, ok := rc.readBody(&coming, r.ContentLength)
 	line.size, line.bodyRead = len(body), ok
 	if !ok {
 		return a
 	}
 
-	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start, Refused: checkContent(r.Header, body)}
+	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start, Rejection: checkContent(r.Header, body)}
 	// The sender hanging up is no reason to stop storing: it would only come again.
 	ctx, cancel := context.WithDeadline(traced, line.start.Add(rc.budget()))
 	defer cancel()
-	return rc.keep(ctx, delivery, line)
+	return rc.storeDelivery(ctx, delivery, line)
 }
 
-// keep stores what a delivery tells, or the delivery itself if it tells nothing
+// storeDelivery stores what a delivery tells, or the delivery itself if it tells nothing
 // or no retry can mend it, and says so.
-func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *logLine) answer {
-	ctx, span, traceParent, traceState := rc.tracing.Publish(ctx)
+func (rc *Receiver) storeDelivery(ctx context.Context, delivery event.Delivery, line *accessLogEntry) response {
+	ctx, span, traceParent, traceState := rc.tracing.StartPublish(ctx)
 	if traceParent != "" {
 		delivery = delivery.WithTraceContext(traceParent, traceState)
 	}
-	msg, rejection, err := rc.encoder.Message(delivery)
+	msg, rejection, err := rc.encoder.Encode(delivery)
 	if err != nil {
-		span.End("publish", msg.Subject, msg.ID, 0, telemetry.Stored{}, internalError.slug, err)
+		span.End("publish", msg.Subject, msg.ID, 0, telemetry.PublishResult{}, internalError.slug, err)
 		return rc.notStored(err, line)
 	}
 	if rejection != nil {
@@ -196,7 +196,7 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 		line.taskID, line.state, line.normalized = msg.ID, string(msg.Task.State), strings.Join(msg.Normalized, ",")
 	}
 	receipt, err := rc.store.Store(ctx, msg)
-	span.End("publish", msg.Subject, msg.ID, len(msg.Data), telemetry.Stored{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, reasonOf(err), err)
+	span.End("publish", msg.Subject, msg.ID, len(msg.Data), telemetry.PublishResult{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, reasonOf(err), err)
 	if err != nil {
 		return rc.notStored(err, line)
 	}
@@ -209,18 +209,18 @@ func (rc *Receiver) keep(ctx context.Context, delivery event.Delivery, line *log
 		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
 		rc.metrics.Normalized(msg.Normalized)
 	}
-	return stored(msg.ID, receipt)
+	return receiptResponse(msg.ID, receipt)
 }
 
 // notStored is the answer when nothing can be promised.
-func (rc *Receiver) notStored(err error, line *logLine) answer {
+func (rc *Receiver) notStored(err error, line *accessLogEntry) response {
 	line.err = err
-	var refusal *event.Refusal
+	var refusal *event.StoreError
 	switch {
 	case rc.closing.Err() != nil:
 		return problem(draining, "the relay is shutting down; nothing was promised about this webhook")
 	case errors.As(err, &refusal):
-		return refused(refusal.Reason)
+		return storeErrorResponse(refusal.Code)
 	default:
 		return problem(internalError, "the relay met an error of its own; its log tells more")
 	}

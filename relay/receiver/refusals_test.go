@@ -21,11 +21,11 @@ func TestRefusals(t *testing.T) {
 		err  error
 		slug string
 	}{
-		{"away", &event.Refusal{Reason: event.BrokerUnavailable, Err: errors.New("cause")}, "broker-unavailable"},
-		{"no stream", &event.Refusal{Reason: event.StreamMissing, Err: errors.New("cause")}, "stream-missing"},
-		{"full", &event.Refusal{Reason: event.StreamFull, Err: errors.New("cause")}, "stream-full"},
-		{"write error", &event.Refusal{Reason: event.BrokerError, Err: errors.New("cause")}, "broker-error"},
-		{"a reason to come", &event.Refusal{Reason: "new", Err: errors.New("cause")}, "broker-unavailable"},
+		{"away", &event.StoreError{Code: event.BrokerUnavailable, Err: errors.New("cause")}, "broker-unavailable"},
+		{"no stream", &event.StoreError{Code: event.StreamMissing, Err: errors.New("cause")}, "stream-missing"},
+		{"full", &event.StoreError{Code: event.StreamFull, Err: errors.New("cause")}, "stream-full"},
+		{"write error", &event.StoreError{Code: event.BrokerError, Err: errors.New("cause")}, "broker-error"},
+		{"a reason to come", &event.StoreError{Code: "new", Err: errors.New("cause")}, "broker-unavailable"},
 		{"no refusal", errors.New("cause"), "internal-error"},
 	} {
 		// A webhook, and a body that only the quarantine could take.
@@ -120,7 +120,7 @@ func TestStoreThatNeverAnswers(t *testing.T) {
 // untilDone stores nothing until nobody waits any more.
 func untilDone(ctx context.Context, _ event.Message) (event.Receipt, error) {
 	<-ctx.Done()
-	return event.Receipt{}, &event.Refusal{Reason: event.BrokerUnavailable, Err: ctx.Err()}
+	return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: ctx.Err()}
 }
 
 // Whoever hung up would only come again.

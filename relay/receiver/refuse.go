@@ -22,7 +22,7 @@ const (
 // answer gives an answer, and returns when it is on its way, or cannot be given.
 // It returns false if the connection, or the stream in HTTP/2, is to be cut off
 // instead. Of those who were let in, the server's own timeout is the bound.
-func (rc *Receiver) answer(w http.ResponseWriter, a answer, entered bool) bool {
+func (rc *Receiver) answer(w http.ResponseWriter, a response, entered bool) bool {
 	if entered {
 		rc.answering.Add(1)
 		defer rc.answering.Add(-1)
@@ -44,7 +44,7 @@ func (rc *Receiver) answer(w http.ResponseWriter, a answer, entered bool) bool {
 
 // write answers, and waits until that is on its way, as the library would after the
 // handler has returned, when nobody counts the request any more.
-func (a answer) write(w http.ResponseWriter) {
+func (a response) write(w http.ResponseWriter) {
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
@@ -52,7 +52,7 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.body != nil {
 		h["Content-Type"] = receiptType
 		if a.problem != "" {
-			h["Content-Type"] = problemType
+			h["Content-Type"] = problemContentType
 		}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(a.body))}

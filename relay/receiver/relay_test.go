@@ -85,7 +85,7 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 	}
 	metrics := telemetry.NewMetrics("test")
 	p := publisher.New(cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log.logger())
-	b.Follow(p)
+	b.Observe(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,9 @@ func (t *Tokens) Set(tokens []string) {
 	t.digests.Store(&digests)
 }
 
-// accept reports whether a request brings a valid token: in its path, as the
+// authorized reports whether a request brings a valid token: in its path, as the
 // password of HTTP Basic, or as a Bearer token.
-func (t *Tokens) accept(r *http.Request, inPath string) bool {
+func (t *Tokens) authorized(r *http.Request, inPath string) bool {
 	if t == nil {
 		return true
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
-// trace starts the span of a request from somebody who may send: others have no say
+// startSpan starts the span of a request from somebody who may send: others have no say
 // in the trace, and could fill it. The context that it returns ends when the receiver
 // does. Without tracing the log still tells the trace that the callback URL names.
-func (rc *Receiver) trace(r *http.Request, attributes map[string]string, line *logLine) context.Context {
+func (rc *Receiver) startSpan(r *http.Request, attributes map[string]string, line *accessLogEntry) context.Context {
 	parent := attributes["traceparent"]
 	if rc.tracing == nil {
 		if parent != "" {
@@ -33,7 +33,7 @@ func (rc *Receiver) trace(r *http.Request, attributes map[string]string, line *l
 		request.Protocol += "." + strconv.Itoa(r.ProtoMinor)
 	}
 	var ctx context.Context
-	ctx, line.span = rc.tracing.Webhook(rc.closing, request)
+	ctx, line.span = rc.tracing.StartRequest(rc.closing, request)
 	line.traceID, line.spanID, line.sampled = line.span.IDs()
 	return ctx
 }
@@ -43,8 +43,8 @@ func reasonOf(err error) string {
 	if err == nil {
 		return ""
 	}
-	if refusal, ok := errors.AsType[*event.Refusal](err); ok {
-		return string(refusal.Reason)
+	if refusal, ok := errors.AsType[*event.StoreError](err); ok {
+		return string(refusal.Code)
 	}
 	return internalError.slug
 }

@@ -17,16 +17,16 @@ import (
 // Interval is how often files are looked at. Each look wakes an idle program up.
 const Interval = 2 * time.Second
 
-// Watched are files whose content belongs together.
-type Watched struct {
-	// What they are, for the log.
-	What string
+// Config are files whose content belongs together.
+type Config struct {
+	// Name they are, for the log.
+	Name string
 	// Files are their names.
 	Files []string
 	// Apply reads them and brings what they say into force.
 	Apply func() error
-	// Again has them applied whether they have changed or not. It may be nil.
-	Again <-chan struct{}
+	// Reload has them applied whether they have changed or not. It may be nil.
+	Reload <-chan struct{}
 }
 
 // Watch applies files once, since they may have changed after they were read and before
@@ -34,7 +34,7 @@ type Watched struct {
 // ends. When that fails, as it does while a certificate is there and its key is not yet,
 // the error is logged and they are applied again after the next change. What is in force
 // stays so meanwhile.
-func Watch(ctx context.Context, w Watched, log *slog.Logger) {
+func Watch(ctx context.Context, w Config, log *slog.Logger) {
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
 	var last [sha256.Size]byte // of nothing that files can hold
@@ -43,7 +43,7 @@ func Watch(ctx context.Context, w Watched, log *slog.Logger) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.Again:
+		case <-w.Reload:
 			asked = true
 		case <-ticker.C:
 		}
@@ -54,11 +54,11 @@ func Watch(ctx context.Context, w Watched, log *slog.Logger) {
 		}
 		last = now
 		if err := w.Apply(); err != nil {
-			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", w.What, "error", err)
+			log.Error("a changed file cannot be taken up; what it said before stays in force", "what", w.Name, "error", err)
 			continue
 		}
 		if changed && !first {
-			log.Info("took up a changed file", "what", w.What)
+			log.Info("took up a changed file", "what", w.Name)
 		}
 	}
 }

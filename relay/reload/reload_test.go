@@ -32,7 +32,7 @@ func watchAgain(t *testing.T, again <-chan struct{}, files ...string) (seen <-ch
 	go func() {
 		defer close(ended)
 		close(watching)
-		reload.Watch(ctx, reload.Watched{What: "test", Files: files, Again: again, Apply: func() (err error) {
+		reload.Watch(ctx, reload.Config{Name: "test", Files: files, Reload: again, Apply: func() (err error) {
 			var contents []byte
 			for _, file := range files {
 				content, readErr := os.ReadFile(file)

@@ -214,15 +214,15 @@ func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()
 // BrokerConnected takes what tells whether the broker is connected, which is
 // asked at each scrape. It must be called once at the most.
 func (m *Metrics) BrokerConnected(connected func() bool) {
-	m.truth("broker_connected", "1 while there is a connection to the broker.", connected)
+	m.boolGauge("broker_connected", "1 while there is a connection to the broker.", connected)
 }
 
-// State takes what tells whether a webhook would be accepted now, and whether the
+// Health takes what tells whether a webhook would be accepted now, and whether the
 // process can recover by itself, which are asked at each scrape. It must be called
 // once at the most.
-func (m *Metrics) State(ready, healthy func() bool) {
-	m.truth("ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
-	m.truth("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
+func (m *Metrics) Health(ready, healthy func() bool) {
+	m.boolGauge("ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
+	m.boolGauge("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
 }
 
 // Limits records settings that figures are held against: how many webhooks are worked
@@ -243,8 +243,8 @@ func (m *Metrics) Log(log *slog.Logger) {
 	}, func() float64 { return float64(dropped()) }))
 }
 
-// truth registers a gauge that is 1 for yes.
-func (m *Metrics) truth(name, help string, holds func() bool) {
+// boolGauge registers a gauge that is 1 for yes.
+func (m *Metrics) boolGauge(name, help string, holds func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 {
 		if holds() {
 			return 1

@@ -80,7 +80,7 @@ func newExporter(cfg config.Tracing, log *slog.Logger) (*otlptrace.Exporter, err
 	if err != nil {
 		return nil, err
 	}
-	return otlptrace.New(context.Background(), &reporting{collectorClient: client, log: log})
+	return otlptrace.New(context.Background(), &loggingClient{collectorClient: client, log: log})
 }
 
 // ProbeCollector has the collector take a request without spans, within the timeout of
@@ -120,16 +120,16 @@ func (t *Tracing) Stop(ctx context.Context) error {
 	return nil
 }
 
-// reporting tells in the log when spans cannot be exported, once, and when they can
+// loggingClient tells in the log when spans cannot be exported, once, and when they can
 // be again.
-type reporting struct {
+type loggingClient struct {
 	*collectorClient
 	log     *slog.Logger
 	failing atomic.Bool
 }
 
 // UploadTraces implements otlptrace.Client. It has no error: nobody could do more.
-func (r *reporting) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+func (r *loggingClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	err := r.collectorClient.UploadTraces(ctx, spans)
 	switch failed := err != nil; {
 	case failed && !r.failing.Swap(true):
@@ -154,12 +154,12 @@ type Request struct {
 	TraceParent, TraceState string
 }
 
-// Webhook is the span of a webhook.
-type Webhook struct{ span trace.Span }
+// RequestSpan is the span of a webhook.
+type RequestSpan struct{ span trace.Span }
 
-// Webhook starts the span of a webhook, as a child of ctx as far as its end goes, and
+// StartRequest starts the span of a webhook, as a child of ctx as far as its end goes, and
 // of the sender's or the callback URL's context.
-func (t *Tracing) Webhook(ctx context.Context, r Request) (context.Context, *Webhook) {
+func (t *Tracing) StartRequest(ctx context.Context, r Request) (context.Context, *RequestSpan) {
 	if t == nil {
 		return ctx, nil
 	}
@@ -181,11 +181,11 @@ func (t *Tracing) Webhook(ctx context.Context, r Request) (context.Context, *Web
 		}
 	}
 	ctx, span := t.tracer.Start(ctx, http.MethodPost+" "+r.Route, options...)
-	return ctx, &Webhook{span}
+	return ctx, &RequestSpan{span}
 }
 
 // IDs are those of the trace and the span, for the log, and whether it is recorded.
-func (w *Webhook) IDs() (traceID, spanID string, sampled bool) {
+func (w *RequestSpan) IDs() (traceID, spanID string, sampled bool) {
 	if w == nil {
 		return "", "", false
 	}
@@ -195,7 +195,7 @@ func (w *Webhook) IDs() (traceID, spanID string, sampled bool) {
 
 // End ends the span with the answer: its status, how the webhook ended, the slug of
 // the problem or empty, and the webhook's task as far as it is known.
-func (w *Webhook) End(status int, o Outcome, problem, taskID, state string, size int) {
+func (w *RequestSpan) End(status int, o Outcome, problem, taskID, state string, size int) {
 	if w == nil {
 		return
 	}

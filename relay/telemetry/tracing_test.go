@@ -25,11 +25,11 @@ func TestWithoutACollectorNothingIsMade(t *testing.T) {
 	away := errors.New("the broker is away")
 	messages := []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	made := testing.AllocsPerRun(100, func() {
-		ctx, webhook := tracing.Webhook(t.Context(), Request{Route: "/webhook/apixo", TraceParent: messages[0]})
-		ctx, message, traceParent, traceState := tracing.Publish(ctx)
-		Tried(ctx, away)
-		message.End("publish", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
-		tracing.Forward(messages[0], "").End("forward", "apixo.task.success", "task_1", 1, Stored{}, "", nil)
+		ctx, webhook := tracing.StartRequest(t.Context(), Request{Route: "/webhook/apixo", TraceParent: messages[0]})
+		ctx, message, traceParent, traceState := tracing.StartPublish(ctx)
+		AddRetryEvent(ctx, away)
+		message.End("publish", "apixo.task.success", "task_1", 1, PublishResult{}, "", nil)
+		tracing.StartForward(messages[0], "").End("forward", "apixo.task.success", "task_1", 1, PublishResult{}, "", nil)
 		webhook.End(http.StatusOK, Published, "", "task_1", "success", 1)
 		if id, _, _ := webhook.IDs(); id+traceParent+traceState != "" {
 			t.Error("there is a trace")
@@ -53,7 +53,7 @@ func TestLostSpansAreToldOnce(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	var text bytes.Buffer
-	r := &reporting{collectorClient: startClient(t, config.Tracing{Endpoint: s.URL}), log: NewLogger(&text, Text, nil)}
+	r := &loggingClient{collectorClient: startClient(t, config.Tracing{Endpoint: s.URL}), log: NewLogger(&text, Text, nil)}
 	for _, refused := range []bool{false, true, true, true, false, false, true} {
 		refuses.Store(refused)
 		if err := r.UploadTraces(t.Context(), []*tracepb.ResourceSpans{{}}); err != nil {

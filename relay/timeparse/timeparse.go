@@ -102,9 +102,9 @@ func Time(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("is not a time: write it like %s", TimeForms)
 }
 
-// Moment reads a time, or how long before now one was: 90m, 24h, 7d. That is no longer
+// Instant reads a time, or how long before now one was: 90m, 24h, 7d. That is no longer
 // than 100 years. Its error does not repeat the text.
-func Moment(text string, now time.Time) (time.Time, error) {
+func Instant(text string, now time.Time) (time.Time, error) {
 	if ago, err := Duration(text); err == nil && ago >= 0 && ago <= 36525*day {
 		return now.Add(-ago), nil
 	}

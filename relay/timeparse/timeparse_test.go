@@ -57,7 +57,7 @@ func TestTime(t *testing.T) {
 		if got, err := timeparse.Time(text, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
 		}
-		if got, err := timeparse.Moment(text, now); err != nil || !got.Equal(want) {
+		if got, err := timeparse.Instant(text, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q is the moment %v, %v; want %v", text, got, err, want)
 		}
 	}
@@ -72,12 +72,12 @@ func TestMoment(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for text, ago := range map[string]time.Duration{"0s": 0, "90m": 90 * time.Minute, "7d": 168 * time.Hour, "2w": 336 * time.Hour} {
-		if got, err := timeparse.Moment(text, now); err != nil || !got.Equal(now.Add(-ago)) {
+		if got, err := timeparse.Instant(text, now); err != nil || !got.Equal(now.Add(-ago)) {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"-1h", "90", "40000d"} {
-		if got, err := timeparse.Moment(text, now); err == nil || !strings.Contains(err.Error(), "7d") || !strings.Contains(err.Error(), timeparse.TimeForms) {
+		if got, err := timeparse.Instant(text, now); err == nil || !strings.Contains(err.Error(), "7d") || !strings.Contains(err.Error(), timeparse.TimeForms) {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}

@@ -104,7 +104,7 @@ func (f *Files) Config() *tls.Config {
 	}
 }
 
-// Pinned is for a client on the machine of the server, which can read the server's
+// PinnedConfig is for a client on the machine of the server, which can read the server's
 // certificate: it connects to whoever holds the key of the first certificate in the
 // file, and to nobody else. The file is read for each connection, since it may have
 // been renewed; variable is the name of what names it, for errors.
@@ -112,7 +112,7 @@ func (f *Files) Config() *tls.Config {
 // The certificate may sign itself, be for any name and have expired: a name and an
 // authority say of a certificate that was not known before whose it is, and this one is
 // known. That the server has its key the handshake proves, as it always does.
-func Pinned(variable, file string) *tls.Config {
+func PinnedConfig(variable, file string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		// It leaves out the look at name and authority, in whose place VerifyConnection

@@ -60,7 +60,7 @@ func TestPinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	pinned := filepath.Join(t.TempDir(), "cert.pem")
-	client := tlsfiles.Pinned("SOME_TLS_CERT_FILE", pinned)
+	client := tlsfiles.PinnedConfig("SOME_TLS_CERT_FILE", pinned)
 	client.ServerName = "of.no.certificate"
 	for _, test := range []struct{ name, content, want string }{
 		{"the certificate", string(content), ""},

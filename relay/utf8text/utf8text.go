@@ -13,19 +13,19 @@ import (
 // ErrUTF16 is that of a text in UTF-16. It says what to do.
 var ErrUTF16 = errors.New("is text in UTF-16, and not in UTF-8: save it as UTF-8; in PowerShell write it with 'Out-File -Encoding utf8', or convert it with 'iconv -f UTF-16 -t UTF-8'")
 
-// mark is the byte order mark in UTF-8.
-var mark = []byte("\ufeff")
+// bom is the byte order mark in UTF-8.
+var bom = []byte("\ufeff")
 
 // Trim returns a text without its byte order mark, or ErrUTF16.
 func Trim(text []byte) ([]byte, error) {
 	if isUTF16(text) {
 		return nil, ErrUTF16
 	}
-	return bytes.TrimPrefix(text, mark), nil
+	return bytes.TrimPrefix(text, bom), nil
 }
 
-// HasMark reports whether a text begins with UTF-8's byte order mark.
-func HasMark(text []byte) bool { return bytes.HasPrefix(text, mark) }
+// HasBOM reports whether a text begins with UTF-8's byte order mark.
+func HasBOM(text []byte) bool { return bytes.HasPrefix(text, bom) }
 
 // NewReader returns a reader of what Trim leaves of a text. Its first Read returns
 // ErrUTF16 if there is cause to.
@@ -44,8 +44,8 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, ErrUTF16
 		}
 		r.seen = true
-		if HasMark(start) {
-			_, _ = r.from.Discard(len(mark)) // which have just been seen
+		if HasBOM(start) {
+			_, _ = r.from.Discard(len(bom)) // which have just been seen
 		}
 	}
 	return r.from.Read(p)

@@ -246,7 +246,7 @@ func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.J
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, quarantine := publisher.Wanted(cfg.Stream)
+	events, quarantine := publisher.DesiredStreams(cfg.Stream)
 	wanted := map[string]jetstream.StreamConfig{events.Name: events, quarantine.Name: quarantine}
 	for _, s := range m.streams {
 		have := s.config(t)

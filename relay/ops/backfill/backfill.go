@@ -25,7 +25,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -72,9 +72,9 @@ type Options struct {
 	// once. Its error ends the run.
 	OnResult func(Result, *Summary) error
 
-	backoff func() backoff.BackOff    // web.Backoff if it is nil
+	backoff func() backoff.BackOff    // httpclient.Backoff if it is nil
 	stall   time.Duration             // stallTime if it is 0
-	room    func(folder string) error // broker.RoomAt if it is nil
+	room    func(folder string) error // broker.CheckDiskSpaceAt if it is nil
 }
 
 // Check returns what is wrong with the options and the configuration, in the words
@@ -110,10 +110,10 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 		summary: Summary{Tasks: o.Tasks.Len(), NotAsked: o.Tasks.Len()},
 	}
 	if r.o.backoff == nil {
-		r.o.backoff = web.Backoff
+		r.o.backoff = httpclient.Backoff
 	}
 	if r.o.room == nil {
-		r.o.room = broker.RoomAt
+		r.o.room = broker.CheckDiskSpaceAt
 	}
 	defer func() {
 		r.summary.Requests, r.summary.Seconds = r.requests.Load(), time.Since(began).Seconds()
@@ -123,17 +123,17 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	if err != nil {
 		return summary, err // config has looked at it
 	}
-	r.client = web.NewClient("apixo-relay-backfill/"+o.Version, base, o.Transport, o.Timeout, cfg.Webhooks.MaxBodyBytes)
-	r.client.Hide(cfg.API.Key)
+	r.client = httpclient.NewClient("apixo-relay-backfill/"+o.Version, base, o.Transport, o.Timeout, cfg.Webhooks.MaxBodyBytes)
+	r.client.RedactURL(cfg.API.Key)
 
-	b, err := broker.Attach(cfg, "apixo-relay backfill", log)
+	b, err := broker.OpenClient(cfg, "apixo-relay backfill", log)
 	if err != nil {
 		return summary, err
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // what is stored has been acknowledged
 	if !o.DryRun {
 		p := publisher.New(cfg.Stream, r.encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics(o.Version), nil, log)
-		b.Follow(p)
+		b.Observe(p)
 		if err := p.Start(ctx); err != nil {
 			return summary, err
 		}
@@ -147,7 +147,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	asking, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r.stop = stop
-	endScan := r.lookOut(asking, b.Conn())
+	endScan := r.watchStream(asking, b.Conn())
 	defer endScan()
 	if asking.Err() == nil {
 		r.work(asking)
@@ -166,12 +166,12 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 type run struct {
 	o         Options
 	cfg       config.Config
-	client    *web.Client
+	client    *httpclient.Client
 	header    http.Header
 	encoder   event.Encoder
 	publisher *publisher.Publisher // nil in a dry run
 	limiter   *rate.Limiter
-	gate      web.Gate
+	gate      httpclient.Gate
 	next      atomic.Int64 // task
 	requests  atomic.Int64
 	// stop lets nothing more begin, and says why.
@@ -194,7 +194,7 @@ func (r *run) work(ctx context.Context) {
 					return
 				}
 				t := &r.o.Tasks.list[i]
-				if result := r.deal(ctx, t); result.Result != "" {
+				if result := r.process(ctx, t); result.Result != "" {
 					result.TaskID, result.Model = t.id, t.model
 					r.report(result)
 				}
@@ -204,18 +204,18 @@ func (r *run) work(ctx context.Context) {
 	workers.Wait()
 }
 
-// deal finds out what there is to know of a task; nothing if ctx ended before.
-func (r *run) deal(ctx context.Context, t *task) Result {
+// process finds out what there is to know of a task; nothing if ctx ended before.
+func (r *run) process(ctx context.Context, t *task) Result {
 	if at := t.at.Load(); at > 0 {
-		return r.there(at, "")
+		return r.alreadyStored(at, "")
 	}
 	answer, v := r.ask(ctx, t)
-	r.judged(v)
+	r.countUseless(v)
 	switch v.kind {
 	case notAsked:
 		return Result{}
 	case ended:
-		return r.keep(ctx, t, v.state, answer.Body)
+		return r.publish(ctx, t, v.state, answer.Body)
 	case pending:
 		return Result{Result: Pending, State: v.state}
 	case unknown:
@@ -226,35 +226,35 @@ func (r *run) deal(ctx context.Context, t *task) Result {
 	return Result{Result: Failed, State: v.state, Error: v.detail}
 }
 
-// there is the result of a task whose event is in the stream.
-func (r *run) there(sequence uint64, state string) Result {
+// alreadyStored is the result of a task whose event is in the stream.
+func (r *run) alreadyStored(sequence uint64, state string) Result {
 	return Result{Result: Already, State: state, Stream: r.cfg.Stream.Name, Sequence: sequence}
 }
 
-// keep stores the result of a task, as its webhook would have been.
-func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Result {
+// publish stores the result of a task, as its webhook would have been.
+func (r *run) publish(ctx context.Context, t *task, state string, body []byte) Result {
 	failed := func(why string) Result { return Result{Result: Failed, State: state, Error: why} }
 	d := event.Delivery{Body: body, Received: time.Now()}
 	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
 		d.Attributes = map[string]string{modelAttribute: t.model}
 	}
-	msg, why, err := r.encoder.Message(d)
+	msg, why, err := r.encoder.Encode(d)
 	switch {
 	case err != nil:
-		return failed(r.client.Clean(err.Error()))
+		return failed(r.client.Redact(err.Error()))
 	case why != nil:
-		return failed("what the API tells is no result: " + r.client.Clean(why.Detail))
+		return failed("what the API tells is no result: " + r.client.Redact(why.Detail))
 	case msg.ID != t.id:
-		return failed("the answer is about another task, " + quote(r.client.Clean(msg.ID)))
+		return failed("the answer is about another task, " + quote(r.client.Redact(msg.ID)))
 	}
 	// Its webhook may have come while the API was asked.
 	if at := t.at.Load(); at > 0 {
-		return r.there(at, state)
+		return r.alreadyStored(at, state)
 	}
 	if r.publisher == nil {
 		return Result{Result: WouldStore, State: state}
 	}
-	if err := r.room(); err != nil {
+	if err := r.checkSpace(); err != nil {
 		r.stop(err)
 		return failed("the broker was not asked to store it: " + err.Error())
 	}
@@ -262,8 +262,8 @@ func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Resu
 	defer cancel()
 	receipt, err := r.publisher.Store(storing, msg)
 	if err != nil {
-		var refusal *event.Refusal
-		if !errors.As(err, &refusal) || refusal.Reason != event.TooLarge {
+		var refusal *event.StoreError
+		if !errors.As(err, &refusal) || refusal.Code != event.TooLarge {
 			// What the next result would get is the same.
 			r.stop(errors.New("the broker does not store what the API tells, so no more is asked; mend that and run it again"))
 		}
@@ -279,9 +279,9 @@ func (r *run) keep(ctx context.Context, t *task, state string, body []byte) Resu
 	return result
 }
 
-// room is nil while the disk of a relay's embedded broker has room for more, as far as
+// checkSpace is nil while the disk of a relay's embedded broker has room for more, as far as
 // it is this machine's: a write that fails freezes its store, and ends the relay.
-func (r *run) room() error {
+func (r *run) checkSpace() error {
 	if !r.cfg.UsesEmbedded() {
 		return nil
 	}
@@ -291,8 +291,8 @@ func (r *run) room() error {
 	return nil
 }
 
-// judged notices that the API is away.
-func (r *run) judged(v verdict) {
+// countUseless notices that the API is away.
+func (r *run) countUseless(v apiResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch v.kind {

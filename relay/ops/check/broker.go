@@ -28,12 +28,12 @@ var (
 
 // broker looks at the broker and what is in it, and delivers something to the
 // callback URL meanwhile.
-func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
-	a := &asker{domain: x.cfg.Stream.Domain, patience: x.patience}
-	conn, err := broker.Look(ctx, x.cfg, "apixo-relay check", a.denied)
+func (x *runner) broker(ctx context.Context) (found, delivery checkList) {
+	a := &requester{domain: x.cfg.Stream.Domain, timeout: x.timeout}
+	conn, err := broker.ConnectOnce(ctx, x.cfg, "apixo-relay check", a.denied)
 	if err != nil {
 		problem, remedy := err.Error(), "correct the NATS_* variables"
-		if away, ok := errors.AsType[*broker.NotThereError](err); ok {
+		if away, ok := errors.AsType[*broker.ConnectError](err); ok {
 			problem, remedy = away.Problem, away.Hint
 		}
 		found.fail(Broker, remedy, "%s", problem)
@@ -59,7 +59,7 @@ func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
 
 	events, quarantine := x.streams(ctx, a)
 	// From here on nothing waits for anything else.
-	var streams lines
+	var streams checkList
 	var all sync.WaitGroup
 	all.Go(func() { delivery = x.delivery(ctx, a, quarantine) })
 	all.Go(func() { streams = x.jetStream(ctx, a, events, quarantine) })
@@ -70,7 +70,7 @@ func (x *examiner) broker(ctx context.Context) (found, delivery lines) {
 // version tells whether the broker knows what is made use of. The relay itself asks for
 // nothing that is new; commands read by named consumers (2.9), and by the time in what the
 // broker says of a stream (2.10) its clock is judged.
-func version(found *lines, conn *nats.Conn) {
+func version(found *checkList, conn *nats.Conn) {
 	const remedy = "use nats-server 2.10 or later"
 	v := conn.ConnectedServerVersion()
 	release := semver.MajorMinor("v" + strings.TrimPrefix(v, "v")) // empty if it is no version
@@ -100,8 +100,8 @@ type target struct {
 
 func (t *target) isMissing() bool { return errors.Is(t.err, jetstream.ErrStreamNotFound) }
 
-// called is the stream's name where something is said of what it is like.
-func (t *target) called() string {
+// describe is the stream's name where something is said of what it is like.
+func (t *target) describe() string {
 	if t.isMissing() {
 		return t.want.Name + ", once it is made,"
 	}
@@ -109,8 +109,8 @@ func (t *target) called() string {
 }
 
 // streams asks for both.
-func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *target) {
-	wantEvents, wantQuarantine := publisher.Wanted(x.cfg.Stream)
+func (x *runner) streams(ctx context.Context, a *requester) (events, quarantine *target) {
+	wantEvents, wantQuarantine := publisher.DesiredStreams(x.cfg.Stream)
 	events, quarantine = &target{name: Stream, want: wantEvents}, &target{name: Quarantine, want: wantQuarantine}
 	var both sync.WaitGroup
 	for _, t := range []*target{events, quarantine} {
@@ -131,7 +131,7 @@ func (x *examiner) streams(ctx context.Context, a *asker) (events, quarantine *t
 }
 
 // jetStream tells what came of asking for the streams, and looks further.
-func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *target) (found lines) {
+func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine *target) (found checkList) {
 	const enable = "start the broker with JetStream ('nats-server -js'), enable it for this user's account, or name the domain that has it in NATS_JS_DOMAIN"
 	const compare = "compare NATS_JS_DOMAIN with the 'domain' of the server that has the streams, and see whether the leaf node is connected to that"
 	err := events.err
@@ -153,7 +153,7 @@ func (x *examiner) jetStream(ctx context.Context, a *asker, events, quarantine *
 	case code == jscode.ClusterNotAvailable:
 		found.fail(JetStream, "bring back the servers of the cluster that are away: most of them have to be there", "the broker's cluster has no leader for JetStream")
 	case errors.Is(err, errSilent):
-		found.fail(JetStream, "look at the servers of its cluster: most of them have to be there", "the broker did not answer about the stream within %s: it is stalled or without quorum", text.Duration(a.patience))
+		found.fail(JetStream, "look at the servers of its cluster: most of them have to be there", "the broker did not answer about the stream within %s: it is stalled or without quorum", text.Duration(a.timeout))
 	case err == nil, code == jetstream.JSErrCodeStreamNotFound:
 		x.account(ctx, a, &found)
 	default:
@@ -174,7 +174,7 @@ const fullShare = 80
 
 // account tells how much of its limits the account uses, where asking is allowed. The
 // relay does not ask.
-func (x *examiner) account(ctx context.Context, a *asker, found *lines) {
+func (x *runner) account(ctx context.Context, a *requester, found *checkList) {
 	var account jetstream.AccountInfo
 	if a.api(ctx, "INFO", &account) != nil {
 		found.ok(JetStream, "it answers")

@@ -102,17 +102,17 @@ type Options struct {
 	Built time.Time
 }
 
-// examiner holds what all the looks have in common.
-type examiner struct {
+// runner holds what all the looks have in common.
+type runner struct {
 	Options
 	cfg config.Config
-	// patience is how long one answer is waited for, so that some which do not come
+	// timeout is how long one answer is waited for, so that some which do not come
 	// leave time for the others.
-	patience time.Duration
+	timeout time.Duration
 }
 
-// maxPatience is longer than any broker that is well takes for an answer.
-const maxPatience = 3 * time.Second
+// maxTimeout is longer than any broker that is well takes for an answer.
+const maxTimeout = 3 * time.Second
 
 // Run looks at everything, as far as ctx and the timeout let it.
 func Run(ctx context.Context, o Options) Report {
@@ -123,10 +123,10 @@ func Run(ctx context.Context, o Options) Report {
 	}
 	// A connection, a look at the streams and one at the permissions come one after
 	// the other, and then a delivery has to fit.
-	x := &examiner{Options: o, patience: min(maxPatience, o.Timeout/5)}
+	x := &runner{Options: o, timeout: min(maxTimeout, o.Timeout/5)}
 	found := x.configuration()
 	if x.isConfigured(found) {
-		running := make(chan lines, 1)
+		running := make(chan checkList, 1)
 		go func() { running <- x.running(ctx) }()
 		found = append(found, x.machine(ctx)...)
 		broker, delivery := x.broker(ctx)
@@ -148,7 +148,7 @@ func Run(ctx context.Context, o Options) Report {
 }
 
 // configuration reads the environment, and tells all that is wrong with it.
-func (x *examiner) configuration() (found lines) {
+func (x *runner) configuration() (found checkList) {
 	cfg, err := config.Load(x.Environ)
 	var wrong config.Errors
 	switch {
@@ -177,27 +177,27 @@ func (x *examiner) configuration() (found lines) {
 	return found
 }
 
-func (x *examiner) isConfigured(found lines) bool { return found[0].Status == OK }
+func (x *runner) isConfigured(found checkList) bool { return found[0].Status == OK }
 
-// lines are what has been found so far.
-type lines []Check
+// checkList are what has been found so far.
+type checkList []Check
 
-func (l *lines) add(name string, s Status, remedy, format string, args ...any) {
+func (l *checkList) add(name string, s Status, remedy, format string, args ...any) {
 	*l = append(*l, Check{Name: name, Status: s, Fact: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
-func (l *lines) ok(name, format string, args ...any) { l.add(name, OK, "", format, args...) }
+func (l *checkList) ok(name, format string, args ...any) { l.add(name, OK, "", format, args...) }
 
-func (l *lines) warn(name, remedy, format string, args ...any) {
+func (l *checkList) warn(name, remedy, format string, args ...any) {
 	l.add(name, Warn, remedy, format, args...)
 }
 
-func (l *lines) fail(name, remedy, format string, args ...any) {
+func (l *checkList) fail(name, remedy, format string, args ...any) {
 	l.add(name, Fail, remedy, format, args...)
 }
 
 // skip says of several things why they were not looked at.
-func (l *lines) skip(why string, names ...string) {
+func (l *checkList) skip(why string, names ...string) {
 	for _, name := range names {
 		l.add(name, Skip, "", "not looked at: %s", why)
 	}

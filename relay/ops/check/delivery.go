@@ -16,7 +16,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -26,7 +26,7 @@ const wrongToken = "apixo-relay-check-wrong-token"
 // delivery sends something through the callback URL from outside in, and looks for it
 // in the broker's quarantine, if a is not nil. What it sends is no result of a task, so
 // no consumer sees it.
-func (x *examiner) delivery(ctx context.Context, a *asker, quarantine *target) (found lines) {
+func (x *runner) delivery(ctx context.Context, a *requester, quarantine *target) (found checkList) {
 	u := x.CallbackURL
 	if u == nil {
 		return nil
@@ -40,7 +40,7 @@ func (x *examiner) delivery(ctx context.Context, a *asker, quarantine *target) (
 	if end, ok := ctx.Deadline(); ok {
 		patience = time.Until(end) * 9 / 10 // so that it is the answer's time that is over
 	}
-	client := web.NewClient(agent, u, x.Transport, patience, maxAnswer)
+	client := httpclient.NewClient(agent, u, x.Transport, patience, maxAnswer)
 	header := http.Header{"Content-Type": {"application/json"}}
 	body := x.body(where, quarantine)
 	answer := client.Do(ctx, http.MethodPost, u.String(), header, body)
@@ -69,7 +69,7 @@ func (x *examiner) delivery(ctx context.Context, a *asker, quarantine *target) (
 
 // body is JSON and no final result, the same for the same URL and broker: so the
 // quarantine keeps it once in a duplicate window, and never another broker's.
-func (x *examiner) body(where string, quarantine *target) []byte {
+func (x *runner) body(where string, quarantine *target) []byte {
 	message := "apixo-relay check of " + where
 	if quarantine != nil && quarantine.info != nil {
 		message += ", " + quarantine.want.Name + " made " + quarantine.info.Created.UTC().Format(time.RFC3339Nano)
@@ -82,7 +82,7 @@ func (x *examiner) body(where string, quarantine *target) []byte {
 }
 
 // readBack looks whether what was delivered is where the answer says.
-func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarantine *target, sequence uint64, where string, body []byte) {
+func (x *runner) readBack(ctx context.Context, found *checkList, a *requester, quarantine *target, sequence uint64, where string, body []byte) {
 	place := fmt.Sprintf("%s, sequence %d", x.cfg.Stream.Quarantine, sequence)
 	if a == nil {
 		found.warn(Delivery, "look after the broker, and check again", "what was sent to %s is stored at %s by its own account, and the broker cannot be looked into", where, place)
@@ -107,8 +107,8 @@ func (x *examiner) readBack(ctx context.Context, found *lines, a *asker, quarant
 
 // read returns the data of the event at a sequence of the stream that is asked at a
 // subject; none if what is there is no event.
-func (a *asker) read(ctx context.Context, subject string, sequence uint64) ([]byte, error) {
-	reply, err := a.ask(ctx, &nats.Msg{Subject: subject, Data: jsapi.MessageRequest(sequence)})
+func (a *requester) read(ctx context.Context, subject string, sequence uint64) ([]byte, error) {
+	reply, err := a.request(ctx, &nats.Msg{Subject: subject, Data: jsapi.MessageRequest(sequence)})
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (a *asker) read(ctx context.Context, subject string, sequence uint64) ([]by
 }
 
 // strangers tries the callback URL with another secret.
-func (x *examiner) strangers(ctx context.Context, found *lines, client *web.Client, header http.Header, body []byte) {
+func (x *runner) strangers(ctx context.Context, found *checkList, client *httpclient.Client, header http.Header, body []byte) {
 	u, ok := withWrongToken(x.CallbackURL)
 	if !ok {
 		if len(x.cfg.Webhooks.Tokens) > 0 {
@@ -146,7 +146,7 @@ func (x *examiner) strangers(ctx context.Context, found *lines, client *web.Clie
 }
 
 // ifTokens is the first status where the environment has tokens.
-func (x *examiner) ifTokens(with, without Status) Status {
+func (x *runner) ifTokens(with, without Status) Status {
 	if len(x.cfg.Webhooks.Tokens) > 0 {
 		return with
 	}
@@ -178,7 +178,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // undelivered says what to do about an answer that is not the relay's to such a body.
-func (x *examiner) undelivered(a web.Answer) string {
+func (x *runner) undelivered(a httpclient.Result) string {
 	switch a.Status {
 	case 0:
 		return unanswered(a.Cause)
@@ -214,15 +214,15 @@ func (x *examiner) undelivered(a web.Answer) string {
 // unanswered says what to do when no answer came.
 func unanswered(cause string) string {
 	switch cause {
-	case web.CauseNoHost, web.CauseLookup:
+	case httpclient.CauseNoHost, httpclient.CauseLookup:
 		return "correct the host name in the callback URL, or its DNS"
-	case web.CauseUntrusted:
+	case httpclient.CauseUntrusted:
 		return "give the server a certificate that everybody trusts, or name its CA with --cacert; APIXO knows the public CAs only"
-	case web.CauseNoTLS:
+	case httpclient.CauseNoTLS:
 		return "write http:// in the callback URL, or let something end TLS there"
-	case web.CauseTLS:
+	case httpclient.CauseTLS:
 		return "with RELAY_TLS_CLIENT_CA_FILE show a client certificate with --cert and --key"
-	case web.CauseTimeout:
+	case httpclient.CauseTimeout:
 		return "see whether a firewall lets the port through, and whether the relay's broker answers; --timeout gives it longer"
 	}
 	return "see whether the relay, or the proxy before it, listens there, and whether a firewall lets the port through"

@@ -28,7 +28,7 @@ const (
 )
 
 // machine looks at what is on this machine.
-func (x *examiner) machine(ctx context.Context) (found lines) {
+func (x *runner) machine(ctx context.Context) (found checkList) {
 	x.senders(&found)
 	x.certificate(&found)
 	if x.cfg.API.Key == "" {
@@ -44,7 +44,7 @@ func (x *examiner) machine(ctx context.Context) (found lines) {
 
 // tracing asks the collector to take no spans at all. That it is away costs no
 // webhook.
-func (x *examiner) tracing(ctx context.Context, found *lines) {
+func (x *runner) tracing(ctx context.Context, found *checkList) {
 	c := x.cfg.Tracing
 	for _, w := range c.Warnings {
 		found.warn(Tracing, "correct it, or unset it; webhooks are stored all the same", "%v", w)
@@ -55,7 +55,7 @@ func (x *examiner) tracing(ctx context.Context, found *lines) {
 		}
 		return
 	}
-	c.Timeout = min(c.Timeout, x.patience)
+	c.Timeout = min(c.Timeout, x.timeout)
 	if err := telemetry.ProbeCollector(ctx, c); err != nil {
 		found.warn(Tracing, "compare with the collector's address and protocol; webhooks are stored all the same, and their spans are lost", "the collector at %s takes no spans: %v", c.Endpoint, err)
 		return
@@ -64,7 +64,7 @@ func (x *examiner) tracing(ctx context.Context, found *lines) {
 }
 
 // ownClock holds this machine's clock against the time at which the program was made.
-func (x *examiner) ownClock(found *lines) {
+func (x *runner) ownClock(found *checkList) {
 	if now := x.Now(); now.Before(x.Built) {
 		found.fail(Clock, "set it, and let it be kept right (NTP)", "this machine's clock says %s, which is before this program was built (%s): events are stored as long past, and are gone when the broker restarts",
 			now.UTC().Format(time.RFC3339), x.Built.UTC().Format(time.RFC3339))
@@ -72,7 +72,7 @@ func (x *examiner) ownClock(found *lines) {
 }
 
 // senders tells who can send webhooks, and whom the relay believes about that.
-func (x *examiner) senders(found *lines) {
+func (x *runner) senders(found *checkList) {
 	w := x.cfg.Webhooks
 	addr, proxies := w.ListenAddr, ""
 	if w.ProxyProtocol {
@@ -97,7 +97,7 @@ func (x *examiner) senders(found *lines) {
 }
 
 // certificate looks at the files with which the relay speaks HTTPS itself.
-func (x *examiner) certificate(found *lines) {
+func (x *runner) certificate(found *checkList) {
 	w := x.cfg.Webhooks
 	if w.TLSCertFile == "" {
 		found.ok(Certificate, "the relay speaks HTTP; a proxy before it has to make HTTPS of that")
@@ -138,7 +138,7 @@ func days(d time.Duration) string {
 }
 
 // disk looks at the room for an embedded broker's store, and for the outbox.
-func (x *examiner) disk(found *lines) {
+func (x *runner) disk(found *checkList) {
 	dir := x.cfg.Embedded.DataDir
 	if !x.cfg.UsesEmbedded() && !x.cfg.Outbox.Enabled {
 		found.ok(Disk, "nothing is stored on this machine: the broker is elsewhere, and RELAY_OUTBOX is not on")
@@ -152,7 +152,7 @@ func (x *examiner) disk(found *lines) {
 		found.skip(why, Disk)
 		return
 	}
-	free, total, err := broker.Space(dir)
+	free, total, err := broker.DiskUsage(dir)
 	if err != nil {
 		found.skip(err.Error(), Disk)
 		return
@@ -176,9 +176,9 @@ func (x *examiner) disk(found *lines) {
 
 // descriptors tells how the connections of a relay are bounded that is started as this
 // command was.
-func (x *examiner) descriptors(found *lines) {
-	shares := descriptors.Of(x.cfg)
-	if shares.Few() {
+func (x *runner) descriptors(found *checkList) {
+	shares := descriptors.ForConfig(x.cfg)
+	if shares.IsLow() {
 		found.warn(Descriptors, "raise it where many connect: ulimit -n, or LimitNOFILE in a unit of systemd", "a process that is started from here may have few: %s", shares)
 		return
 	}

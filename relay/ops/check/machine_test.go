@@ -85,7 +85,7 @@ func TestDescriptors(t *testing.T) {
 		"are for webhooks, and":              {"NATS_URL=nats://127.0.0.1:1", "RELAY_ADMIN_ADDR=off"},
 	} {
 		want := check.OK
-		if descriptors.Of(config.Config{}).Few() {
+		if descriptors.ForConfig(config.Config{}).IsLow() {
 			want = check.Warn
 		}
 		expect(t, here(t, environ...), check.Descriptors, want, fact)

@@ -16,7 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }
@@ -29,7 +29,7 @@ func look(t *testing.T, environ ...string) check.Report {
 
 func lookWith(t *testing.T, o check.Options, environ ...string) check.Report {
 	t.Helper()
-	transport := web.NewTransport(1, nil, nil)
+	transport := httpclient.NewTransport(1, nil, nil)
 	defer transport.CloseIdleConnections()
 	if o.Transport == nil {
 		o.Transport = transport

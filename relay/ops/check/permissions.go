@@ -19,14 +19,14 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// nowhere is what no stream is called. To a message that expects to be stored in it,
+// nonexistentStream is what no stream is called. To a message that expects to be stored in it,
 // JetStream says no before it looks at anything else of it: nothing is stored, and no
 // id is remembered. So that this user may publish, that a stream takes the subject and
 // that its word comes back are seen at once.
-const nowhere = "apixo-relay-check-stores-nothing"
+const nonexistentStream = "apixo-relay-check-stores-nothing"
 
-// need is something that the relay does, for which it needs a permission.
-type need struct {
+// permissionProbe is something that the relay does, for which it needs a permission.
+type permissionProbe struct {
 	msg    *nats.Msg
 	to     string  // what for
 	of     *target // where it is about a message's way into a stream
@@ -37,9 +37,9 @@ type need struct {
 	err    error
 }
 
-// needs are what the relay does to its streams, each as a question that has no
+// permissionProbes are what the relay does to its streams, each as a question that has no
 // effect.
-func (x *examiner) needs(events, quarantine *target) (needs []*need) {
+func (x *runner) permissionProbes(events, quarantine *target) (needs []*permissionProbe) {
 	prefix := x.cfg.Stream.Prefix
 	for _, into := range []struct {
 		subject string
@@ -50,13 +50,13 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 		{schema.RejectedSubject(prefix), quarantine},
 		{schema.ConflictSubject(prefix), quarantine},
 	} {
-		msg := &nats.Msg{Subject: into.subject, Header: nats.Header{jetstream.ExpectedStreamHeader: {nowhere}}}
-		needs = append(needs, &need{msg: msg, to: "store events", of: into.of})
+		msg := &nats.Msg{Subject: into.subject, Header: nats.Header{jetstream.ExpectedStreamHeader: {nonexistentStream}}}
+		needs = append(needs, &permissionProbe{msg: msg, to: "store events", of: into.of})
 	}
 	for _, t := range []*target{events, quarantine} {
 		// The server refuses a configuration without a name, whoever sends it.
 		verb := func(verb, to string, makes *target) {
-			needs = append(needs, &need{msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM." + verb + "." + t.want.Name}, to: to, makes: makes})
+			needs = append(needs, &permissionProbe{msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM." + verb + "." + t.want.Name}, to: to, makes: makes})
 		}
 		switch {
 		case t.isMissing() && x.cfg.Stream.Policy != config.PolicyRequire:
@@ -64,9 +64,9 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 		case t.info != nil && x.cfg.Stream.Policy == config.PolicyUpdate:
 			verb("UPDATE", "change the stream "+t.want.Name, nil)
 		}
-		needs = append(needs, &need{msg: &nats.Msg{Subject: publisher.AdvisorySubject(t.want.Name)}, to: "notice at once that the stream " + t.want.Name + " is changed", hears: true})
+		needs = append(needs, &permissionProbe{msg: &nats.Msg{Subject: publisher.AdvisorySubject(t.want.Name)}, to: "notice at once that the stream " + t.want.Name + " is changed", hears: true})
 	}
-	return append(needs, &need{
+	return append(needs, &permissionProbe{
 		// Where nothing ever is.
 		msg: &nats.Msg{Subject: jsapi.MessageSubject(x.cfg.Stream.Domain, events.want.Name), Data: jsapi.MessageRequest(math.MaxUint64)},
 		to:  "tell a repeat that contradicts a stored event, or whose event was removed, from one that does not", weak: true,
@@ -75,21 +75,21 @@ func (x *examiner) needs(events, quarantine *target) (needs []*need) {
 
 // permissions looks whether this user may do what the relay does, and whether what it
 // sends gets into the streams.
-func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, events, quarantine *target) {
-	needs := x.needs(events, quarantine)
+func (x *runner) permissions(ctx context.Context, a *requester, found *checkList, events, quarantine *target) {
+	needs := x.permissionProbes(events, quarantine)
 	var all sync.WaitGroup
 	for _, n := range needs {
 		all.Go(func() {
 			if n.hears {
-				n.err = a.hear(ctx, n.msg.Subject)
+				n.err = a.subscribe(ctx, n.msg.Subject)
 				return
 			}
-			n.answer, n.err = a.ask(ctx, n.msg)
+			n.answer, n.err = a.request(ctx, n.msg)
 		})
 	}
 	all.Wait()
 	for _, t := range []*target{events, quarantine} {
-		needs = append(needs, &need{
+		needs = append(needs, &permissionProbe{
 			msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM.INFO." + t.want.Name},
 			to:  "look after the stream " + t.want.Name, err: t.err,
 		})
@@ -121,12 +121,12 @@ func (x *examiner) permissions(ctx context.Context, a *asker, found *lines, even
 	}
 	switch {
 	case unknown > 0:
-		found.warn(Permissions, "look after what else fails, and check again", "whether this user may do %d of %d things that the relay does is not known: the broker did not answer within %s", unknown, len(needs), text.Duration(a.patience))
+		found.warn(Permissions, "look after what else fails, and check again", "whether this user may do %d of %d things that the relay does is not known: the broker did not answer within %s", unknown, len(needs), text.Duration(a.timeout))
 	case len(*found) == before:
 		found.ok(Permissions, "this user may do all that the relay does: %d things were tried", len(needs))
 	}
 	for _, t := range []*target{events, quarantine} {
-		x.takes(found, t, needs)
+		x.canPublish(found, t, needs)
 	}
 }
 
@@ -137,12 +137,12 @@ func inboxes(subject string) string {
 	return prefix + ".>"
 }
 
-// takes tells whether a stream is there and takes what the relay sends.
-func (x *examiner) takes(found *lines, t *target, needs []*need) {
+// canPublish tells whether a stream is there and takes what the relay sends.
+func (x *runner) canPublish(found *checkList, t *target, needs []*permissionProbe) {
 	bad := len(*found)
 	switch {
 	case t.isMissing() && x.cfg.Stream.Policy == config.PolicyRequire:
-		e := publisher.Required(t.want)
+		e := publisher.MissingStream(t.want)
 		found.fail(t.name, e.Hint, "the stream %s %s", e.Stream, e.Problem)
 	case t.info != nil:
 		for _, issue := range x.validate(t) {
@@ -153,7 +153,7 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 	}
 	for _, n := range needs {
 		if n.of == t && len(*found) == bad {
-			x.tookIt(found, t, n)
+			x.wasAccepted(found, t, n)
 		}
 	}
 	if len(*found) > bad {
@@ -178,8 +178,8 @@ func (x *examiner) takes(found *lines, t *target, needs []*need) {
 	}
 }
 
-// tookIt tells what became of a message that no stream was to store.
-func (x *examiner) tookIt(found *lines, t *target, n *need) {
+// wasAccepted tells what became of a message that no stream was to store.
+func (x *runner) wasAccepted(found *checkList, t *target, n *permissionProbe) {
 	var said struct {
 		Error  *jetstream.APIError `json:"error"`
 		Stream string              `json:"stream"`

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 // Probes maps the questions that Probe puts to the paths at which the relay answers them.
@@ -47,7 +47,7 @@ func Probe(ctx context.Context, environ []string, probe string, timeout time.Dur
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoProbe, err)
 	}
-	switch a, fact := askRelay(ctx, u, Probes[probe], timeout); a {
+	switch a, fact := probeRelay(ctx, u, Probes[probe], timeout); a {
 	case isWell, hasNotes:
 		return fact, nil
 	default:
@@ -78,12 +78,12 @@ const (
 	isNoRelay        // something else does
 )
 
-// askRelay asks at one of the paths of Probes, and returns a fact for people beside the
+// probeRelay asks at one of the paths of Probes, and returns a fact for people beside the
 // answer.
-func askRelay(ctx context.Context, u *url.URL, path string, timeout time.Duration) (found answer, fact string) {
-	transport := web.NewTransport(1, nil, nil) // no proxy is asked for what is on this machine
+func probeRelay(ctx context.Context, u *url.URL, path string, timeout time.Duration) (found answer, fact string) {
+	transport := httpclient.NewTransport(1, nil, nil) // no proxy is asked for what is on this machine
 	defer transport.CloseIdleConnections()
-	a := web.NewClient(agent, u, transport, timeout, maxAnswer).Do(ctx, http.MethodGet, u.JoinPath(path).String(), nil, nil)
+	a := httpclient.NewClient(agent, u, transport, timeout, maxAnswer).Do(ctx, http.MethodGet, u.JoinPath(path).String(), nil, nil)
 	var said struct {
 		Status         string
 		Reasons, Notes []string
@@ -93,7 +93,7 @@ func askRelay(ctx context.Context, u *url.URL, path string, timeout time.Duratio
 	case a.Status == 0:
 		return isSilent, fmt.Sprintf("no relay answers at %s: %s", u, a.Cause)
 	case err != nil || said.Status == "":
-		return isNoRelay, fmt.Sprintf("what answers at %s is no relay: %s", u, web.StatusLine(a.Status, ""))
+		return isNoRelay, fmt.Sprintf("what answers at %s is no relay: %s", u, httpclient.StatusLine(a.Status, ""))
 	}
 	fact = fmt.Sprintf("the relay at %s is %s", u.Host, said.Status)
 	switch {

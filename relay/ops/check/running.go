@@ -11,7 +11,7 @@ const (
 )
 
 // running asks the relay on this machine how it is.
-func (x *examiner) running(ctx context.Context) (found lines) {
+func (x *runner) running(ctx context.Context) (found checkList) {
 	if x.cfg.AdminURL() == "" {
 		found.ok(Relay, "it is not asked: RELAY_ADMIN_ADDR is off")
 		return found
@@ -25,7 +25,7 @@ func (x *examiner) running(ctx context.Context) (found lines) {
 		{"/healthz", "only a restart helps; then look after the disk of RELAY_DATA_DIR"},
 		{"/readyz", "mend what it names, and what else fails here; webhooks get 503 until then"},
 	} {
-		switch a, fact := askRelay(ctx, u, question.path, x.patience); {
+		switch a, fact := probeRelay(ctx, u, question.path, x.timeout); {
 		case a == isSilent && x.cfg.UsesEmbedded():
 			found.fail(Relay, "start the relay ('apixo-relay'), and check with the same environment (RELAY_ADMIN_ADDR)", "%s", fact)
 			return found

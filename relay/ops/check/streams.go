@@ -17,7 +17,7 @@ import (
 
 // willBe is a stream as it is or, if it is missing, as the relay makes it; nil where
 // neither is known.
-func (x *examiner) willBe(t *target) *jetstream.StreamInfo {
+func (x *runner) willBe(t *target) *jetstream.StreamInfo {
 	if t.isMissing() && !t.unmakeable && x.cfg.Stream.Policy != config.PolicyRequire {
 		return &jetstream.StreamInfo{Config: t.want}
 	}
@@ -26,7 +26,7 @@ func (x *examiner) willBe(t *target) *jetstream.StreamInfo {
 
 // validate is what the relay itself finds wrong with a stream of which something is
 // known.
-func (x *examiner) validate(t *target) []publisher.Issue {
+func (x *runner) validate(t *target) []publisher.Issue {
 	// What the broker takes at all is not the stream's affair; see payload.
 	most := broker.MaxMessageBytes(x.cfg.Webhooks.MaxBodyBytes)
 	return publisher.ValidateStream(x.willBe(t), publisher.Requirements{Config: t.want, Given: x.cfg.Stream.Given, MaxMessage: most, MaxPayload: most})
@@ -34,7 +34,7 @@ func (x *examiner) validate(t *target) []publisher.Issue {
 
 // each tells what the relay finds wrong with the streams in one respect, and calls
 // right for each with which nothing is. It reports whether anything is known.
-func (x *examiner) each(found *lines, name string, category publisher.Category, streams []*target, right func(*target, *jetstream.StreamInfo)) {
+func (x *runner) each(found *checkList, name string, category publisher.Category, streams []*target, right func(*target, *jetstream.StreamInfo)) {
 	known := false
 	for _, t := range streams {
 		info := x.willBe(t)
@@ -45,7 +45,7 @@ func (x *examiner) each(found *lines, name string, category publisher.Category, 
 		before := len(*found)
 		for _, issue := range x.validate(t) {
 			if issue.Category == category {
-				found.add(name, statusOf(issue, info), x.remedy(t, issue), "the stream %s %s", t.called(), issue.Problem)
+				found.add(name, statusOf(issue, info), x.remedy(t, issue), "the stream %s %s", t.describe(), issue.Problem)
 			}
 		}
 		if len(*found) == before {
@@ -68,7 +68,7 @@ func statusOf(issue publisher.Issue, info *jetstream.StreamInfo) Status {
 }
 
 // remedy is what to do about an issue, by whose the stream is.
-func (x *examiner) remedy(t *target, issue publisher.Issue) string {
+func (x *runner) remedy(t *target, issue publisher.Issue) string {
 	update := x.cfg.Stream.Policy == config.PolicyUpdate
 	switch {
 	case issue.Category == publisher.CategoryWindow && (update || t.isMissing()) && t.want.Duplicates < config.SenderRetrySpan:
@@ -80,14 +80,14 @@ func (x *examiner) remedy(t *target, issue publisher.Issue) string {
 }
 
 // retention tells whether what was acknowledged stays where it is.
-func (x *examiner) retention(found *lines, streams []*target) {
+func (x *runner) retention(found *checkList, streams []*target) {
 	x.each(found, Retention, publisher.CategoryRetention, streams, func(t *target, info *jetstream.StreamInfo) {
 		cfg, state := info.Config, info.State
 		keeps := "for ever"
 		if cfg.MaxAge > 0 {
 			keeps = "for " + days(cfg.MaxAge)
 		}
-		fact := fmt.Sprintf("%s keeps everything %s", t.called(), keeps)
+		fact := fmt.Sprintf("%s keeps everything %s", t.describe(), keeps)
 		share, last := fullness(cfg, state)
 		if share >= 0 {
 			fact += fmt.Sprintf(", and is %d %% full", share)
@@ -122,17 +122,17 @@ func fullness(cfg jetstream.StreamConfig, state jetstream.StreamState) (share in
 }
 
 // window holds the duplicate windows against the sender's schedule.
-func (x *examiner) window(found *lines, streams []*target) {
+func (x *runner) window(found *checkList, streams []*target) {
 	x.each(found, Window, publisher.CategoryWindow, streams, func(t *target, info *jetstream.StreamInfo) {
-		found.ok(Window, "%s remembers ids for %s; APIXO's last retry comes up to %s after the first try", t.called(), info.Config.Duplicates, config.SenderRetrySpan)
+		found.ok(Window, "%s remembers ids for %s; APIXO's last retry comes up to %s after the first try", t.describe(), info.Config.Duplicates, config.SenderRetrySpan)
 	})
 }
 
 // replicas tells on how many servers the streams are, and whether these are there.
-func (x *examiner) replicas(found *lines, streams []*target, conn *nats.Conn) {
+func (x *runner) replicas(found *checkList, streams []*target, conn *nats.Conn) {
 	cluster := conn.ConnectedClusterName()
 	x.each(found, Replicas, publisher.CategoryReplicas, streams, func(t *target, info *jetstream.StreamInfo) {
-		name, n := t.called(), info.Config.Replicas
+		name, n := t.describe(), info.Config.Replicas
 		away, behind := lagging(info.Cluster)
 		const look = "look at that server, its disk and its way to the others"
 		switch {
@@ -182,7 +182,7 @@ func lagging(cluster *jetstream.ClusterInfo) (away, behind []string) {
 }
 
 // payload tells whether the event of the largest webhook fits.
-func (x *examiner) payload(found *lines, streams []*target, maxPayload int64) {
+func (x *runner) payload(found *checkList, streams []*target, maxPayload int64) {
 	body := x.cfg.Webhooks.MaxBodyBytes
 	most := broker.MaxMessageBytes(body)
 	before := len(*found)
@@ -192,7 +192,7 @@ func (x *examiner) payload(found *lines, streams []*target, maxPayload int64) {
 	if answer := jsapi.AnswerBytes(most); x.cfg.Stream.Domain != "" && maxPayload >= most && maxPayload < answer {
 		found.warn(Payload, "raise max_payload of the leaf node or lower RELAY_MAX_BODY_BYTES", "the leaf node takes messages of at most %s bytes, and the broker's word about the largest event can have %s: each time that a repeat of it has to be compared, the leaf node would cut the link", text.Count(maxPayload), text.Count(answer))
 	}
-	var limits lines
+	var limits checkList
 	x.each(&limits, Payload, publisher.CategorySize, streams, func(*target, *jetstream.StreamInfo) {})
 	for _, l := range limits {
 		if l.Status == Fail {
@@ -212,7 +212,7 @@ const (
 )
 
 // clock compares the broker's with this machine's.
-func (x *examiner) clock(found *lines, streams []*target) {
+func (x *runner) clock(found *checkList, streams []*target) {
 	for _, t := range streams {
 		if t.info == nil || t.info.TimeStamp.IsZero() {
 			continue

@@ -7,7 +7,7 @@ var Burst = burst
 // which they became known.
 func Listed(sequences ...uint64) (list []Undelivered) {
 	for _, sequence := range sequences {
-		list = listed(list, Place{Sequence: sequence}, "")
+		list = listed(list, Position{Sequence: sequence}, "")
 	}
 	return list
 }

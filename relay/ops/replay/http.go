@@ -13,8 +13,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
@@ -51,7 +51,7 @@ type HTTPOptions struct {
 	// most: a receiver that is down would look like one that is slow.
 	OnTrouble func(reason string)
 	// Backoff returns how long to wait between the attempts of one delivery; nil means
-	// [web.Backoff].
+	// [httpclient.Backoff].
 	Backoff func() backoff.BackOff
 }
 
@@ -73,42 +73,42 @@ func (o *HTTPOptions) SetMode(name string) error {
 // receiver asks all to wait, or after a time that grows.
 func HTTP(o HTTPOptions) Target {
 	if o.Backoff == nil {
-		o.Backoff = web.Backoff
+		o.Backoff = httpclient.Backoff
 	}
-	t := &poster{o: o, client: web.NewClient(userAgent, o.URL, o.Transport, o.Timeout, maxAnswerBytes)}
+	t := &httpTarget{o: o, client: httpclient.NewClient(userAgent, o.URL, o.Transport, o.Timeout, maxAnswerBytes)}
 	for _, values := range o.Header {
-		t.client.HideHeader(values...)
+		t.client.RedactHeader(values...)
 	}
 	return t
 }
 
-type poster struct {
+type httpTarget struct {
 	o      HTTPOptions
-	client *web.Client
-	gate   web.Gate
+	client *httpclient.Client
+	gate   httpclient.Gate
 
 	mu    sync.Mutex
 	quiet time.Time // until when nothing is said about trouble
 }
 
-func (t *poster) name() string { return t.o.URL.Scheme + "://" + t.o.URL.Host }
+func (t *httpTarget) name() string { return t.o.URL.Scheme + "://" + t.o.URL.Host }
 
-func (*poster) close() {}
+func (*httpTarget) close() {}
 
-func (t *poster) prepare(m stored.Message) (parcel, error) {
+func (t *httpTarget) prepare(m streamreader.Message) (outgoing, error) {
 	if t.o.Webhook {
 		return webhook(m.Event)
 	}
-	header, body, err := event.HTTP(t.o.Mode, m.Event, m.Header, m.Data)
-	return parcel{header: header, body: body}, err
+	header, body, err := event.ToHTTP(t.o.Mode, m.Event, m.Header, m.Data)
+	return outgoing{header: header, body: body}, err
 }
 
-func (t *poster) deliver(ctx context.Context, p parcel, done func(result)) {
+func (t *httpTarget) deliver(ctx context.Context, p outgoing, done func(result)) {
 	go func() { done(t.post(ctx, p)) }()
 }
 
 // post makes the attempts. One that is under way when ctx ends is waited for.
-func (t *poster) post(ctx context.Context, p parcel) result {
+func (t *httpTarget) post(ctx context.Context, p outgoing) result {
 	header := http.Header(p.header)
 	for name, values := range t.o.Header {
 		header[name] = values
@@ -142,7 +142,7 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 			return result{outcome: failed, reason: reason}
 		}
 		wait := answer.RetryAfter(time.Now())
-		t.tell(reason, wait)
+		t.reportTrouble(reason, wait)
 		if wait > 0 {
 			t.gate.Close(wait)
 		} else if retry.Sleep(ctx, pauses.NextBackOff()) != nil {
@@ -151,8 +151,8 @@ func (t *poster) post(ctx context.Context, p parcel) result {
 	}
 }
 
-// tell says now and then why nothing is delivered at the moment.
-func (t *poster) tell(reason string, wait time.Duration) {
+// reportTrouble says now and then why nothing is delivered at the moment.
+func (t *httpTarget) reportTrouble(reason string, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.o.OnTrouble == nil || time.Now().Before(t.quiet) {
@@ -166,12 +166,12 @@ func (t *poster) tell(reason string, wait time.Duration) {
 }
 
 // taken reports whether a status says that the receiver has the event.
-func (t *poster) taken(status int) bool {
+func (t *httpTarget) taken(status int) bool {
 	return status == http.StatusOK || status/100 == 2 && !t.o.Webhook
 }
 
 // target is the URL with more parameters, in place of those that it has.
-func (t *poster) target(more map[string]string) string {
+func (t *httpTarget) target(more map[string]string) string {
 	if len(more) == 0 {
 		return t.o.URL.String()
 	}

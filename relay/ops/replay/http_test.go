@@ -19,8 +19,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -42,7 +42,7 @@ func to(t testing.TB, address string) replay.HTTPOptions {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := web.NewTransport(100, nil, nil)
+	transport := httpclient.NewTransport(100, nil, nil)
 	t.Cleanup(transport.CloseIdleConnections)
 	return replay.HTTPOptions{
 		URL: u, Transport: transport, Timeout: 10 * time.Second, Attempts: 3, Mode: event.Binary,

@@ -17,7 +17,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }
@@ -79,7 +79,7 @@ func (s *store) tasks(t testing.TB, mode event.Mode, from, n int) {
 // webhook stores what the relay would make of a body.
 func (s *store) webhook(t testing.TB, encoder event.Encoder, body string) {
 	t.Helper()
-	msg, _, err := encoder.Message(event.Delivery{Body: []byte(body), Attributes: map[string]string{"model": "nano banana"}, Received: time.Now()})
+	msg, _, err := encoder.Encode(event.Delivery{Body: []byte(body), Attributes: map[string]string{"model": "nano banana"}, Received: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func (s *store) flush(t testing.TB) {
 // all selects every event from a sequence on.
 func all(from uint64) replay.Options {
 	return replay.Options{
-		Selection:   stored.Selection{Stream: "APIXO", Subjects: []string{"apixo.task.>"}, FromSeq: from},
+		Selection:   streamreader.Selection{Stream: "APIXO", Subjects: []string{"apixo.task.>"}, FromSeq: from},
 		Concurrency: 8,
 	}
 }

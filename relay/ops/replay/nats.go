@@ -17,14 +17,14 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
 const (
-	ackTimeout = 5 * time.Second
-	patience   = 30 * time.Second
+	ackTimeout   = 5 * time.Second
+	retryTimeout = 30 * time.Second
 	// maxWait bounds the time between two attempts, so that a broker that is back gets
 	// the rest soon, and patience ends when it should.
 	maxWait = 2 * time.Second
@@ -46,9 +46,9 @@ type NATSOptions struct {
 	// AckTimeout is how long an acknowledgement may take before an event is published
 	// again, with the same id; 0 means 5 seconds. Patience is how long a broker that
 	// takes nothing is waited for; 0 means 30 seconds.
-	AckTimeout, Patience time.Duration
+	AckTimeout, RetryTimeout time.Duration
 	// Backoff returns how long to wait between the attempts of one delivery; nil means
-	// [web.Backoff].
+	// [httpclient.Backoff].
 	Backoff func() backoff.BackOff
 }
 
@@ -59,9 +59,9 @@ type NATSOptions struct {
 //
 // The error is a *SubjectError if the subject cannot be used.
 func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice string, err error) {
-	o.AckTimeout, o.Patience = cmp.Or(o.AckTimeout, ackTimeout), cmp.Or(o.Patience, patience)
+	o.AckTimeout, o.RetryTimeout = cmp.Or(o.AckTimeout, ackTimeout), cmp.Or(o.RetryTimeout, retryTimeout)
 	if o.Backoff == nil {
-		o.Backoff = web.Backoff
+		o.Backoff = httpclient.Backoff
 	}
 	js, err := jsapi.New(conn, o.Domain, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
 	if err != nil {
@@ -71,7 +71,7 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if err != nil {
 		return nil, "", err
 	}
-	p := &publisher{o: o, conn: conn, js: js, queue: make(chan *publication, o.Concurrency), generation: conn.Stats().Reconnects}
+	p := &natsTarget{o: o, conn: conn, js: js, queue: make(chan *pendingPublish, o.Concurrency), generation: conn.Stats().Reconnects}
 	switch {
 	case stream == nil:
 		p.plain, notice = true, fmt.Sprintf("no stream takes the subject %s: only those who listen to it now get the events", o.Subject)
@@ -82,15 +82,15 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	return p, notice, nil
 }
 
-// publisher keeps the order by publishing in one goroutine, and by publishing
+// natsTarget keeps the order by publishing in one goroutine, and by publishing
 // again, while that one waits, what has failed and all that came after it.
-type publisher struct {
+type natsTarget struct {
 	o     NATSOptions
 	conn  *nats.Conn
 	js    jetstream.JetStream
 	plain bool // without acknowledgements
 
-	queue      chan *publication // published, and to be acknowledged in this order
+	queue      chan *pendingPublish // published, and to be acknowledged in this order
 	collecting sync.WaitGroup
 	open       sync.WaitGroup // publications that are not done
 	generation uint64         // of the connection, as deliver saw it
@@ -102,8 +102,8 @@ type publisher struct {
 	flushOn uint64        // the generation of the connection that was flushed
 }
 
-// publication is a message that was published.
-type publication struct {
+// pendingPublish is a message that was published.
+type pendingPublish struct {
 	ctx  context.Context
 	msg  *nats.Msg
 	done func(result)
@@ -114,9 +114,9 @@ type publication struct {
 	generation uint64 // of the connection
 }
 
-func (t *publisher) name() string { return "nats:" + t.o.Subject }
+func (t *natsTarget) name() string { return "nats:" + t.o.Subject }
 
-func (t *publisher) close() {
+func (t *natsTarget) close() {
 	close(t.queue)
 	t.collecting.Wait()
 }
@@ -128,7 +128,7 @@ func (t *publisher) close() {
 //
 // What that stream calls a duplicate is believed, though its copy may be gone: it is
 // another's, who may have consumed it, and this user need not be allowed to read it.
-func (t *publisher) prepare(m stored.Message) (parcel, error) {
+func (t *natsTarget) prepare(m streamreader.Message) (outgoing, error) {
 	header := make(map[string][]string, len(m.Header))
 	for name, values := range m.Header {
 		if name == jetstream.MsgIDHeader || !strings.HasPrefix(strings.ToLower(name), "nats-") {
@@ -138,10 +138,10 @@ func (t *publisher) prepare(m stored.Message) (parcel, error) {
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		header[jetstream.MsgIDHeader] = []string{event.TaskIDOf(id)}
 	}
-	return parcel{header: header, body: m.Data}, nil
+	return outgoing{header: header, body: m.Data}, nil
 }
 
-func (t *publisher) deliver(ctx context.Context, p parcel, done func(result)) {
+func (t *natsTarget) deliver(ctx context.Context, p outgoing, done func(result)) {
 	// On a new connection nothing may overtake what was lost with the old one.
 	if now := t.conn.Stats().Reconnects; now != t.generation {
 		t.open.Wait()
@@ -153,13 +153,13 @@ func (t *publisher) deliver(ctx context.Context, p parcel, done func(result)) {
 		done(result{outcome: unfinished})
 		return
 	}
-	out := &publication{ctx: ctx, done: done, msg: &nats.Msg{Subject: t.o.Subject, Header: p.header, Data: p.body}}
+	out := &pendingPublish{ctx: ctx, done: done, msg: &nats.Msg{Subject: t.o.Subject, Header: p.header, Data: p.body}}
 	t.publish(out)
 	t.open.Add(1)
 	t.queue <- out // which has room for as many as may be under way
 }
 
-func (t *publisher) publish(p *publication) {
+func (t *natsTarget) publish(p *pendingPublish) {
 	p.generation = t.conn.Stats().Reconnects
 	if t.plain {
 		p.err = t.conn.PublishMsg(p.msg)
@@ -171,11 +171,11 @@ func (t *publisher) publish(p *publication) {
 }
 
 // collect waits for the acknowledgements, in order.
-func (t *publisher) collect() {
+func (t *natsTarget) collect() {
 	repairing := false
 	for p := range t.queue {
 		duplicate, err := t.acknowledged(p)
-		if t.mayWorkLater(err) && !repairing {
+		if t.isTransient(err) && !repairing {
 			repairing = true
 			t.mu.Lock()
 		}
@@ -189,18 +189,18 @@ func (t *publisher) collect() {
 }
 
 // settled is what came of a publication, after as many more as make sense.
-func (t *publisher) settled(p *publication, duplicate bool, err error) result {
+func (t *natsTarget) settled(p *pendingPublish, duplicate bool, err error) result {
 	began := time.Now()
 	pauses := t.o.Backoff()
-	for first := true; t.mayWorkLater(err); first = false {
+	for first := true; t.isTransient(err); first = false {
 		if !first && retry.Sleep(p.ctx, min(pauses.NextBackOff(), maxWait)) != nil || p.ctx.Err() != nil {
 			return result{outcome: unfinished}
 		}
-		if time.Since(began) > t.o.Patience {
+		if time.Since(began) > t.o.RetryTimeout {
 			if errors.Is(err, nats.ErrReconnectBufExceeded) {
 				err = nats.ErrDisconnected // which is what that means where nothing is kept for later
 			}
-			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.Patience, err)}
+			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.RetryTimeout, err)}
 		}
 		t.publish(p)
 		duplicate, err = t.acknowledged(p)
@@ -217,7 +217,7 @@ func (t *publisher) settled(p *publication, duplicate bool, err error) result {
 }
 
 // acknowledged waits until a publication is known to have arrived, or not.
-func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
+func (t *natsTarget) acknowledged(p *pendingPublish) (duplicate bool, err error) {
 	switch {
 	case p.err != nil:
 		return false, p.err
@@ -231,7 +231,7 @@ func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
 		}
 	}
 	// Nobody answers to what is not allowed: the broker says so apart from it.
-	if last := t.conn.LastError(); (err == nil || t.mayWorkLater(err)) && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), fmt.Sprintf("%q", t.o.Subject)) {
+	if last := t.conn.LastError(); (err == nil || t.isTransient(err)) && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), fmt.Sprintf("%q", t.o.Subject)) {
 		return false, last
 	}
 	return false, err
@@ -239,7 +239,7 @@ func (t *publisher) acknowledged(p *publication) (duplicate bool, err error) {
 
 // flush makes sure that a publication has reached the broker, and with it all that
 // were published before.
-func (t *publisher) flush(p *publication) error {
+func (t *natsTarget) flush(p *pendingPublish) error {
 	if t.gaveUp {
 		return nats.ErrTimeout
 	}
@@ -257,11 +257,11 @@ func (t *publisher) flush(p *publication) error {
 	return nil
 }
 
-// mayWorkLater tells errors of a broker that is away or busy from those of one that
+// isTransient tells errors of a broker that is away or busy from those of one that
 // refuses.
-func (t *publisher) mayWorkLater(err error) bool {
+func (t *natsTarget) isTransient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return jscode.MayPass(api.ErrorCode)
+		return jscode.IsTransient(api.ErrorCode)
 	}
 	for _, passing := range []error{
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrTimeout,

@@ -17,7 +17,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 )
 
 func subject(name string) replay.NATSOptions {
@@ -37,9 +37,9 @@ func natsTarget(t testing.TB, s *store, o replay.NATSOptions) (replay.Target, st
 }
 
 // contents are the messages of a stream.
-func (s *store) contents(t testing.TB, stream string) (messages []stored.Message) {
+func (s *store) contents(t testing.TB, stream string) (messages []streamreader.Message) {
 	t.Helper()
-	err := stored.Read(t.Context(), s.conn, stored.Selection{Stream: stream, FromSeq: 1}, nil, func(m stored.Message) error {
+	err := streamreader.Read(t.Context(), s.conn, streamreader.Selection{Stream: stream, FromSeq: 1}, nil, func(m streamreader.Message) error {
 		messages = append(messages, m)
 		return nil
 	})
@@ -281,7 +281,7 @@ func TestNATSBrokerTakesNothing(t *testing.T) {
 	s.tasks(t, event.Structured, 1, 200)
 	s.stream(t, jetstream.StreamConfig{Name: "TARGET", Subjects: []string{"target"}})
 	o := subject("target")
-	o.Patience, o.AckTimeout = 200*time.Millisecond, 100*time.Millisecond
+	o.RetryTimeout, o.AckTimeout = 200*time.Millisecond, 100*time.Millisecond
 	to, _ := natsTarget(t, s, o)
 	ro := all(1)
 	ro.Concurrency = 64

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/time/rate"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 )
 
 // maxListed bounds the failures and the skipped messages that a summary names;
@@ -26,9 +26,9 @@ const maxListed = 100
 // Options say what is delivered, and how fast.
 type Options struct {
 	// Selection is what is read. Its beginning must be set; Follow is not for here.
-	Selection stored.Selection
+	Selection streamreader.Selection
 	// Filter picks those of the selected that are delivered.
-	Filter stored.Filter
+	Filter streamreader.Filter
 	// Rate is how many deliveries are begun in a second at most; 0 means no limit.
 	Rate float64
 	// Concurrency is how many deliveries are under way at most, 1 or more. It bounds
@@ -50,16 +50,16 @@ type Target interface {
 	// name is what the summary calls it, without secrets.
 	name() string
 	// prepare makes of a message what is delivered. An error is a reason to skip it.
-	prepare(m stored.Message) (parcel, error)
+	prepare(m streamreader.Message) (outgoing, error)
 	// deliver is called for one parcel after the other, in order. It calls done once,
 	// at once or later. With the end of ctx it gives up what has not left yet.
-	deliver(ctx context.Context, p parcel, done func(result))
+	deliver(ctx context.Context, p outgoing, done func(result))
 	// close is called when each parcel is done.
 	close()
 }
 
-// parcel is a message on its way.
-type parcel struct {
+// outgoing is a message on its way.
+type outgoing struct {
 	header map[string][]string
 	body   []byte
 	query  map[string]string // parameters to add to the URL, if there is one
@@ -117,7 +117,7 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 	// the next replay begins.
 	selection := o.Selection
 	selection.Until = time.Time{}
-	err := stored.Read(running, conn, selection, r.started, func(m stored.Message) error { return r.take(running, m) })
+	err := streamreader.Read(running, conn, selection, r.started, func(m streamreader.Message) error { return r.take(running, m) })
 	for range o.Concurrency {
 		r.slots <- struct{}{} // until nothing is under way
 	}
@@ -148,7 +148,7 @@ func burst(rate float64) int { return int(max(1, min(rate/100, 1e6))) }
 
 // isPlain reports whether a target takes events without a word.
 func isPlain(t Target) bool {
-	p, ok := t.(*publisher)
+	p, ok := t.(*natsTarget)
 	return ok && p.plain
 }
 
@@ -174,7 +174,7 @@ type run struct {
 	failures int    // in a row
 }
 
-func (r *run) started(s stored.Start) {
+func (r *run) started(s streamreader.Start) {
 	r.next, r.end = s.FirstSeq, s.LastSeq
 	if to := r.o.Selection.ToSeq; to != 0 {
 		r.end = min(r.end, to)
@@ -193,7 +193,7 @@ func (r *run) progress() {
 
 // take looks at a message and begins its delivery. After an error it has not been
 // looked at.
-func (r *run) take(ctx context.Context, m stored.Message) error {
+func (r *run) take(ctx context.Context, m streamreader.Message) error {
 	if until := r.o.Selection.Until; !until.IsZero() && m.Stored.After(until) {
 		r.next = m.Sequence
 		return errEnd
@@ -212,9 +212,9 @@ func (r *run) take(ctx context.Context, m stored.Message) error {
 }
 
 // deliver begins the delivery of a message, if it can be delivered at all.
-func (r *run) deliver(ctx context.Context, m stored.Message) error {
-	place := Place{Sequence: m.Sequence, Stored: m.Stored.UTC(), ID: m.Event.ID}
-	p, err := parcel{}, m.Err
+func (r *run) deliver(ctx context.Context, m streamreader.Message) error {
+	place := Position{Sequence: m.Sequence, Stored: m.Stored.UTC(), ID: m.Event.ID}
+	p, err := outgoing{}, m.Err
 	if err == nil {
 		p, err = r.target.prepare(m)
 	}
@@ -254,14 +254,14 @@ func (r *run) begin(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) skip(place Place, why error) {
+func (r *run) skip(place Position, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary.Skipped++
 	r.summary.Skips = listed(r.summary.Skips, place, why.Error())
 }
 
-func (r *run) wouldDeliver(place Place) {
+func (r *run) wouldDeliver(place Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary.Delivered++
@@ -273,7 +273,7 @@ func (r *run) wouldDeliver(place Place) {
 }
 
 // settle counts what came of a delivery.
-func (r *run) settle(place Place, result result) {
+func (r *run) settle(place Position, result result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if result.duplicate {

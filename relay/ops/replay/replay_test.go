@@ -180,10 +180,10 @@ func TestSummary(t *testing.T) {
 	s := replay.Summary{
 		Stream: "APIXO", Target: "http://h", Read: 12345, Filtered: 7, LastSequence: 13000, Delivered: 12330, Failed: 12, Skipped: 2, Unfinished: 1,
 		Duplicates: 3, Conflicts: 1, ResumeSequence: 7, DurationSeconds: 12.5,
-		Skips: []replay.Undelivered{{Place: replay.Place{Sequence: 9}, Reason: "no event"}, {Place: replay.Place{Sequence: 10, ID: "\x1b[31m"}, Reason: "none either"}},
+		Skips: []replay.Undelivered{{Position: replay.Position{Sequence: 9}, Reason: "no event"}, {Position: replay.Position{Sequence: 10, ID: "\x1b[31m"}, Reason: "none either"}},
 	}
 	for i := range 12 {
-		s.Failures = append(s.Failures, replay.Undelivered{Place: replay.Place{Sequence: uint64(7 + i), ID: fmt.Sprint("task_", i)}, Reason: "400 Bad Request"})
+		s.Failures = append(s.Failures, replay.Undelivered{Position: replay.Position{Sequence: uint64(7 + i), ID: fmt.Sprint("task_", i)}, Reason: "400 Bad Request"})
 	}
 	var b strings.Builder
 	if err := s.WriteText(&b); err != nil {

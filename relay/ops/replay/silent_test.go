@@ -51,7 +51,7 @@ func TestSilentBrokerIsNotWaitedForAgainAndAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	target, _, err := replay.NATS(t.Context(), conn, replay.NATSOptions{
-		Subject: "elsewhere", Prefix: "apixo", Concurrency: 256, AckTimeout: time.Second, Patience: time.Hour,
+		Subject: "elsewhere", Prefix: "apixo", Concurrency: 256, AckTimeout: time.Second, RetryTimeout: time.Hour,
 		// On a slow machine the silence is noticed, and all the rest held back, before
 		// the 500th is read.
 		Backoff: func() backoff.BackOff { return backoffFunc(func() time.Duration { cancel(); return 0 }) },

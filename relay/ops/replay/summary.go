@@ -34,8 +34,8 @@ type Summary struct {
 	Conflicts  int `json:"conflicts"`
 
 	// First and Last are of a dry run: the ends of what would be delivered.
-	First *Place `json:"first,omitempty"`
-	Last  *Place `json:"last,omitempty"`
+	First *Position `json:"first,omitempty"`
+	Last  *Position `json:"last,omitempty"`
 
 	// ResumeSequence is the sequence from which on to replay, with the same
 	// selection besides, so that nothing is left out. What comes after it may have
@@ -60,8 +60,8 @@ type Summary struct {
 	present int // how many of the duplicates are skipped ones
 }
 
-// Place is where a message is in its stream.
-type Place struct {
+// Position is where a message is in its stream.
+type Position struct {
 	Sequence uint64    `json:"sequence"`
 	Stored   time.Time `json:"stored"`
 	ID       string    `json:"id,omitempty"` // of the event; empty if it is none
@@ -69,7 +69,7 @@ type Place struct {
 
 // Undelivered is a message, and why it was not delivered.
 type Undelivered struct {
-	Place
+	Position
 	Reason string `json:"reason"` // one line, without secrets
 }
 
@@ -78,7 +78,7 @@ func (s Summary) Complete() bool { return s.Failed+s.Unfinished == 0 }
 
 // listed puts one more into a list of the lowest sequences, by sequence: deliveries do
 // not end in order.
-func listed(list []Undelivered, place Place, reason string) []Undelivered {
+func listed(list []Undelivered, place Position, reason string) []Undelivered {
 	list = append(list, Undelivered{place, reason})
 	slices.SortFunc(list, func(a, b Undelivered) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	return list[:min(len(list), maxListed)]
@@ -166,7 +166,7 @@ func list(b *strings.Builder, items []Undelivered, all int) {
 }
 
 // String is the place for a person to read.
-func (p *Place) String() string {
+func (p *Position) String() string {
 	return fmt.Sprintf("%d  %s  %s", p.Sequence, p.Stored.Local().Format(time.DateTime), shown(p.ID))
 }
 

@@ -7,29 +7,29 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // webhook makes of what the quarantine keeps the delivery that it was: the body to
 // the byte, and the callback attributes in the URL. A body that is still none would
 // only be quarantined once more, and is skipped.
-func webhook(e schema.Event) (parcel, error) {
+func webhook(e schema.Event) (outgoing, error) {
 	if e.Type != schema.TypeWebhookRejected && e.Type != schema.TypeWebhookConflict {
-		return parcel{}, fmt.Errorf("an event of type %q keeps no webhook", e.Type)
+		return outgoing{}, fmt.Errorf("an event of type %q keeps no webhook", e.Type)
 	}
 	if _, err := schema.ParseWebhook(e.Data); err != nil {
-		return parcel{}, fmt.Errorf("this version refuses it, too: %w", err)
+		return outgoing{}, fmt.Errorf("this version refuses it, too: %w", err)
 	}
 	query := maps.Clone(e.Extensions)
 	delete(query, "reason")
 	delete(query, "detail")
-	return parcel{header: map[string][]string{"Content-Type": {"application/json"}}, body: e.Data, query: query}, nil
+	return outgoing{header: map[string][]string{"Content-Type": {"application/json"}}, body: e.Data, query: query}, nil
 }
 
 // receipt is what the answer to a delivery tells. Other receivers than the relay
 // may answer anything, which then tells nothing.
-func receipt(a web.Answer) result {
+func receipt(a httpclient.Result) result {
 	var told struct {
 		Duplicate bool `json:"duplicate"`
 		Conflict  bool `json:"conflict"`

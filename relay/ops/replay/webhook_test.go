@@ -10,7 +10,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -72,7 +72,7 @@ func TestWebhooks(t *testing.T) {
 	t.Cleanup(server.Close)
 	h := to(t, server.URL+"/hook?model=default&own=1")
 	h.Webhook = true
-	o := replay.Options{Selection: stored.Selection{Stream: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}, FromSeq: 1}, Concurrency: 1}
+	o := replay.Options{Selection: streamreader.Selection{Stream: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}, FromSeq: 1}, Concurrency: 1}
 	summary := run(t.Context(), t, s, replay.HTTP(h), o)
 	wantCounts(t, summary, 4, 0, 2, 0, 7)
 	if summary.Duplicates != 4 || summary.Conflicts != 2 || !strings.Contains(summary.Skips[0].Reason, "this version refuses it, too: not one JSON text") {
@@ -101,7 +101,7 @@ func TestWebhooksNeed200(t *testing.T) {
 	if _, err := s.js.PublishMsg(t.Context(), message(msg.Subject, msg.Header, string(msg.Data))); err != nil {
 		t.Fatal(err)
 	}
-	o := replay.Options{Selection: stored.Selection{Stream: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}, FromSeq: 1}, Concurrency: 1}
+	o := replay.Options{Selection: streamreader.Selection{Stream: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}, FromSeq: 1}, Concurrency: 1}
 	wantCounts(t, run(t.Context(), t, s, replay.HTTP(h), o), 0, 1, 1, 0, 2)
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 const (
@@ -19,6 +19,6 @@ const (
 var webhookHeader = http.Header{"Content-Type": {"application/json"}}
 
 // post delivers a body once.
-func (s *sender) post(ctx context.Context, body []byte) web.Answer {
+func (s *sender) post(ctx context.Context, body []byte) httpclient.Result {
 	return s.client.Do(ctx, http.MethodPost, s.options.URL.String(), webhookHeader, body)
 }

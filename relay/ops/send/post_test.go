@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 const token = "relay-token-for-tests"
@@ -54,7 +54,7 @@ func TestPostExplainsAnswers(t *testing.T) {
 		{"empty problem", problem, `{}`, 500, "", ""},
 		{"other JSON", "application/json", `{"title":"T"}`, 500, "", `{"title":"T"}`},
 		{"page", "text/html", "<h1>\n Bad\x1b Gateway\n</h1>", 502, "", "<h1> Bad� Gateway </h1>"},
-		{"long page", "text/html", strings.Repeat("x", 5000), 502, "", strings.Repeat("x", web.MaxDetailBytes) + "…"},
+		{"long page", "text/html", strings.Repeat("x", 5000), 502, "", strings.Repeat("x", httpclient.MaxDetailBytes) + "…"},
 		{"200 needs no words", "text/plain", "OK", 200, "", ""},
 		{"other 2xx", "", "", 204, "", "of the 2xx, APIXO takes 200 alone for delivered"},
 		{"redirect", "", "", 302, "", "redirects are not followed; give the URL that this one leads to"},
@@ -123,19 +123,19 @@ func TestPostCauses(t *testing.T) {
 		timeout time.Duration
 		want    string
 	}{
-		{"no answer in time", hang, time.Millisecond, web.CauseTimeout},
+		{"no answer in time", hang, time.Millisecond, httpclient.CauseTimeout},
 		{"no end of the body in time", func(w http.ResponseWriter, r *http.Request, n int) {
 			io.WriteString(w, "O")
 			w.(http.Flusher).Flush()
 			hang(w, r, n)
-		}, 100 * time.Millisecond, web.CauseTimeout},
-		{"closed at once", func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 0, web.CauseNoAnswer},
+		}, 100 * time.Millisecond, httpclient.CauseTimeout},
+		{"closed at once", func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 0, httpclient.CauseNoAnswer},
 		{"closed within the body", func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, "OK")
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, 0, web.CauseBrokenOff},
+		}, 0, httpclient.CauseBrokenOff},
 		{"not HTTP", func(w http.ResponseWriter, _ *http.Request, _ int) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
@@ -144,7 +144,7 @@ func TestPostCauses(t *testing.T) {
 			}
 			io.WriteString(conn, "SSH-2.0-what\r\n\r\n")
 			conn.Close()
-		}, 0, web.CauseOther},
+		}, 0, httpclient.CauseOther},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +169,7 @@ func TestPostConnectionRefused(t *testing.T) {
 	listener.Close()
 	s := mustRun(t, options(t, "http://relay:"+token+"@"+address+"/"+token))
 	a := s.Answers[0]
-	if a.Error != web.CauseRefused || !strings.Contains(a.Detail, "is the receiver running") || strings.Contains(a.Detail, token) {
+	if a.Error != httpclient.CauseRefused || !strings.Contains(a.Detail, "is the receiver running") || strings.Contains(a.Detail, token) {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -205,12 +205,12 @@ func TestPostTLS(t *testing.T) {
 		url    string
 		want   AnswerCount
 	}{
-		{"unknown CA", nil, server.URL, AnswerCount{Error: web.CauseUntrusted}},
+		{"unknown CA", nil, server.URL, AnswerCount{Error: httpclient.CauseUntrusted}},
 		{"known CA", &tls.Config{RootCAs: trusted}, server.URL, AnswerCount{Status: 200}},
 		{"not verified", &tls.Config{InsecureSkipVerify: true}, server.URL, AnswerCount{Status: 200}},
 		{"HTTP to HTTPS", nil, strings.Replace(server.URL, "https", "http", 1), AnswerCount{Status: 400}},
 	} {
-		transport := web.NewTransport(1, test.config, nil)
+		transport := httpclient.NewTransport(1, test.config, nil)
 		o := options(t, test.url)
 		o.Transport = transport
 		s := mustRun(t, o)
@@ -225,16 +225,16 @@ func TestPostTLS(t *testing.T) {
 	wanting.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	wanting.StartTLS()
 	defer wanting.Close()
-	transport := web.NewTransport(1, &tls.Config{InsecureSkipVerify: true}, nil)
+	transport := httpclient.NewTransport(1, &tls.Config{InsecureSkipVerify: true}, nil)
 	defer transport.CloseIdleConnections()
 	o := options(t, wanting.URL)
 	o.Transport = transport
-	if a := mustRun(t, o).Answers[0]; a.Error != web.CauseTLS {
+	if a := mustRun(t, o).Answers[0]; a.Error != httpclient.CauseTLS {
 		t.Errorf("no client certificate: %+v", a)
 	}
 	plain := receive(t, func(http.ResponseWriter, *http.Request, int) { t.Error("received") })
 	s := mustRun(t, options(t, strings.Replace(plain.URL, "http", "https", 1)))
-	if s.Answers[0].Error != web.CauseNoTLS {
+	if s.Answers[0].Error != httpclient.CauseNoTLS {
 		t.Errorf("HTTPS to HTTP: %+v", s.Answers[0])
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 // Run sends what the options ask for and tells what came of it.
@@ -33,9 +33,9 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 			}
 		})
 	}
-	c := &conductor{options: o, tally: newTally(o), jobs: jobs, results: results}
+	c := &scheduler{options: o, tally: newSummaryBuilder(o), jobs: jobs, results: results}
 	began := time.Now()
-	c.conduct(ctx)
+	c.run(ctx)
 	close(jobs)
 	workers.Wait()
 
@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 // nothing of itself.
 type sender struct {
 	options Options
-	client  *web.Client
+	client  *httpclient.Client
 	limiter *rate.Limiter // nil without a limit
 	began   time.Time
 }
@@ -60,7 +60,7 @@ func newSender(o Options) *sender {
 	s := &sender{
 		options: o,
 		began:   o.Now(),
-		client:  web.NewClient(userAgent, o.URL, o.Transport, o.AnswerTimeout, maxAnswerBytes),
+		client:  httpclient.NewClient(userAgent, o.URL, o.Transport, o.AnswerTimeout, maxAnswerBytes),
 	}
 	if o.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(o.Rate), 1)
@@ -96,26 +96,26 @@ func (s *sender) try(ctx context.Context, d delivery) result {
 // result is what came of handing a delivery to a worker.
 type result struct {
 	delivery delivery
-	answer   web.Answer
+	answer   httpclient.Result
 	skipped  bool // the run was stopped before the attempt was made
 }
 
-// conductor decides what is sent next and counts what came back. All of it
+// scheduler decides what is sent next and counts what came back. All of it
 // happens in one goroutine.
-type conductor struct {
+type scheduler struct {
 	options Options
-	tally   *tally
+	tally   *summaryBuilder
 	jobs    chan<- delivery
 	results <-chan result
 
 	begun    int // webhooks handed out, however often
 	inFlight int // deliveries that the workers have
-	waiting  waitingList
+	waiting  retryQueue
 }
 
-// conduct returns when every webhook has ended, or when ctx is done and no
+// run returns when every webhook has ended, or when ctx is done and no
 // worker has anything left.
-func (c *conductor) conduct(ctx context.Context) {
+func (c *scheduler) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	done := ctx.Done()
@@ -154,7 +154,7 @@ func (c *conductor) conduct(ctx context.Context) {
 
 // next tells which delivery should go out now, if any: one that is due again
 // before one that was never tried.
-func (c *conductor) next(ctx context.Context) (d delivery, ready bool) {
+func (c *scheduler) next(ctx context.Context) (d delivery, ready bool) {
 	switch {
 	case ctx.Err() != nil:
 		return delivery{}, false
@@ -168,7 +168,7 @@ func (c *conductor) next(ctx context.Context) (d delivery, ready bool) {
 
 // take counts a result and puts the delivery on the waiting list when it is to
 // be tried again.
-func (c *conductor) take(r result) {
+func (c *scheduler) take(r result) {
 	if r.skipped {
 		if r.delivery.attempts == 0 {
 			c.begun--
@@ -188,7 +188,7 @@ func (c *conductor) take(r result) {
 	case r.answer.Status == http.StatusOK:
 		c.tally.delivered++
 		c.tally.deliveredAt[min(r.delivery.attempts, len(c.tally.deliveredAt))-1]++
-	case r.answer.Cause == web.CauseInterrupted:
+	case r.answer.Cause == httpclient.CauseInterrupted:
 		// Neither delivered nor given up.
 	case r.delivery.attempts <= len(retries):
 		attempt.Retrying = true

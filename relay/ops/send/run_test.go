@@ -15,7 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 // roundTrip is a transport without a network.
@@ -80,7 +80,7 @@ func options(t *testing.T, to string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := web.NewTransport(8, nil, nil)
+	transport := httpclient.NewTransport(8, nil, nil)
 	t.Cleanup(transport.CloseIdleConnections)
 	return Options{URL: u, Transport: transport, Payloads: []Payload{sample(t, Success)}, Count: 1, Concurrency: 1}
 }
@@ -157,7 +157,7 @@ func TestRunWithOneTaskID(t *testing.T) {
 func TestRunCountsEverythingBut200AsFailed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{202, 204, 301, 307, 308, 400, 401, 404, 413, 429, 500, 503, 599} {
-		t.Run(web.StatusLine(status, ""), func(t *testing.T) {
+		t.Run(httpclient.StatusLine(status, ""), func(t *testing.T) {
 			t.Parallel()
 			rec := receive(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 				w.Header().Set("Location", "/elsewhere")
@@ -260,7 +260,7 @@ func TestRunStops(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || s.Delivered != 2 || s.Failed != 0 || s.Unfinished != 1 || s.NotStarted != 997 {
 		t.Errorf("%v, summary %+v", err, s)
 	}
-	if last := s.Answers[len(s.Answers)-1]; last.Error != web.CauseInterrupted || last.Count != 1 {
+	if last := s.Answers[len(s.Answers)-1]; last.Error != httpclient.CauseInterrupted || last.Count != 1 {
 		t.Errorf("answers %+v", s.Answers)
 	}
 }

@@ -42,14 +42,14 @@ type delivery struct {
 	due      time.Time // when it is to be tried again
 }
 
-// waitingList holds the deliveries that wait for their next attempt, the one
+// retryQueue holds the deliveries that wait for their next attempt, the one
 // that is due first in front.
-type waitingList struct{ h deliveryHeap }
+type retryQueue struct{ h deliveryHeap }
 
-func (w *waitingList) len() int        { return len(w.h) }
-func (w *waitingList) add(d delivery)  { heap.Push(&w.h, d) }
-func (w *waitingList) first() delivery { return w.h[0] }
-func (w *waitingList) removeFirst()    { heap.Pop(&w.h) }
+func (w *retryQueue) len() int        { return len(w.h) }
+func (w *retryQueue) add(d delivery)  { heap.Push(&w.h, d) }
+func (w *retryQueue) first() delivery { return w.h[0] }
+func (w *retryQueue) removeFirst()    { heap.Pop(&w.h) }
 
 // deliveryHeap implements heap.Interface.
 type deliveryHeap []delivery

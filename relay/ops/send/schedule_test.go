@@ -33,7 +33,7 @@ func TestRetrySchedule(t *testing.T) {
 func TestWaitingList(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	var w waitingList
+	var w retryQueue
 	for number, seconds := range []int{5, 1, 3, 1, 4} {
 		w.add(delivery{number: number, due: now.Add(time.Duration(seconds) * time.Second)})
 	}

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 const (
@@ -110,28 +110,28 @@ func nearestRank(percent, count int) int {
 	return max(1, (percent*count+99)/100)
 }
 
-// ending is what attempts are counted by.
-type ending struct {
+// attemptResult is what attempts are counted by.
+type attemptResult struct {
 	status int
 	cause  string
 }
 
-// tally gathers a summary, one attempt after the other.
-type tally struct {
+// summaryBuilder gathers a summary, one attempt after the other.
+type summaryBuilder struct {
 	partial           Summary
 	delivered, failed int
 	deliveredAt       []int
-	endings           map[ending]*AnswerCount
+	endings           map[attemptResult]*AnswerCount
 	latencies         []time.Duration
-	redactor          web.Redactor
+	redactor          httpclient.Redactor
 }
 
-func newTally(o Options) *tally {
-	return &tally{
+func newSummaryBuilder(o Options) *summaryBuilder {
+	return &summaryBuilder{
 		partial:     Summary{Target: target(o.URL), Webhooks: o.total()},
 		deliveredAt: make([]int, len(o.Retries)+1),
-		endings:     make(map[ending]*AnswerCount),
-		redactor:    web.NewRedactor(o.URL),
+		endings:     make(map[attemptResult]*AnswerCount),
+		redactor:    httpclient.NewRedactor(o.URL),
 	}
 }
 
@@ -139,7 +139,7 @@ func newTally(o Options) *tally {
 func target(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 // attempt counts an attempt that was made.
-func (t *tally) attempt(r result) {
+func (t *summaryBuilder) attempt(r result) {
 	a := r.answer
 	t.partial.Attempts++
 	if a.Status != 0 {
@@ -148,7 +148,7 @@ func (t *tally) attempt(r result) {
 	if a.Status == http.StatusOK {
 		t.receipt(a)
 	}
-	key := ending{a.Status, a.Cause}
+	key := attemptResult{a.Status, a.Cause}
 	count := t.endings[key]
 	if count == nil {
 		count = t.explained(a)
@@ -157,21 +157,21 @@ func (t *tally) attempt(r result) {
 	count.Count++
 	if t.partial.Webhooks == 1 {
 		// Blotted out before it is cut, lest half a secret stays.
-		body, cut := text.Shorten(t.redactor.Hide(string(a.Body)), maxShownBytes)
+		body, cut := text.Shorten(t.redactor.Add(string(a.Body)), maxShownBytes)
 		t.partial.Answer = &Answer{
 			TaskID:      r.delivery.taskID,
 			Status:      a.Status,
 			Error:       a.Cause,
-			ContentType: t.redactor.Clean(a.Header.Get("Content-Type"), web.MaxDetailBytes),
+			ContentType: t.redactor.Redact(a.Header.Get("Content-Type"), httpclient.MaxDetailBytes),
 			Body:        text.Printable(body),
-			Truncated:   cut || a.Longer,
+			Truncated:   cut || a.Truncated,
 		}
 	}
 }
 
 // receipt counts what a 200 says about the webhook. Other receivers than the
 // relay may answer anything, which then says nothing.
-func (t *tally) receipt(a web.Answer) {
+func (t *summaryBuilder) receipt(a httpclient.Result) {
 	var receipt struct {
 		Duplicate bool `json:"duplicate"`
 		Conflict  bool `json:"conflict"`
@@ -189,14 +189,14 @@ func (t *tally) receipt(a web.Answer) {
 
 // explained begins the count of a status or cause with what its first answer
 // tells about it.
-func (t *tally) explained(a web.Answer) *AnswerCount {
+func (t *summaryBuilder) explained(a httpclient.Result) *AnswerCount {
 	count := &AnswerCount{Status: a.Status, Error: a.Cause}
 	count.Title, count.Detail = t.explain(a)
 	return count
 }
 
 // explain is what an answer tells about itself, nothing for a 200, or why there was none.
-func (t *tally) explain(a web.Answer) (title, detail string) {
+func (t *summaryBuilder) explain(a httpclient.Result) (title, detail string) {
 	switch a.Status {
 	case 0:
 		return "", a.Detail
@@ -223,7 +223,7 @@ func undelivered(status int) string {
 
 // summary concludes the tally of a run that took so long and began so many
 // webhooks.
-func (t *tally) summary(took time.Duration, begun int) Summary {
+func (t *summaryBuilder) summary(took time.Duration, begun int) Summary {
 	s := t.partial
 	s.Delivered, s.Failed, s.DeliveredAt = t.delivered, t.failed, t.deliveredAt
 	s.Unfinished = begun - t.delivered - t.failed

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
 func TestLatency(t *testing.T) {
@@ -45,7 +45,7 @@ var manyAnswers = Summary{
 		{Status: 200, Count: 900},
 		{Status: 503, Count: 240, Title: "Broker away", Detail: "try again later"},
 		{Status: 599, Count: 2, Detail: "odd"},
-		{Error: web.CauseTimeout, Count: 8, Detail: "no whole answer in time"},
+		{Error: httpclient.CauseTimeout, Count: 8, Detail: "no whole answer in time"},
 	},
 	DurationSeconds: 12.5, AttemptsPerSecond: 92,
 	Latency: &Latency{1142, 0.25, 1.5, 12.34, 123.4, 1234.5},

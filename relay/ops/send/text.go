@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
-	"github.com/apixo-relay/apixo-relay/relay/ops/web"
 )
 
 // WriteText writes the summary for a person to read, an answer that is kept in
@@ -89,7 +89,7 @@ func (s Summary) answersText(b *strings.Builder) {
 		if i > 0 {
 			label = ""
 		}
-		fmt.Fprintf(b, "%-9s %*d × %s", label, width, a.Count, web.StatusLine(a.Status, a.Error))
+		fmt.Fprintf(b, "%-9s %*d × %s", label, width, a.Count, httpclient.StatusLine(a.Status, a.Error))
 		if a.Status == http.StatusOK && s.Duplicates+s.Conflicts > 0 {
 			fmt.Fprintf(b, " (%d duplicate, %d conflict)", s.Duplicates, s.Conflicts)
 		}
@@ -129,7 +129,7 @@ func (a *Answer) text(b *strings.Builder) {
 	if a.TaskID != "" {
 		fmt.Fprintf(b, "%s: ", text.Printable(a.TaskID))
 	}
-	b.WriteString(web.StatusLine(a.Status, a.Error))
+	b.WriteString(httpclient.StatusLine(a.Status, a.Error))
 	b.WriteByte('\n')
 	body := a.Body
 	// A body that was cut is not JSON any more and stays as it is.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -25,7 +25,7 @@ const (
 // words are all of them, in the order in which they are summed up.
 var words = []string{wordSuccess, wordFailed, wordRejected, wordConflict, wordUnknown}
 
-func word(m stored.Message) string {
+func word(m streamreader.Message) string {
 	switch {
 	case m.Err != nil:
 		return wordUnknown
@@ -44,7 +44,7 @@ func word(m stored.Message) string {
 // Text writes a message for a person: a line for it, and below it one for each
 // address of its result, or for the beginning of what it holds instead. It returns
 // what w returns.
-func Text(w io.Writer, m stored.Message, color bool) error {
+func Text(w io.Writer, m streamreader.Message, color bool) error {
 	if err := line(w, m, color); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func Text(w io.Writer, m stored.Message, color bool) error {
 }
 
 // line writes the line of a message.
-func line(w io.Writer, m stored.Message, color bool) error {
+func line(w io.Writer, m streamreader.Message, color bool) error {
 	c, what, rest := text.Yellow, m.Event.ID, ""
 	word := word(m)
 	switch word {
@@ -89,7 +89,7 @@ func line(w io.Writer, m stored.Message, color bool) error {
 
 // content is what else is shown of a message: the addresses of a result, or else
 // the beginning of what is in it.
-func content(m stored.Message) (lines []string) {
+func content(m streamreader.Message) (lines []string) {
 	switch word(m) {
 	case wordRejected, wordConflict:
 		return []string{shorten(text.Line(string(m.Event.Data)), maxShown)}
@@ -153,7 +153,7 @@ type jsonMessage struct {
 
 // JSON writes a message as one line: its place in the stream, and the CloudEvent
 // in the JSON event format whichever mode it came in.
-func JSON(w io.Writer, m stored.Message) error {
+func JSON(w io.Writer, m streamreader.Message) error {
 	line := jsonMessage{Sequence: m.Sequence, Stored: m.Stored.UTC(), Subject: m.Subject}
 	if m.Err != nil {
 		line.Error = m.Err.Error()

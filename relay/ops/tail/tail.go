@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -22,14 +22,14 @@ const (
 	// that failures do not drown.
 	shownRate  = 4
 	shownBurst = 20
-	// foldEvery is how often the others are summed up.
-	foldEvery = time.Second
+	// suppressInterval is how often the others are summed up.
+	suppressInterval = time.Second
 )
 
-// Screen shows messages on a terminal as they come. Where more come than can be
+// ThrottledPrinter shows messages on a terminal as they come. Where more come than can be
 // read, it shows some of them, each on one line, and sums up the others every
 // second. It may be used by many goroutines.
-type Screen struct {
+type ThrottledPrinter struct {
 	w     io.Writer
 	color bool
 	since time.Time
@@ -37,22 +37,22 @@ type Screen struct {
 	mu              sync.Mutex
 	err             error // of a line that summed up
 	success, others *rate.Limiter
-	folded          map[string]int // by the word that a line has for it
+	suppressed      map[string]int // by the word that a line has for it
 	timer           *time.Timer    // runs while something is folded
 	quiet           time.Time      // when there was nothing folded for a while
 }
 
-// NewScreen shows on w, with or without colors. What was stored before a time is history that somebody
+// NewThrottledPrinter shows on w, with or without colors. What was stored before a time is history that somebody
 // asked for, and is never folded.
-func NewScreen(w io.Writer, color bool, since time.Time) *Screen {
-	return &Screen{
-		w: w, color: color, since: since, folded: make(map[string]int),
+func NewThrottledPrinter(w io.Writer, color bool, since time.Time) *ThrottledPrinter {
+	return &ThrottledPrinter{
+		w: w, color: color, since: since, suppressed: make(map[string]int),
 		success: rate.NewLimiter(shownRate, shownBurst), others: rate.NewLimiter(shownRate, shownBurst),
 	}
 }
 
-// Show shows a message, or counts it. It returns what the writer returns.
-func (s *Screen) Show(m stored.Message) error {
+// Print shows a message, or counts it. It returns what the writer returns.
+func (s *ThrottledPrinter) Print(m streamreader.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -67,10 +67,10 @@ func (s *Screen) Show(m stored.Message) error {
 	}
 	now := time.Now()
 	if !limiter.AllowN(now, 1) {
-		s.folded[word(m)]++
-		s.quiet = now.Add(2 * foldEvery)
+		s.suppressed[word(m)]++
+		s.quiet = now.Add(2 * suppressInterval)
 		if s.timer == nil {
-			s.timer = time.AfterFunc(foldEvery, s.sumUp)
+			s.timer = time.AfterFunc(suppressInterval, s.flushSuppressed)
 		}
 		return nil
 	}
@@ -80,16 +80,16 @@ func (s *Screen) Show(m stored.Message) error {
 	return Text(s.w, m, s.color)
 }
 
-// End sums up what has not been yet.
-func (s *Screen) End() error {
-	s.sumUp()
+// Close sums up what has not been yet.
+func (s *ThrottledPrinter) Close() error {
+	s.flushSuppressed()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// sumUp writes the line about what was not shown.
-func (s *Screen) sumUp() {
+// flushSuppressed writes the line about what was not shown.
+func (s *ThrottledPrinter) flushSuppressed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.timer == nil || s.err != nil {
@@ -100,11 +100,11 @@ func (s *Screen) sumUp() {
 	total := 0
 	var parts []string
 	for _, word := range words {
-		if n := s.folded[word]; n > 0 {
+		if n := s.suppressed[word]; n > 0 {
 			total += n
 			parts = append(parts, text.Count(n)+" "+word)
 		}
 	}
-	clear(s.folded)
+	clear(s.suppressed)
 	_, s.err = fmt.Fprintf(s.w, "%s\n", text.Paint(s.color, text.Faint, fmt.Sprintf("%19s %6s  … and %s more: %s", "", "", text.Count(total), strings.Join(parts, ", "))))
 }

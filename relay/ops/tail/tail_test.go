@@ -11,13 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/stored"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-func task(sequence int, state schema.State) stored.Message {
+func task(sequence int, state schema.State) streamreader.Message {
 	id := fmt.Sprintf("task_%d", sequence)
-	return stored.Message{
+	return streamreader.Message{
 		Sequence: uint64(sequence), Stored: time.Now(), Subject: schema.TaskSubject("apixo", state),
 		Event: schema.Event{
 			ID: id, Subject: id, Type: schema.EventType(state), Extensions: map[string]string{"model": "m"},
@@ -35,18 +35,18 @@ func TestScreenAtAHundredASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const seconds, failures = 10, 3
 		var out bytes.Buffer
-		s := NewScreen(&out, true, time.Now())
+		s := NewThrottledPrinter(&out, true, time.Now())
 		for i := range 100 * seconds {
 			state := schema.StateSuccess
 			if i%400 == 150 {
 				state = schema.StateFailed
 			}
-			if err := s.Show(task(i+1, state)); err != nil {
+			if err := s.Print(task(i+1, state)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if err := s.End(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		shown, folded, failed := 0, 0, 0
@@ -99,9 +99,9 @@ func TestTextShowsWhatWasNormalized(t *testing.T) {
 func TestScreenShowsHistoryWhole(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := NewScreen(&out, true, time.Now().Add(time.Hour))
+	s := NewThrottledPrinter(&out, true, time.Now().Add(time.Hour))
 	for i := range 1000 {
-		if err := s.Show(task(i, schema.StateSuccess)); err != nil {
+		if err := s.Print(task(i, schema.StateSuccess)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -115,14 +115,14 @@ func TestScreenTellsThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &endingWriter{left: shownBurst * 2} // two writes for each event
-		s := NewScreen(w, true, time.Now())
+		s := NewThrottledPrinter(w, true, time.Now())
 		for i := range shownBurst + 1 {
-			if err := s.Show(task(i, schema.StateSuccess)); err != nil {
+			if err := s.Print(task(i, schema.StateSuccess)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * foldEvery)
-		if err := s.Show(task(99, schema.StateSuccess)); !errors.Is(err, errEnded) {
+		time.Sleep(2 * suppressInterval)
+		if err := s.Print(task(99, schema.StateSuccess)); !errors.Is(err, errEnded) {
 			t.Errorf("%v, want that of the writer", err)
 		}
 	})
@@ -143,11 +143,11 @@ func (w *endingWriter) Write(p []byte) (int, error) {
 func TestTextIsHarmless(t *testing.T) {
 	t.Parallel()
 	evil := "a\x1b[2J\nb\u202e" + strings.Repeat("x", 1000)
-	m := stored.Message{Sequence: 1, Event: schema.Event{
+	m := streamreader.Message{Sequence: 1, Event: schema.Event{
 		Type: schema.TypeWebhookRejected, Data: []byte(evil),
 		Extensions: map[string]string{"reason": evil, "detail": evil, "model": evil},
 	}}
-	for name, m := range map[string]stored.Message{
+	for name, m := range map[string]streamreader.Message{
 		"quarantined": m,
 		"no event":    {Subject: "apixo.task.success", Err: errors.New(evil)},
 		"failed":      {Event: schema.Event{Type: schema.TypeTaskFailed, Data: []byte(`{"taskId":"t","state":"failed","failMsg":"\u001b[2J\nb"}`)}},

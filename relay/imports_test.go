@@ -1,0 +1,145 @@
+package relay_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/apixo-relay/apixo-relay"
+
+type room struct {
+	path    string
+	may     []string
+	mustNot []string
+}
+
+func find(rooms []room, path string) int {
+	return slices.IndexFunc(rooms, func(r room) bool { return r.path == path })
+}
+
+// rooms says for each package of the product which others it may import, and
+// what it must not know: an import path, or the beginning of one that ends in /.
+// Arrows run down only, so a room is listed above those that it imports.
+var rooms = []room{
+	// Consumers, which import the contract and nothing else of the relay.
+	{"/schema/examples/go/consumer", []string{"/schema"}, nil},
+	{"/schema/examples/go/idempotent", []string{"/schema"}, nil},
+	{"/cmd/apixo-relay", []string{
+		"/relay", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/secretarg", "/relay/ops/send", "/relay/ops/streamreader", "/relay/ops/tail", "/relay/ops/text", "/relay/ops/httpclient",
+		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/tlsfiles", "/relay/utf8text", "/schema",
+	}, nil},
+	{"/cmd/relay-bench", []string{"/relay/ops/secretarg", "/relay/ops/send"}, nil},
+	{"/cmd/relay-bench/peer", nil, []string{"github.com/nats-io/nats-server/"}},
+	{"/cmd/relay-faults", []string{"/relay/faults"}, nil},
+	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/retry", "/relay/telemetry", "/relay/tlsfiles"},
+		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
+	{"/relay/ops/backfill", []string{"/relay/ops/streamreader", "/relay/ops/text", "/relay/ops/httpclient", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/publisher", "/relay/retry", "/relay/telemetry", "/relay/utf8text", "/schema"}, []string{"os", "flag"}},
+	{"/relay/ops/check", []string{"/relay/ops/text", "/relay/ops/httpclient", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},
+	{"/relay/ops/replay", []string{"/relay/ops/streamreader", "/relay/ops/text", "/relay/ops/httpclient", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/retry", "/schema"}, []string{"os", "flag"}},
+	{"/relay/ops/tail", []string{"/relay/ops/streamreader", "/relay/ops/text", "/schema"}, []string{"os", "net/http"}},
+	{"/relay/ops/send", []string{"/relay/ops/text", "/relay/ops/httpclient"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
+	{"/relay/ops/httpclient", []string{"/relay/ops/text", "/relay/retry"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
+	{"/relay/ops/secretarg", []string{"/relay/config"}, []string{"net/http", "github.com/nats-io/", "os", "flag"}},
+	{"/relay/ops/streamreader", []string{"/relay/jsapi", "/relay/jscode", "/schema"}, []string{"os", "net/http"}},
+	{"/relay/ops/text", nil, []string{"net/http", "github.com/nats-io/", "os"}},
+	{"/relay/receiver", []string{"/relay/config", "/relay/event", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"github.com/nats-io/"}},
+	{"/relay/outbox", []string{"/relay/event", "/relay/retry", "/relay/telemetry", "/schema"}, []string{"net/http"}},
+	{"/relay/publisher", []string{"/relay/config", "/relay/event", "/relay/jsapi", "/relay/jscode", "/relay/retry", "/relay/telemetry", "/schema"}, []string{"net/http"}},
+	{"/relay/admin", nil, []string{"github.com/nats-io/"}},
+	{"/relay/endpoint", nil, []string{"github.com/nats-io/"}},
+	{"/relay/broker", []string{"/relay/config", "/relay/descriptors", "/relay/durable", "/relay/tlsfiles"}, []string{"net/http", "github.com/cloudevents/"}},
+	{"/relay/event", []string{"/schema"}, []string{"net/http", "github.com/nats-io/", "os"}},
+	{"/relay/durable", []string{"/relay/descriptors"}, []string{"net/http", "github.com/nats-io/nats.go"}},
+	{"/relay/tlsfiles", nil, []string{"net/http", "github.com/nats-io/"}},
+	{"/relay/reload", nil, []string{"net/http", "github.com/nats-io/"}},
+	{"/relay/telemetry", []string{"/relay/config", "/schema"}, []string{"github.com/nats-io/"}},
+	{"/relay/jsapi", nil, []string{"net/http", "os"}},
+	{"/relay/jscode", nil, []string{"net/http", "os"}},
+	{"/relay/descriptors", []string{"/relay/config"}, []string{"net", "net/http", "os", "github.com/nats-io/"}},
+	{"/relay/config", []string{"/relay/timeparse", "/relay/utf8text"}, []string{"net/http", "github.com/nats-io/", "os/signal"}},
+	{"/relay/timeparse", nil, []string{"net/http", "os", "github.com/nats-io/"}},
+	{"/relay/utf8text", nil, []string{"net/http", "os", "github.com/nats-io/"}},
+	{"/relay/retry", nil, []string{"net/http", "os", "github.com/nats-io/"}},
+	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
+	// For tests only.
+	{"/relay/ops/backfill/fakeapi", nil, []string{"testing"}},
+	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk", "/relay/internal/hostile"}, nil},
+	{"/relay/internal/rig", []string{"/relay/internal/disk"}, []string{"testing"}},
+	{"/relay/internal/hostile", nil, []string{"testing"}},
+	{"/relay/internal/disk", nil, []string{"testing"}},
+	{"/relay/internal/natstest", nil, nil},
+	{"/relay/internal/testcert", nil, nil},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func goList(t *testing.T, args ...string) (packages []goPackage) {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	d := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+// Which room imports which is a decision, not an accident.
+func TestRoomsImportOnlyDownwards(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, module+"/...") {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		i := find(rooms, path)
+		if i < 0 {
+			t.Errorf("%s is no room that the plan knows: give it its place in this test", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if inner, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(rooms[i].may, inner) {
+				t.Errorf("%s must not import %s", path, inner)
+			}
+			for _, forbidden := range rooms[i].mustNot {
+				if imported == forbidden || strings.HasSuffix(forbidden, "/") && strings.HasPrefix(imported, forbidden) {
+					t.Errorf("%s must not import %s", path, imported)
+				}
+			}
+		}
+		for _, below := range rooms[i].may {
+			if find(rooms[:i], below) >= 0 {
+				t.Errorf("the plan has an arrow up, from %s to %s", path, below)
+			}
+		}
+	}
+}
+
+// A consumer that imports the contract gets a reader of JSON with it, and
+// nothing else from outside the standard library.
+func TestSchemaPullsInNothingHeavy(t *testing.T) {
+	t.Parallel()
+	packages := goList(t, module+"/schema")
+	for _, dep := range packages[0].Deps {
+		domain, _, _ := strings.Cut(dep, "/")
+		if strings.Contains(domain, ".") && !strings.HasPrefix(dep, "github.com/go-json-experiment/json/") {
+			t.Errorf("schema depends on %s", dep)
+		}
+		if dep == "net/http" {
+			t.Error("schema depends on net/http")
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package streamreader
+
+import "slices"
+
+// Filter picks messages by what is in their events. Each of its lists that is not
+// empty has to hold the event's value.
+type Filter struct {
+	// Tasks are task ids; of what is quarantined, only conflicts tell one.
+	Tasks []string
+	// Models are values of the attribute model, which the callback URL brings.
+	Models []string
+	// Reasons say why something is in the quarantine.
+	Reasons []string
+}
+
+// Matches reports whether a message is picked. One without an event is only by a
+// filter that has no lists.
+func (f Filter) Matches(m Message) bool {
+	in := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
+	return in(f.Tasks, m.Event.Subject) && in(f.Models, m.Event.Extensions["model"]) && in(f.Reasons, m.Event.Extensions["reason"])
+}

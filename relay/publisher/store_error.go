@@ -1,0 +1,87 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/jscode"
+)
+
+// classify says what the error of a message means that was first sent at a time,
+// and whether another try can help.
+func (p *Publisher) classify(subject string, sent time.Time, err error) (reason event.StoreErrorCode, again bool) {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		if jscode.IsTransient(api.ErrorCode) {
+			return event.BrokerUnavailable, true
+		}
+		switch api.ErrorCode {
+		case jscode.AccountExceeded, jscode.InsufficientResources, jscode.StorageExceeded, jscode.MemoryExceeded, jscode.MaxStreamBytesExceeded:
+			return event.StreamFull, false
+		case jscode.MessageTooLarge:
+			return event.TooLarge, false
+		case jscode.StoreFailed:
+			if isFull(api.Description) {
+				return event.StreamFull, false
+			}
+			return event.BrokerError, false
+		default:
+			return event.BrokerError, false
+		}
+	}
+	var (
+		denied *DeniedError
+		unfit  *StreamConfigError
+	)
+	switch {
+	case errors.As(err, &denied), errors.As(err, &unfit):
+		return event.BrokerError, false
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		// Nobody takes the subject: the stream is gone, or it has no leader now.
+		switch unfit := p.streamError(subject, sent); {
+		case unfit == nil:
+			return event.BrokerUnavailable, true
+		case unfit.Missing:
+			return event.StreamMissing, false
+		default:
+			return event.BrokerError, false
+		}
+	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
+		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
+		// If not soon, the sender's next call finds a broker, or another relay.
+		return event.BrokerUnavailable, p.withinReconnectGrace()
+	case errors.Is(err, nats.ErrMaxPayload):
+		return event.TooLarge, false
+	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream), errors.Is(err, errChanged):
+		return event.BrokerError, false
+	default:
+		return event.BrokerUnavailable, true // time-outs above all
+	}
+}
+
+// isAmbiguous reports whether a try that ended with an error may have stored the
+// message all the same: it was sent, and the broker has not said no.
+func isAmbiguous(err error) bool {
+	var (
+		notSent *notSentError
+		api     *jetstream.APIError
+		denied  *DeniedError
+		unfit   *StreamConfigError
+	)
+	return !errors.As(err, &notSent) && !errors.As(err, &api) && !errors.As(err, &denied) && !errors.As(err, &unfit) && !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, errChanged)
+}
+
+// outOfTime is the refusal when no further try fits.
+func outOfTime(reason event.StoreErrorCode, err error) *event.StoreError {
+	return &event.StoreError{Code: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
+}
+
+// isFull tells a stream at its limit from a write error, which have one code.
+// The words are those of nats-server's store (ErrMaxBytes and its kin).
+func isFull(description string) bool { return strings.Contains(description, "maximum ") }
