@@ -35,7 +35,7 @@ var rooms = []room{
 	}, nil},
 	{"/cmd/relay-bench", []string{"/relay/ops/secretarg", "/relay/ops/send"}, nil},
 	{"/cmd/relay-bench/peer", nil, []string{"github.com/nats-io/nats-server/"}},
-	{"/cmd/relay-faults", []string{"/relay/faults"}, nil},
+	{"/cmd/relay-faults", []string{"/relay/test/faults"}, nil},
 	{"/relay", []string{"/relay/admin", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/retry", "/relay/telemetry", "/relay/tlsfiles"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/backfill", []string{"/relay/ops/streamreader", "/relay/ops/text", "/relay/ops/httpclient", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/publisher", "/relay/retry", "/relay/telemetry", "/relay/utf8text", "/schema"}, []string{"os", "flag"}},
@@ -68,12 +68,12 @@ var rooms = []room{
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
 	{"/relay/ops/backfill/fakeapi", nil, []string{"testing"}},
-	{"/relay/faults", []string{"/relay/internal/rig", "/relay/internal/disk", "/relay/internal/hostile"}, nil},
-	{"/relay/internal/rig", []string{"/relay/internal/disk"}, []string{"testing"}},
-	{"/relay/internal/hostile", nil, []string{"testing"}},
-	{"/relay/internal/disk", nil, []string{"testing"}},
-	{"/relay/internal/natstest", nil, nil},
-	{"/relay/internal/testcert", nil, nil},
+	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/disk", "/relay/test/hostile"}, nil},
+	{"/relay/test/rig", []string{"/relay/test/disk"}, []string{"testing"}},
+	{"/relay/test/hostile", nil, []string{"testing"}},
+	{"/relay/test/disk", nil, []string{"testing"}},
+	{"/relay/test/natstest", nil, nil},
+	{"/relay/test/testcert", nil, nil},
 }
 
 type goPackage struct {

@@ -23,7 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/apixo-relay/apixo-relay/relay/faults"
+	"github.com/apixo-relay/apixo-relay/relay/test/faults"
 )
 
 // Exit codes.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/faults"
+	"github.com/apixo-relay/apixo-relay/relay/test/faults"
 )
 
 var update = flag.Bool("update", false, "write the table of full.json into README.md")

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/faults"
+	"github.com/apixo-relay/apixo-relay/relay/test/faults"
 )
 
 // report is what a run came to, and under which conditions.

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/apixo-relay/apixo-relay/relay/faults"
+	"github.com/apixo-relay/apixo-relay/relay/test/faults"
 )
 
 // watcher shows the rows as they come: a line for each that has ended, and on a

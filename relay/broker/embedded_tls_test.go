@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 )
 
 // withTLS are the settings of an embedded broker with a certificate.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 )
 
 // certificate is one that is good now.

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/disk"
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/disk"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // relaxed is a server with sync_always and a stream that is committed.

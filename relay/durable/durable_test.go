@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/disk"
+	"github.com/apixo-relay/apixo-relay/relay/test/disk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 )
 
 // Whoever does nothing, or half of something, or nothing that is wanted, makes way.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // BenchmarkRepeat is what a repeat costs whose event is looked at: of tasks by turns,

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // A setting that an existing stream does not have is told by the log, of both streams and

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // updated starts a publisher with RELAY_STREAM_POLICY=update on a stream that others

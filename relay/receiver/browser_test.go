@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 )
 
 // Whether a Host is looked at is decided by what else keeps strangers away. What a

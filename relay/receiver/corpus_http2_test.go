@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/hostile"
+	"github.com/apixo-relay/apixo-relay/relay/test/hostile"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

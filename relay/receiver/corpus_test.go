@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/hostile"
+	"github.com/apixo-relay/apixo-relay/relay/test/hostile"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

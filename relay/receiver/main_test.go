@@ -3,7 +3,7 @@ package receiver_test
 import (
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }

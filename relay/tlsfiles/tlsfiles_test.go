@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/apixo-relay/apixo-relay/relay/internal/natstest"
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
 

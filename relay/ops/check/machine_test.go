@@ -12,7 +12,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
-	"github.com/apixo-relay/apixo-relay/relay/internal/testcert"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
 
