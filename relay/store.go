@@ -8,12 +8,12 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
-	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 // openStore is where webhooks go: to the publisher, or to the outbox before it.
-func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (receiver.Store, error) {
+func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
 	if r.cfg.Outbox.Enabled {
 		return r.openOutbox(ctx, metrics, tracing)
 	}
@@ -30,7 +30,7 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, traci
 }
 
 // openOutbox puts the outbox before the publisher.
-func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (receiver.Store, error) {
+func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
 	local, err := broker.OpenOutbox(ctx, r.cfg, r.log)
 	if err != nil {
 		return nil, err
@@ -59,15 +59,15 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 // durableStore is that of the broker that this process runs: it is asked only while
 // there is room for more, and what it acknowledges is kept.
 type durableStore struct {
-	next       receiver.Store
+	next       store.Store
 	broker     *broker.Broker
 	quarantine string
 }
 
-// Store implements receiver.Store.
-func (s durableStore) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+// Store implements store.Store.
+func (s durableStore) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	if err := s.broker.CheckDiskSpace(); err != nil {
-		return event.Receipt{}, &event.StoreError{Code: event.StreamFull, Err: err}
+		return store.Receipt{}, &store.Error{Code: store.StreamFull, Err: err}
 	}
 	receipt, err := s.next.Store(ctx, msg)
 	if err != nil {
@@ -81,8 +81,8 @@ func (s durableStore) Store(ctx context.Context, msg event.Message) (event.Recei
 	case err == nil:
 		return receipt, nil
 	case ctx.Err() != nil:
-		return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: err}
+		return store.Receipt{}, &store.Error{Code: store.BrokerUnavailable, Err: err}
 	default:
-		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: err}
+		return store.Receipt{}, &store.Error{Code: store.BrokerError, Err: err}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 const (
@@ -26,19 +26,19 @@ const (
 // within a second where webhooks wait for it or are not stored. It looks at it seldom
 // otherwise, since a store at rest does not break.
 type watchdog struct {
-	store   receiver.Store
+	store   store.Store
 	health  func() error
 	waiting atomic.Int64  // webhooks
 	arrived chan struct{} // a webhook, when none was waiting
 	failed  chan struct{} // something
 }
 
-func newWatchdog(store receiver.Store, health func() error) *watchdog {
+func newWatchdog(store store.Store, health func() error) *watchdog {
 	return &watchdog{store: store, health: health, arrived: make(chan struct{}, 1), failed: make(chan struct{}, 1)}
 }
 
-// Store implements receiver.Store.
-func (w *watchdog) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+// Store implements store.Store.
+func (w *watchdog) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	if w.waiting.Add(1) == 1 {
 		notify(w.arrived)
 	}

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
-// storeFunc is a receiver.Store.
+// storeFunc is a store.Store.
 type storeFunc func(context.Context) error
 
-func (s storeFunc) Store(ctx context.Context, _ event.Message) (event.Receipt, error) {
-	return event.Receipt{}, s(ctx)
+func (s storeFunc) Store(ctx context.Context, _ event.Message) (store.Receipt, error) {
+	return store.Receipt{}, s(ctx)
 }
 
 var errBroken = errors.New("broken")

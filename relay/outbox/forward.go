@@ -12,6 +12,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -227,10 +228,10 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 			o.forwarded(e, receipt)
 			stored = append(stored, e)
 			continue
-		case reasonOf(err) == event.TooLarge:
+		case reasonOf(err) == store.TooLarge:
 			o.park(e, err)
 			continue
-		case reasonOf(err) == event.BrokerError:
+		case reasonOf(err) == store.BrokerError:
 			doubtful++
 		}
 		left, cause = append(left, e), err
@@ -255,7 +256,7 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 }
 
 // forwarded tells what became of a webhook that was answered long ago.
-func (o *Outbox) forwarded(e entry, receipt event.Receipt) {
+func (o *Outbox) forwarded(e entry, receipt store.Receipt) {
 	outcome := telemetry.Published
 	switch {
 	case receipt.Conflict:
@@ -276,8 +277,8 @@ func (o *Outbox) park(e entry, why error) {
 }
 
 // reasonOf is why the broker refused, or empty if it did not say.
-func reasonOf(err error) event.StoreErrorCode {
-	var refusal *event.StoreError
+func reasonOf(err error) store.Code {
+	var refusal *store.Error
 	if !errors.As(err, &refusal) {
 		return ""
 	}

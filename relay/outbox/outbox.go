@@ -21,6 +21,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -43,9 +44,9 @@ const (
 // Broker is the store to which everything goes in the end.
 type Broker interface {
 	// Store stores a message, as the outbox's Store does.
-	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
+	Store(ctx context.Context, msg event.Message) (store.Receipt, error)
 	// PublishAsync begins to store messages, in their order, with one try for each.
-	PublishAsync(msgs []event.Message) []event.PubFuture
+	PublishAsync(msgs []event.Message) []store.Future
 	// Ready is nil if the broker would store a message now.
 	Ready() error
 }
@@ -112,14 +113,14 @@ func Open(ctx context.Context, settings Settings) (*Outbox, error) {
 }
 
 // Store stores a message in the broker, or else in the outbox. The receipt
-// tells in which. Its error is a *event.StoreError.
-func (o *Outbox) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+// tells in which. Its error is a *store.Error.
+func (o *Outbox) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	var direct error
 	// While others wait, a webhook waits behind them: so the order is kept, and a
 	// stalled broker costs one webhook its patience and not each.
 	o.awaitDrain(ctx)
 	if o.backlog.Load() <= 0 {
-		var receipt event.Receipt
+		var receipt store.Receipt
 		if receipt, direct = o.storeDirectly(ctx, msg); direct == nil {
 			return receipt, nil
 		}
@@ -146,7 +147,7 @@ func (o *Outbox) awaitDrain(ctx context.Context) {
 }
 
 // storeDirectly leaves time for the outbox if the broker takes too long.
-func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Receipt, error) {
+func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	wait := directTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline)/2)
@@ -157,7 +158,7 @@ func (o *Outbox) storeDirectly(ctx context.Context, msg event.Message) (event.Re
 }
 
 // enqueue stores a delivery in the outbox, or says that it is there.
-func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (event.Receipt, error) {
+func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (store.Receipt, error) {
 	// A relay that is shutting down gives up on the broker, not on the webhook. The
 	// time for an answer stays what it is.
 	wait := enqueueTimeout
@@ -182,7 +183,7 @@ func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (
 		return receipt, err
 	}
 	if _, _, err := o.appendOnce(ctx, "repeat/"+msg.Delivery.Digest(), msg.Delivery, direct); err != nil {
-		return event.Receipt{}, err
+		return store.Receipt{}, err
 	}
 	receipt.Conflict = true
 	return receipt, nil
@@ -194,7 +195,7 @@ func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (
 // same. What became of its event meanwhile, and whether that says the same, only the
 // broker can tell: so another entry of the id goes there, and only the first of them
 // that the outbox has waits for it.
-func (o *Outbox) appendOnce(ctx context.Context, id string, d event.Delivery, direct error) (receipt event.Receipt, first *event.Delivery, err error) {
+func (o *Outbox) appendOnce(ctx context.Context, id string, d event.Delivery, direct error) (receipt store.Receipt, first *event.Delivery, err error) {
 	for n := 0; ; n++ {
 		receipt, err = o.append(ctx, event.CopyID(id, n), d, direct)
 		if err != nil || !receipt.Duplicate {
@@ -206,15 +207,15 @@ func (o *Outbox) appendOnce(ctx context.Context, id string, d event.Delivery, di
 		case err == nil:
 			return receipt, &stored, nil
 		case !errors.Is(err, jetstream.ErrMsgNotFound):
-			return event.Receipt{}, nil, storeError(err, direct)
+			return store.Receipt{}, nil, storeError(err, direct)
 		}
 	}
 }
 
 // append stores an entry under an id.
-func (o *Outbox) append(ctx context.Context, id string, d event.Delivery, direct error) (event.Receipt, error) {
+func (o *Outbox) append(ctx context.Context, id string, d event.Delivery, direct error) (store.Receipt, error) {
 	if err := o.CheckDiskSpace(); err != nil {
-		return event.Receipt{}, &event.StoreError{Code: event.OutboxFull, Err: err}
+		return store.Receipt{}, &store.Error{Code: store.OutboxFull, Err: err}
 	}
 	ack, err := o.js.PublishMsg(ctx, entryOf(id, d))
 	defer func() {
@@ -224,7 +225,7 @@ func (o *Outbox) append(ctx context.Context, id string, d event.Delivery, direct
 		}
 	}()
 	if err != nil {
-		return event.Receipt{}, storeError(err, direct)
+		return store.Receipt{}, storeError(err, direct)
 	}
 	if !ack.Duplicate {
 		if o.backlog.Add(1) == 1 {
@@ -232,9 +233,9 @@ func (o *Outbox) append(ctx context.Context, id string, d event.Delivery, direct
 		}
 	}
 	if err := o.Commit(ctx, Stream); err != nil {
-		return event.Receipt{}, storeError(err, direct)
+		return store.Receipt{}, storeError(err, direct)
 	}
-	return event.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+	return store.Receipt{Stream: Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
 
 // stored is the delivery at a sequence.
@@ -259,20 +260,20 @@ func conflicts(d, earlier event.Delivery) bool {
 
 // storeError explains why the outbox did not take an entry, and before it the broker.
 func storeError(err, direct error) error {
-	reason := event.BrokerUnavailable
-	var refused *event.StoreError
+	reason := store.BrokerUnavailable
+	var refused *store.Error
 	if errors.As(direct, &refused) {
 		reason = refused.Code
 	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && strings.Contains(api.Description, "maximum ") {
-		reason = event.OutboxFull
+		reason = store.OutboxFull
 	}
 	err = fmt.Errorf("the outbox did not take it: %w", err)
 	if direct != nil {
 		err = fmt.Errorf("%w; %w", direct, err)
 	}
-	return &event.StoreError{Code: reason, Err: err}
+	return &store.Error{Code: reason, Err: err}
 }
 
 // Stats is what waits in the outbox.

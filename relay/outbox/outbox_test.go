@@ -19,10 +19,11 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -106,7 +107,7 @@ func result(id, state string) string {
 	return `{"code":200,"data":{"taskId":"` + id + `","state":"` + state + `"}}`
 }
 
-func (r rig) store(t *testing.T, body string) (event.Receipt, error) {
+func (r rig) store(t *testing.T, body string) (store.Receipt, error) {
 	t.Helper()
 	msg, _, err := encoder.Encode(delivery(body))
 	if err != nil {
@@ -117,7 +118,7 @@ func (r rig) store(t *testing.T, body string) (event.Receipt, error) {
 	return r.Store(ctx, msg)
 }
 
-func (r rig) mustStore(t *testing.T, body string, want event.Receipt) {
+func (r rig) mustStore(t *testing.T, body string, want store.Receipt) {
 	t.Helper()
 	got, err := r.store(t, body)
 	if err != nil || got != want {
@@ -126,8 +127,8 @@ func (r rig) mustStore(t *testing.T, body string, want event.Receipt) {
 }
 
 // inOutbox is the receipt of an entry.
-func inOutbox(sequence uint64) event.Receipt {
-	return event.Receipt{Stream: "APIXO_OUTBOX", Sequence: sequence}
+func inOutbox(sequence uint64) store.Receipt {
+	return store.Receipt{Stream: "APIXO_OUTBOX", Sequence: sequence}
 }
 
 // arrive waits until a stream has so many events, and returns them.
@@ -190,9 +191,9 @@ func TestBrokerThatIsThere(t *testing.T) {
 	options := brokerAt(t)
 	natstest.Start(t, options)
 	r := open(t, options, t.TempDir())
-	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1})
-	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true})
-	r.mustStore(t, result("task_1", "failed"), event.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true, Conflict: true})
+	r.mustStore(t, result("task_1", "success"), store.Receipt{Stream: "APIXO", Sequence: 1})
+	r.mustStore(t, result("task_1", "success"), store.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true})
+	r.mustStore(t, result("task_1", "failed"), store.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true, Conflict: true})
 	if s := r.Stats(); s != (outbox.Stats{}) {
 		t.Errorf("the outbox holds %+v", s)
 	}
@@ -227,8 +228,8 @@ func TestBrokerThatWasNeverThere(t *testing.T) {
 		}
 	}
 	r.drained(t)
-	r.mustStore(t, result("task_new", "success"), event.Receipt{Stream: "APIXO", Sequence: n + 1})
-	r.mustStore(t, result("task_7", "success"), event.Receipt{Stream: "APIXO", Sequence: 8, Duplicate: true})
+	r.mustStore(t, result("task_new", "success"), store.Receipt{Stream: "APIXO", Sequence: n + 1})
+	r.mustStore(t, result("task_7", "success"), store.Receipt{Stream: "APIXO", Sequence: 8, Duplicate: true})
 }
 
 // What nobody can understand, and what contradicts, goes the same way.
@@ -237,7 +238,7 @@ func TestBadBodiesAndConflictsWhileTheBrokerIsAway(t *testing.T) {
 	options := brokerAt(t)
 	s := natstest.Start(t, options)
 	r := open(t, options, t.TempDir())
-	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1})
+	r.mustStore(t, result("task_1", "success"), store.Receipt{Stream: "APIXO", Sequence: 1})
 	away := r.external.Conn().StatusChanged(nats.RECONNECTING)
 	natstest.Stop(s)
 	<-away
@@ -392,8 +393,8 @@ func TestFullOutbox(t *testing.T) {
 			stored++
 		}
 	}
-	var refusal *event.StoreError
-	if !errors.As(err, &refusal) || refusal.Code != event.OutboxFull || stored < 100 {
+	var refusal *store.Error
+	if !errors.As(err, &refusal) || refusal.Code != store.OutboxFull || stored < 100 {
 		t.Fatalf("after %d: %v", stored, err)
 	}
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "RELAY_OUTBOX_MAX_BYTES=65536") {
@@ -487,7 +488,7 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	options := brokerAt(t)
 	s := natstest.Start(t, options)
 	r := open(t, options, t.TempDir())
-	r.mustStore(t, result("task_1", "success"), event.Receipt{Stream: "APIXO", Sequence: 1})
+	r.mustStore(t, result("task_1", "success"), store.Receipt{Stream: "APIXO", Sequence: 1})
 	js := natstest.JetStream(t, s.ClientURL())
 	limit := func(bytes int32) {
 		t.Helper()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -34,7 +35,7 @@ const (
 )
 
 // checkConflict says in what a repeat differs from the event that is stored, or
-// nothing if it tells the same. Its error is a *event.StoreError.
+// nothing if it tells the same. Its error is a *store.Error.
 //
 // One that is equal to the byte, as APIXO's are, to a repeat that was compared before is
 // known by a hash while its task is among the last few thousand.
@@ -49,7 +50,7 @@ func (p *Publisher) checkConflict(msg event.Message, first cacheEntry) (string, 
 	}
 	mine, err := msg.Delivery.Outcome()
 	if err != nil {
-		return "", &event.StoreError{Code: event.BrokerError, Err: err}
+		return "", &store.Error{Code: store.BrokerError, Err: err}
 	}
 	if members := mine.Differences(first.outcome); len(members) > 0 {
 		return "it differs in " + strings.Join(members, ", ") + " from " + where, nil

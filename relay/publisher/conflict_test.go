@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -25,7 +25,7 @@ func result(id, state, resultJSON string, more ...string) string {
 	return `{"code":200,"message":"success","data":{` + strings.Join(members, ",") + `}}`
 }
 
-func (b bench) mustStore(t *testing.T, body string, want event.Receipt) {
+func (b bench) mustStore(t *testing.T, body string, want store.Receipt) {
 	t.Helper()
 	got, err := b.Store(within(t, 20*time.Second), webhook(t, body))
 	if err != nil || got != want {
@@ -81,10 +81,10 @@ func (b bench) reads(t *testing.T) (count func() int) {
 	}
 }
 
-var first = event.Receipt{Stream: "APIXO", Sequence: 1}
+var first = store.Receipt{Stream: "APIXO", Sequence: 1}
 
-func duplicate(conflict bool) event.Receipt {
-	return event.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true, Conflict: conflict}
+func duplicate(conflict bool) store.Receipt {
+	return store.Receipt{Stream: "APIXO", Sequence: 1, Duplicate: true, Conflict: conflict}
 }
 
 func TestRepeatThatContradictsIsKept(t *testing.T) {
@@ -119,8 +119,8 @@ func TestDriftIsNoContradiction(t *testing.T) {
 	if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: stored.Subject, Header: maps.Clone(stored.Header), Data: stored.Data}, jetstream.WithMsgID("task_2")); err != nil {
 		t.Fatal(err)
 	}
-	b.mustStore(t, result("task_2", "success", `{"resultUrls":["u",null]}`), event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true})
-	b.mustStore(t, result("task_2", "success", `{"resultUrls":["v",null]}`), event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true, Conflict: true})
+	b.mustStore(t, result("task_2", "success", `{"resultUrls":["u",null]}`), store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true})
+	b.mustStore(t, result("task_2", "success", `{"resultUrls":["v",null]}`), store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true, Conflict: true})
 }
 
 // The relay that is asked need not be the one that stored the event.
@@ -198,7 +198,7 @@ func TestRepeatOfWhatCannotBeReadNow(t *testing.T) {
 	t.Cleanup(other.Stop)
 	other.awaitConnection(t)
 	_, err := other.Store(within(t, time.Second), webhook(t, result("task_1", "failed", "")))
-	if reason := reasonOf(t, err); reason != event.BrokerUnavailable || !strings.Contains(err.Error(), "sequence 1 of APIXO") {
+	if reason := reasonOf(t, err); reason != store.BrokerUnavailable || !strings.Contains(err.Error(), "sequence 1 of APIXO") {
 		t.Errorf("refused with %v", err)
 	}
 }
@@ -314,7 +314,7 @@ func TestWithoutPermissionToPublish(t *testing.T) {
 	b := startAs(t, users(t, "apixo.task.failed"))
 	start := time.Now()
 	_, err := b.Store(within(t, 20*time.Second), webhook(t, result("task_1", "failed", "")))
-	if reason := reasonOf(t, err); reason != event.BrokerError || !strings.Contains(err.Error(), "apixo.task.failed") {
+	if reason := reasonOf(t, err); reason != store.BrokerError || !strings.Contains(err.Error(), "apixo.task.failed") {
 		t.Errorf("refused with %v", err)
 	}
 	if took := time.Since(start); took > 15*time.Second {

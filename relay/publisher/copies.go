@@ -10,6 +10,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // settle makes the receipt of what was acknowledged. The broker remembers an id for
@@ -19,23 +20,23 @@ import (
 //
 // Of what goes to the quarantine a duplicate is believed: that is kept for somebody
 // to judge, and whoever removes it has. Nor may the relay's user read it.
-func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (event.Receipt, error) {
+func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (store.Receipt, error) {
 	p := s.p
 	for gone := uint64(0); ; {
 		switch {
 		case s.msg.Task == nil:
-			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+			return store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		case !ack.Duplicate:
 			if s.copy > 0 {
 				p.log.Warn("the event of a task had been removed from the stream, and is stored anew", "taskId", s.msg.ID, "messageId", s.id, "stream", ack.Stream, "sequence", ack.Sequence)
 			}
 			p.outcomes.add(ack.Sequence, s.id)
-			return event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
+			return store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
 		}
 		mine := retried && p.outcomes.insertIfAbsent(ack.Sequence, s.id)
 		first, err := p.lookup(ctx, ack.Sequence, s.id)
 		if err != nil {
-			return event.Receipt{}, err
+			return store.Receipt{}, err
 		}
 		if !first.gone {
 			return s.repeated(ctx, ack, first, mine)
@@ -48,18 +49,18 @@ func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bo
 		}
 		gone = ack.Sequence
 		if ack, retried, err = s.acknowledgement(ctx); err != nil {
-			return event.Receipt{}, err
+			return store.Receipt{}, err
 		}
 	}
 }
 
 // repeated makes the receipt of a repeat of an event that is there; mine says that
 // it is this message itself, stored by a try before.
-func (s *pubFuture) repeated(ctx context.Context, ack jetstream.PubAck, first cacheEntry, mine bool) (event.Receipt, error) {
-	receipt := event.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
+func (s *pubFuture) repeated(ctx context.Context, ack jetstream.PubAck, first cacheEntry, mine bool) (store.Receipt, error) {
+	receipt := store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
 	detail, err := s.p.checkConflict(s.msg, first)
 	if err != nil {
-		return event.Receipt{}, err
+		return store.Receipt{}, err
 	}
 	if detail == "" {
 		receipt.Duplicate = !mine
@@ -67,17 +68,17 @@ func (s *pubFuture) repeated(ctx context.Context, ack jetstream.PubAck, first ca
 	}
 	conflict, err := s.p.encoder.Conflict(s.msg, detail)
 	if err != nil {
-		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: err}
+		return store.Receipt{}, &store.Error{Code: store.BrokerError, Err: err}
 	}
 	if _, err = s.p.Store(ctx, conflict); err != nil {
-		return event.Receipt{}, err
+		return store.Receipt{}, err
 	}
 	receipt.Conflict = true
 	return receipt, nil
 }
 
 // lookup finds out what there is at the sequence at which a message was acknowledged
-// as a duplicate. Its error is a *event.StoreError: without an answer nobody may be told
+// as a duplicate. Its error is a *store.Error: without an answer nobody may be told
 // that the event is there, and the repeat must come again.
 //
 // Whoever wants the same now shares one look; a task that is looked at again and
@@ -97,7 +98,7 @@ func (p *Publisher) lookup(ctx context.Context, sequence uint64, id string) (cac
 		return first, cause
 	})
 	if err != nil {
-		return cacheEntry{}, outOfTime(event.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, cause))
+		return cacheEntry{}, outOfTime(store.BrokerUnavailable, fmt.Errorf("the broker says that the task is stored at sequence %d of %s, but whether it is there still, and says the same, is not known: %w", sequence, p.cfg.Name, cause))
 	}
 	return first, nil
 }

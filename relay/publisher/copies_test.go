@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -52,10 +53,10 @@ func (b bench) holds(t *testing.T, want ...string) {
 	}
 }
 
-func at(sequence uint64) event.Receipt { return event.Receipt{Stream: "APIXO", Sequence: sequence} }
+func at(sequence uint64) store.Receipt { return store.Receipt{Stream: "APIXO", Sequence: sequence} }
 
-func again(sequence uint64, conflict bool) event.Receipt {
-	return event.Receipt{Stream: "APIXO", Sequence: sequence, Duplicate: true, Conflict: conflict}
+func again(sequence uint64, conflict bool) store.Receipt {
+	return store.Receipt{Stream: "APIXO", Sequence: sequence, Duplicate: true, Conflict: conflict}
 }
 
 func TestRepeatOfWhatIsGoneIsStoredAnew(t *testing.T) {
@@ -174,7 +175,7 @@ func TestRepeatOfWhatWasRemovedFromTheQuarantine(t *testing.T) {
 	if err != nil || why == nil {
 		t.Fatal(why, err)
 	}
-	want := event.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}
+	want := store.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}
 	for range 2 {
 		if got, err := b.Store(within(t, 20*time.Second), msg); err != nil || got != want {
 			t.Errorf("%+v, %v, want %+v", got, err, want)

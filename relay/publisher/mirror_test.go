@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
@@ -71,7 +71,7 @@ func TestContradictionsBesideAMirrorThatLags(t *testing.T) {
 	const pairs = 4 * mirrored
 	var all sync.WaitGroup
 	for i := range pairs {
-		receipts := make(chan event.Receipt, 2)
+		receipts := make(chan store.Receipt, 2)
 		for says, relay := range map[string]bench{"one": b, "two": other} {
 			all.Go(func() {
 				receipt, err := relay.Store(within(t, time.Minute), webhook(t, mirroredResult(i, says)))

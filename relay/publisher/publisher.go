@@ -23,6 +23,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -97,17 +98,17 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 }
 
 // Store publishes a message and waits until the broker has acknowledged that it
-// is stored, within the deadline of ctx. Its error is a *event.StoreError.
+// is stored, within the deadline of ctx. Its error is a *store.Error.
 //
 // It tries again while that can help. A try that timed out may have been stored
 // all the same: the next one finds it, and it counts as stored now. A duplicate
 // whose first copy is gone is stored anew, and one that tells another outcome than
 // the event that is stored is kept in the quarantine, and a conflict.
-func (p *Publisher) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+func (p *Publisher) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	m := p.watcherOf(msg.Subject)
 	s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load()}
 	if unfit := m.refuses(); unfit != nil {
-		return event.Receipt{}, &event.StoreError{Code: event.BrokerError, Err: unfit}
+		return store.Receipt{}, &store.Error{Code: store.BrokerError, Err: unfit}
 	}
 	return s.Wait(ctx)
 }
@@ -130,8 +131,8 @@ type pubFuture struct {
 
 // PublishAsync hands messages to the broker and does not wait. They are stored in their
 // order, unless one of them is refused, and are tried once.
-func (p *Publisher) PublishAsync(msgs []event.Message) []event.PubFuture {
-	sendings := make([]event.PubFuture, len(msgs))
+func (p *Publisher) PublishAsync(msgs []event.Message) []store.Future {
+	sendings := make([]store.Future, len(msgs))
 	// What has to be asked for first is sent when its receipt is waited for, and in
 	// that order.
 	later := slices.ContainsFunc(msgs, p.mayHaveForgotten)
@@ -140,7 +141,7 @@ func (p *Publisher) PublishAsync(msgs []event.Message) []event.PubFuture {
 		m := p.watcherOf(msg.Subject)
 		s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load(), once: true}
 		if unfit := m.refuses(); unfit != nil {
-			sendings[i] = failedFuture{&event.StoreError{Code: event.BrokerError, Err: unfit}}
+			sendings[i] = failedFuture{&store.Error{Code: store.BrokerError, Err: unfit}}
 			continue
 		}
 		sendings[i] = s
@@ -154,32 +155,32 @@ func (p *Publisher) PublishAsync(msgs []event.Message) []event.PubFuture {
 		}
 		if failed != nil {
 			reason, _ := p.classify(msg.Subject, s.start, failed)
-			sendings[i] = failedFuture{&event.StoreError{Code: reason, Err: failed}}
+			sendings[i] = failedFuture{&store.Error{Code: reason, Err: failed}}
 		}
 	}
 	return sendings
 }
 
 // failedFuture is a message that was refused before it was sent.
-type failedFuture struct{ refusal *event.StoreError }
+type failedFuture struct{ refusal *store.Error }
 
-// Wait implements event.PubFuture.
-func (s failedFuture) Wait(context.Context) (event.Receipt, error) {
-	return event.Receipt{}, s.refusal
+// Wait implements store.Future.
+func (s failedFuture) Wait(context.Context) (store.Receipt, error) {
+	return store.Receipt{}, s.refusal
 }
 
-// Wait implements event.PubFuture.
-func (s *pubFuture) Wait(ctx context.Context) (event.Receipt, error) {
+// Wait implements store.Future.
+func (s *pubFuture) Wait(ctx context.Context) (store.Receipt, error) {
 	ack, retried, err := s.acknowledgement(ctx)
 	if err != nil {
-		return event.Receipt{}, err
+		return store.Receipt{}, err
 	}
 	return s.settle(ctx, ack, retried)
 }
 
 // acknowledgement waits for the broker's word on the message, and sends it again while
 // that can help; retried says that a try before the acknowledged one may have
-// stored it. Its error is a *event.StoreError.
+// stored it. Its error is a *store.Error.
 func (s *pubFuture) acknowledgement(ctx context.Context) (ack jetstream.PubAck, retried bool, err error) {
 	p := s.p
 	var cause error // of the last try that ended by itself
@@ -198,16 +199,16 @@ func (s *pubFuture) acknowledgement(ctx context.Context) (ack jetstream.PubAck, 
 		}
 		p.requestCheck() // so that readiness tells what senders are told
 		reason, again := p.classify(s.msg.Subject, s.start, cause)
-		if reason == event.StreamFull {
+		if reason == store.StreamFull {
 			p.lastFull.Store(new(time.Now()))
 		}
 		if !again || s.once {
-			return ack, backoff.Permanent(&event.StoreError{Code: reason, Err: cause})
+			return ack, backoff.Permanent(&store.Error{Code: reason, Err: cause})
 		}
 		telemetry.AddRetryEvent(ctx, cause)
 		return ack, cause
 	})
-	if _, refused := err.(*event.StoreError); err != nil && !refused {
+	if _, refused := err.(*store.Error); err != nil && !refused {
 		reason, _ := p.classify(s.msg.Subject, s.start, cause) // more may be known by now
 		err = outOfTime(reason, cause)
 	}

@@ -20,9 +20,10 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }
@@ -106,9 +107,9 @@ func message(id string) event.Message {
 	return event.Message{Subject: "apixo.task.success", ID: id, Header: map[string][]string{"Content-Type": {"application/cloudevents+json"}}, Data: []byte(`{"id":"` + id + `"}`)}
 }
 
-func reasonOf(t *testing.T, err error) event.StoreErrorCode {
+func reasonOf(t *testing.T, err error) store.Code {
 	t.Helper()
-	var refusal *event.StoreError
+	var refusal *store.Error
 	if !errors.As(err, &refusal) {
 		t.Fatalf("%v is no refusal", err)
 	}
@@ -121,7 +122,7 @@ func TestStoreReturnsWhereTheMessageIs(t *testing.T) {
 	for i := range 3 {
 		id := fmt.Sprintf("task_%d", i)
 		receipt, err := b.Store(within(t, 10*time.Second), message(id))
-		if err != nil || receipt != (event.Receipt{Stream: "APIXO", Sequence: uint64(i + 1)}) {
+		if err != nil || receipt != (store.Receipt{Stream: "APIXO", Sequence: uint64(i + 1)}) {
 			t.Fatalf("%+v, %v", receipt, err)
 		}
 		stream, err := b.js.Stream(t.Context(), receipt.Stream)
@@ -138,13 +139,13 @@ func TestStoreReturnsWhereTheMessageIs(t *testing.T) {
 		}
 	}
 	again, err := b.Store(within(t, 10*time.Second), message("task_1"))
-	if err != nil || again != (event.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true}) {
+	if err != nil || again != (store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true}) {
 		t.Errorf("the repeat got %+v, %v", again, err)
 	}
 	rejected := message("digest")
 	rejected.Subject = "apixo.quarantine.rejected"
 	receipt, err := b.Store(within(t, 10*time.Second), rejected)
-	if err != nil || receipt != (event.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}) {
+	if err != nil || receipt != (store.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}) {
 		t.Errorf("the quarantined got %+v, %v", receipt, err)
 	}
 }
@@ -185,7 +186,7 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 	if err == nil {
 		t.Fatal("the stream never became full")
 	}
-	if reason := reasonOf(t, err); reason != event.StreamFull {
+	if reason := reasonOf(t, err); reason != store.StreamFull {
 		t.Errorf("refused with %v", err)
 	}
 	stream, err := b.js.Stream(t.Context(), "APIXO")
@@ -224,7 +225,7 @@ func TestFullAccountRefuses(t *testing.T) {
 	if err == nil {
 		t.Fatal("the account never became full")
 	}
-	if reason := reasonOf(t, err); reason != event.StreamFull {
+	if reason := reasonOf(t, err); reason != store.StreamFull {
 		t.Errorf("refused with %v", err)
 	}
 	limit(-1)
@@ -259,7 +260,7 @@ func TestDeletedStreamIsNotMadeWhenSomebodyElseDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := b.Store(within(t, 2*time.Second), message("task_1"))
-	if reason := reasonOf(t, err); reason != event.StreamMissing {
+	if reason := reasonOf(t, err); reason != store.StreamMissing {
 		t.Errorf("refused with %v", err)
 	}
 	if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "does not exist") {
@@ -282,7 +283,7 @@ func TestBrokerAwayAndBack(t *testing.T) {
 	natstest.Stop(s)
 	<-away
 	_, err := b.Store(t.Context(), message("task_2"))
-	if reason := reasonOf(t, err); reason != event.BrokerUnavailable {
+	if reason := reasonOf(t, err); reason != store.BrokerUnavailable {
 		t.Errorf("refused with %v", err)
 	}
 	if b.Ready() == nil {
@@ -311,7 +312,7 @@ func TestAnotherStreamsAcknowledgementDoesNotCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := b.Store(within(t, 5*time.Second), message("task_1"))
-	if reason := reasonOf(t, err); reason != event.BrokerError {
+	if reason := reasonOf(t, err); reason != store.BrokerError {
 		t.Errorf("refused with %v", err)
 	}
 	if !strings.Contains(err.Error(), "OTHER") {
@@ -325,7 +326,7 @@ func TestTooLargeForTheBroker(t *testing.T) {
 	large := message("task_1")
 	large.Data = bytes.Repeat([]byte("x"), 2<<20)
 	_, err := b.Store(within(t, 10*time.Second), large)
-	if reason := reasonOf(t, err); reason != event.TooLarge {
+	if reason := reasonOf(t, err); reason != store.TooLarge {
 		t.Errorf("refused with %v", err)
 	}
 }

@@ -9,30 +9,30 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // classify says what the error of a message means that was first sent at a time,
 // and whether another try can help.
-func (p *Publisher) classify(subject string, sent time.Time, err error) (reason event.StoreErrorCode, again bool) {
+func (p *Publisher) classify(subject string, sent time.Time, err error) (reason store.Code, again bool) {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		if jscode.IsTransient(api.ErrorCode) {
-			return event.BrokerUnavailable, true
+			return store.BrokerUnavailable, true
 		}
 		switch api.ErrorCode {
 		case jscode.AccountExceeded, jscode.InsufficientResources, jscode.StorageExceeded, jscode.MemoryExceeded, jscode.MaxStreamBytesExceeded:
-			return event.StreamFull, false
+			return store.StreamFull, false
 		case jscode.MessageTooLarge:
-			return event.TooLarge, false
+			return store.TooLarge, false
 		case jscode.StoreFailed:
 			if isFull(api.Description) {
-				return event.StreamFull, false
+				return store.StreamFull, false
 			}
-			return event.BrokerError, false
+			return store.BrokerError, false
 		default:
-			return event.BrokerError, false
+			return store.BrokerError, false
 		}
 	}
 	var (
@@ -41,27 +41,27 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 	)
 	switch {
 	case errors.As(err, &denied), errors.As(err, &unfit):
-		return event.BrokerError, false
+		return store.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
 		switch unfit := p.streamError(subject, sent); {
 		case unfit == nil:
-			return event.BrokerUnavailable, true
+			return store.BrokerUnavailable, true
 		case unfit.Missing:
-			return event.StreamMissing, false
+			return store.StreamMissing, false
 		default:
-			return event.BrokerError, false
+			return store.BrokerError, false
 		}
 	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
 		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
 		// If not soon, the sender's next call finds a broker, or another relay.
-		return event.BrokerUnavailable, p.withinReconnectGrace()
+		return store.BrokerUnavailable, p.withinReconnectGrace()
 	case errors.Is(err, nats.ErrMaxPayload):
-		return event.TooLarge, false
+		return store.TooLarge, false
 	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream), errors.Is(err, errChanged):
-		return event.BrokerError, false
+		return store.BrokerError, false
 	default:
-		return event.BrokerUnavailable, true // time-outs above all
+		return store.BrokerUnavailable, true // time-outs above all
 	}
 }
 
@@ -78,8 +78,8 @@ func isAmbiguous(err error) bool {
 }
 
 // outOfTime is the refusal when no further try fits.
-func outOfTime(reason event.StoreErrorCode, err error) *event.StoreError {
-	return &event.StoreError{Code: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
+func outOfTime(reason store.Code, err error) *store.Error {
+	return &store.Error{Code: reason, Err: fmt.Errorf("the time for this webhook is used up: %w", err)}
 }
 
 // isFull tells a stream at its limit from a write error, which have one code.

@@ -15,8 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/store"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // openAs is open as a user with some permissions, with what another one does before.
@@ -122,10 +123,10 @@ func TestUntrueStreamsAtStart(t *testing.T) {
 				t.Errorf("ready: %v", err)
 			}
 			_, err = b.Store(within(t, 10*time.Second), message("task_1"))
-			if reason := reasonOf(t, err); reason != event.BrokerError || !errors.As(err, &unfit) {
+			if reason := reasonOf(t, err); reason != store.BrokerError || !errors.As(err, &unfit) {
 				t.Errorf("refused with %v", err)
 			}
-			if _, err = b.PublishAsync([]event.Message{message("task_2")})[0].Wait(t.Context()); reasonOf(t, err) != event.BrokerError {
+			if _, err = b.PublishAsync([]event.Message{message("task_2")})[0].Wait(t.Context()); reasonOf(t, err) != store.BrokerError {
 				t.Errorf("refused with %v", err)
 			}
 			if n := lastSequence(t, js, "APIXO"); n != 0 {

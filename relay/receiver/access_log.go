@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -29,7 +29,7 @@ type accessLogEntry struct {
 	normalized    string // the members that the event does not have as they came
 	reason        string // why the body was rejected
 	dropped       []string
-	receipt       event.Receipt
+	receipt       store.Receipt
 	err           error
 	panic         string
 

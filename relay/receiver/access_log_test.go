@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 func TestLogLine(t *testing.T) {
@@ -102,8 +103,8 @@ func TestLogInjection(t *testing.T) {
 		for _, breaker := range []string{"\n", "\r\n", "\r", "\u2028", "\x1b[2J", "\x00", `" forged="`, " forged=1 "} {
 			t.Run(fmt.Sprintf("%s %q", format, breaker), func(t *testing.T) {
 				t.Parallel()
-				r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-					return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+				r := startWith(t, storeFunc(func(context.Context, event.Message) (store.Receipt, error) {
+					return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 				}), "RELAY_TRUSTED_PROXIES=127.0.0.1", "RELAY_LOG_FORMAT="+format)
 				requests := r.postEvil(t, "a"+breaker+start+`forged","msg":"webhook"}`+breaker)
 				r.Close()

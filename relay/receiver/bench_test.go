@@ -14,6 +14,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -22,8 +23,8 @@ import (
 // of a writer of its own, as the program's does, or straight to it. With tracing it makes
 // both spans, which a collector takes.
 func BenchmarkReceive(b *testing.B) {
-	store := storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-		return event.Receipt{Stream: "APIXO", Sequence: 123456}, nil
+	store := storeFunc(func(context.Context, event.Message) (store.Receipt, error) {
+		return store.Receipt{Stream: "APIXO", Sequence: 123456}, nil
 	})
 	encoder := event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 	settings := config.Webhooks{Path: webhookPath, MaxBodyBytes: 256 << 10, MaxInFlight: 1024, PublishTimeout: 20 * time.Second}

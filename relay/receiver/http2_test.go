@@ -17,6 +17,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // Types and flags of frames (RFC 9113, section 6).
@@ -143,8 +144,8 @@ func (r *relay) serveTLS(t *testing.T, change func(*http.Server)) (ca *authority
 }
 
 // always stores everything at the same place.
-func always(context.Context, event.Message) (event.Receipt, error) {
-	return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+func always(context.Context, event.Message) (store.Receipt, error) {
+	return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 }
 
 // Whoever says that it takes nothing is not waited for either.

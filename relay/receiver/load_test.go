@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // gate is a store that tells when a message comes in and lets it through when
@@ -15,13 +16,13 @@ type gate struct{ entered, proceed chan struct{} }
 
 func newGate() gate { return gate{make(chan struct{}, 16), make(chan struct{})} }
 
-func (g gate) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+func (g gate) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	g.entered <- struct{}{}
 	select {
 	case <-g.proceed:
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+		return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	case <-ctx.Done():
-		return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: ctx.Err()}
+		return store.Receipt{}, &store.Error{Code: store.BrokerUnavailable, Err: ctx.Err()}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // The README tells how much memory webhooks in flight can take. Nearly all of
@@ -24,14 +25,14 @@ func TestMemoryOfWebhooksInFlight(t *testing.T) {
 		most     = 7 * size / 2 // bytes that one may hold
 	)
 	entered, proceed := make(chan struct{}, webhooks), make(chan struct{})
-	r := startWith(t, storeFunc(func(ctx context.Context, msg event.Message) (event.Receipt, error) {
+	r := startWith(t, storeFunc(func(ctx context.Context, msg event.Message) (store.Receipt, error) {
 		entered <- struct{}{}
 		select {
 		case <-proceed:
 		case <-ctx.Done():
 		}
 		runtime.KeepAlive(msg) // as who has to send it again would
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+		return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	}))
 	head, tail := `{"data":{"taskId":"task_1","state":"success","resultJson":"{\"resultUrls\":[\"`, `\"]}"}}`
 	// The addresses come twice in the event: no body makes a larger one.

@@ -14,15 +14,9 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
-
-// Store keeps messages. A receipt is what a 200 stands for.
-type Store interface {
-	// Store returns once the message is stored, at the latest at the deadline of
-	// ctx. Its error is a *event.StoreError.
-	Store(ctx context.Context, msg event.Message) (event.Receipt, error)
-}
 
 // Receiver answers webhooks. It is an http.Handler.
 type Receiver struct {
@@ -30,7 +24,7 @@ type Receiver struct {
 	attributes []string
 	tokens     *Tokens
 	encoder    event.Encoder
-	store      Store
+	store      store.Store
 	metrics    *telemetry.Metrics
 	tracing    *telemetry.Tracing
 	log        *slog.Logger
@@ -52,11 +46,11 @@ type Receiver struct {
 
 // New makes a receiver. The attributes are the query parameters of the callback
 // URL that become CloudEvents attributes. Without tracing that is nil.
-func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, store Store, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Receiver {
+func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, s store.Store, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Receiver {
 	closing, cancel := context.WithCancel(context.Background())
 	metrics.Problems(slugs())
 	return &Receiver{
-		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: store, metrics: metrics, tracing: tracing, log: log,
+		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: s, metrics: metrics, tracing: tracing, log: log,
 		ownHostOnly: ownHostOnly(cfg), strangers: newAnonymousLog(), closing: closing, close: cancel, accepted: func(context.Context) {},
 	}
 }
@@ -215,7 +209,7 @@ func (rc *Receiver) storeDelivery(ctx context.Context, delivery event.Delivery, 
 // notStored is the answer when nothing can be promised.
 func (rc *Receiver) notStored(err error, line *accessLogEntry) response {
 	line.err = err
-	var refusal *event.StoreError
+	var refusal *store.Error
 	switch {
 	case rc.closing.Err() != nil:
 		return problem(draining, "the relay is shutting down; nothing was promised about this webhook")

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 func TestRefusals(t *testing.T) {
@@ -21,19 +22,19 @@ func TestRefusals(t *testing.T) {
 		err  error
 		slug string
 	}{
-		{"away", &event.StoreError{Code: event.BrokerUnavailable, Err: errors.New("cause")}, "broker-unavailable"},
-		{"no stream", &event.StoreError{Code: event.StreamMissing, Err: errors.New("cause")}, "stream-missing"},
-		{"full", &event.StoreError{Code: event.StreamFull, Err: errors.New("cause")}, "stream-full"},
-		{"write error", &event.StoreError{Code: event.BrokerError, Err: errors.New("cause")}, "broker-error"},
-		{"a reason to come", &event.StoreError{Code: "new", Err: errors.New("cause")}, "broker-unavailable"},
+		{"away", &store.Error{Code: store.BrokerUnavailable, Err: errors.New("cause")}, "broker-unavailable"},
+		{"no stream", &store.Error{Code: store.StreamMissing, Err: errors.New("cause")}, "stream-missing"},
+		{"full", &store.Error{Code: store.StreamFull, Err: errors.New("cause")}, "stream-full"},
+		{"write error", &store.Error{Code: store.BrokerError, Err: errors.New("cause")}, "broker-error"},
+		{"a reason to come", &store.Error{Code: "new", Err: errors.New("cause")}, "broker-unavailable"},
 		{"no refusal", errors.New("cause"), "internal-error"},
 	} {
 		// A webhook, and a body that only the quarantine could take.
 		for _, body := range []string{success("task_1"), "no JSON"} {
 			t.Run(test.name+" "+body[:2], func(t *testing.T) {
 				t.Parallel()
-				r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
-					return event.Receipt{}, test.err
+				r := startWith(t, storeFunc(func(context.Context, event.Message) (store.Receipt, error) {
+					return store.Receipt{}, test.err
 				}))
 				got := r.post(t, webhookPath, body)
 				if problem := got.wantProblem(t, http.StatusServiceUnavailable, test.slug); problem.Quarantined != nil || strings.Contains(got.body, "cause") {
@@ -99,9 +100,9 @@ func TestStoreMustAnswerInsideTheBudget(t *testing.T) {
 	t.Parallel()
 	const whole = 29 * time.Second
 	var deadline time.Time
-	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (event.Receipt, error) {
+	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (store.Receipt, error) {
 		deadline, _ = ctx.Deadline()
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+		return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	}), "RELAY_PUBLISH_TIMEOUT="+whole.String())
 	before := time.Now()
 	r.receiver.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "http://localhost"+webhookPath, strings.NewReader(success("task_1"))))
@@ -118,22 +119,22 @@ func TestStoreThatNeverAnswers(t *testing.T) {
 }
 
 // untilDone stores nothing until nobody waits any more.
-func untilDone(ctx context.Context, _ event.Message) (event.Receipt, error) {
+func untilDone(ctx context.Context, _ event.Message) (store.Receipt, error) {
 	<-ctx.Done()
-	return event.Receipt{}, &event.StoreError{Code: event.BrokerUnavailable, Err: ctx.Err()}
+	return store.Receipt{}, &store.Error{Code: store.BrokerUnavailable, Err: ctx.Err()}
 }
 
 // Whoever hung up would only come again.
 func TestSenderHangingUpDoesNotStopStoring(t *testing.T) {
 	t.Parallel()
 	storing, proceed := make(chan context.Context), make(chan struct{})
-	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (event.Receipt, error) {
+	r := startWith(t, storeFunc(func(ctx context.Context, _ event.Message) (store.Receipt, error) {
 		storing <- ctx
 		<-proceed
 		if err := ctx.Err(); err != nil {
-			return event.Receipt{}, err
+			return store.Receipt{}, err
 		}
-		return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+		return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 	}))
 	gone := make(chan (<-chan struct{}), 1)
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

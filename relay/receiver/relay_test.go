@@ -14,6 +14,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -97,13 +98,13 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 
 // startWith runs a receiver over a store of the test's own, for what a real
 // broker does not do when it is told to.
-func startWith(t *testing.T, store receiver.Store, env ...string) *relay {
+func startWith(t *testing.T, store store.Store, env ...string) *relay {
 	t.Helper()
 	cfg := settings(t, env...)
 	return serve(t, cfg, store, telemetry.NewMetrics("test"), newLogBuffer(cfg))
 }
 
-func serve(t *testing.T, cfg config.Config, store receiver.Store, metrics *telemetry.Metrics, log *logBuffer) *relay {
+func serve(t *testing.T, cfg config.Config, store store.Store, metrics *telemetry.Metrics, log *logBuffer) *relay {
 	t.Helper()
 	r := &relay{cfg: cfg, metrics: metrics, log: log}
 	if len(cfg.Webhooks.Tokens) > 0 {
@@ -164,8 +165,8 @@ func (r *relay) wantCounts(t *testing.T, events, quarantined int) {
 }
 
 // storeFunc is a store made of a function.
-type storeFunc func(context.Context, event.Message) (event.Receipt, error)
+type storeFunc func(context.Context, event.Message) (store.Receipt, error)
 
-func (f storeFunc) Store(ctx context.Context, msg event.Message) (event.Receipt, error) {
+func (f storeFunc) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
 	return f(ctx, msg)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -66,17 +67,17 @@ func slugs() (all []string) {
 }
 
 // storeErrorResponse is the answer to a store's refusal.
-func storeErrorResponse(reason event.StoreErrorCode) response {
+func storeErrorResponse(reason store.Code) response {
 	switch reason {
-	case event.StreamMissing:
+	case store.StreamMissing:
 		return problem(streamMissing, "no stream in the broker takes this webhook's subject; it is not stored as far as the relay knows")
-	case event.StreamFull:
+	case store.StreamFull:
 		return problem(streamFull, "the stream takes no more until events expire, are removed, or its limit is raised; this webhook is not stored")
-	case event.OutboxFull:
+	case store.OutboxFull:
 		return problem(outboxFull, "the broker does not store this webhook now, and the outbox has no room for it; it is not stored")
-	case event.TooLarge:
+	case store.TooLarge:
 		return problem(eventTooLarge, "the broker's limit for a message is smaller than this webhook's event; it is not stored, and an operator has to raise max_payload or max_msg_size")
-	case event.BrokerError:
+	case store.BrokerError:
 		return problem(brokerError, "the broker refused to store this webhook; the relay's log says why")
 	default:
 		return problem(brokerUnavailable, "the broker did not acknowledge in time that this webhook is stored; a later delivery of it is safe")
@@ -93,7 +94,7 @@ type response struct {
 }
 
 // receiptResponse is the answer when a webhook is stored.
-func receiptResponse(taskID string, r event.Receipt) response {
+func receiptResponse(taskID string, r store.Receipt) response {
 	outcome := telemetry.Published
 	switch {
 	case r.Conflict:
@@ -133,7 +134,7 @@ func problem(k problemType, detail string) response {
 }
 
 // rejected is the answer to a body that is kept in the quarantine.
-func rejected(why *schema.Error, r event.Receipt) response {
+func rejected(why *schema.Error, r store.Receipt) response {
 	k := notJSON
 	switch why.Kind {
 	case schema.ErrNotResult:

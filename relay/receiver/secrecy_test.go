@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // raw writes a request as it stands, ends this half of the connection, and
@@ -94,11 +95,11 @@ func TestPanicIsAnsweredAndTellsNoToken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			calls := 0
-			r := startWith(t, storeFunc(func(_ context.Context, msg event.Message) (event.Receipt, error) {
+			r := startWith(t, storeFunc(func(_ context.Context, msg event.Message) (store.Receipt, error) {
 				if calls++; calls == 1 {
 					test.panic()
 				}
-				return event.Receipt{Stream: "APIXO", Sequence: 1}, nil
+				return store.Receipt{Stream: "APIXO", Sequence: 1}, nil
 			}), tokenEnv, "RELAY_MAX_IN_FLIGHT=1")
 			got := r.post(t, goodPath+"?model=m", success("task_1"))
 			got.wantProblem(t, http.StatusServiceUnavailable, "internal-error")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // nudge is how often a slow sender writes a byte.
@@ -230,9 +231,9 @@ func (u untouchable) Read([]byte) (int, error) {
 
 func TestBodyIsNotReadForNothing(t *testing.T) {
 	t.Parallel()
-	r := startWith(t, storeFunc(func(context.Context, event.Message) (event.Receipt, error) {
+	r := startWith(t, storeFunc(func(context.Context, event.Message) (store.Receipt, error) {
 		t.Error("stored")
-		return event.Receipt{}, nil
+		return store.Receipt{}, nil
 	}), tokenEnv)
 	for _, test := range []struct {
 		method, path string

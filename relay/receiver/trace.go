@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -43,7 +43,7 @@ func reasonOf(err error) string {
 	if err == nil {
 		return ""
 	}
-	if refusal, ok := errors.AsType[*event.StoreError](err); ok {
+	if refusal, ok := errors.AsType[*store.Error](err); ok {
 		return string(refusal.Code)
 	}
 	return internalError.slug

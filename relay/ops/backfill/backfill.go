@@ -27,6 +27,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
@@ -262,8 +263,8 @@ func (r *run) publish(ctx context.Context, t *task, state string, body []byte) R
 	defer cancel()
 	receipt, err := r.publisher.Store(storing, msg)
 	if err != nil {
-		var refusal *event.StoreError
-		if !errors.As(err, &refusal) || refusal.Code != event.TooLarge {
+		var refusal *store.Error
+		if !errors.As(err, &refusal) || refusal.Code != store.TooLarge {
 			// What the next result would get is the same.
 			r.stop(errors.New("the broker does not store what the API tells, so no more is asked; mend that and run it again"))
 		}
