@@ -14,8 +14,8 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, why, err := encoder.Encode(d); why != nil || err != nil {
-					b.Fatal(why, err)
+				if msg, err := encoder.Encode(d); err != nil || msg.Rejection != nil {
+					b.Fatal(msg.Rejection, err)
 				}
 			}
 		})

@@ -40,58 +40,57 @@ type Encoder struct {
 	Mode Mode
 }
 
-// Encode makes what is to be stored of a delivery: a task's event, or what
-// keeps a body that is none. The second result is nil for a task's event, and
-// says else why it is none.
+// Encode returns the message of a delivery: a [TaskEvent], or a [RejectedDelivery] where
+// it is none.
 //
-// The error means a bug in the encoder or its settings, not a bad delivery.
-func (e Encoder) Encode(d Delivery) (Message, *schema.Error, error) {
+// An error means a bug in the encoder or its settings, not a bad delivery.
+func (e Encoder) Encode(d Delivery) (Message, error) {
 	w, err := schema.ParseWebhook(d.Body)
+	if err == nil && d.Rejection == nil {
+		return e.task(d, w)
+	}
+	isJSON := err == nil || errors.Is(err, schema.ErrNotResult)
 	if d.Rejection != nil {
-		msg, keepErr := e.rejected(d, d.Rejection, err == nil || errors.Is(err, schema.ErrNotResult))
-		return msg, d.Rejection, keepErr
+		return e.rejected(d, d.Rejection, isJSON)
 	}
-	if err == nil {
-		msg, err := e.task(d, w)
-		return msg, nil, err
+	rejection, ok := errors.AsType[*schema.Error](err)
+	if !ok {
+		return Message{}, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
 	}
-	var why *schema.Error
-	if !errors.As(err, &why) {
-		return Message{}, nil, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
-	}
-	msg, err := e.rejected(d, why, why.Kind == schema.ErrNotResult)
-	return msg, why, err
+	return e.rejected(d, rejection, isJSON)
 }
 
 // Conflict makes the message that keeps a task's webhook which tells another
 // outcome than the event that is stored; detail says how they differ.
 func (e Encoder) Conflict(task Message, detail string) (Message, error) {
-	return e.quarantineMessage(task.Delivery, schema.ConflictSubject(e.Prefix), cloudevents.EventContextV1{
+	msg := Message{Kind: ConflictingDelivery, Subject: schema.ConflictSubject(e.Prefix), Delivery: task.Delivery}
+	return e.quarantine(msg, schema.ReasonConflict, detail, cloudevents.EventContextV1{
 		Type: schema.TypeWebhookConflict, Subject: &task.ID, DataContentType: &contentTypeJSON,
-	}, schema.ReasonConflict, detail)
+	})
 }
 
 // rejected makes the message that keeps a body which is no webhook, with the
 // reason why.
-func (e Encoder) rejected(d Delivery, why *schema.Error, isJSON bool) (Message, error) {
+func (e Encoder) rejected(d Delivery, rejection *schema.Error, isJSON bool) (Message, error) {
 	contentType := "application/octet-stream"
 	if isJSON {
 		contentType = contentTypeJSON
 	}
-	return e.quarantineMessage(d, schema.RejectedSubject(e.Prefix), cloudevents.EventContextV1{
+	msg := Message{Kind: RejectedDelivery, Subject: schema.RejectedSubject(e.Prefix), Delivery: d, Rejection: rejection}
+	return e.quarantine(msg, rejection.Code, rejection.Detail, cloudevents.EventContextV1{
 		Type: schema.TypeWebhookRejected, DataContentType: &contentType,
-	}, why.Code, why.Detail)
+	})
 }
 
-// quarantineMessage makes the message that keeps a body byte for byte: base64 even where it
+// quarantine completes a message that holds a body byte for byte: base64 even where it
 // is JSON, of whose bytes a reader of JSON may keep the meaning alone.
 //
 // Its id is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
-func (e Encoder) quarantineMessage(d Delivery, subject string, attributes cloudevents.EventContextV1, reason, detail string) (Message, error) {
-	msg := Message{Subject: subject, ID: d.Digest(), Delivery: d}
-	attributes.ID, attributes.Source, attributes.Time = msg.ID, types.URIRef{URL: verbatim(e.Source)}, &types.Timestamp{Time: d.Received}
-	ce := cloudevents.Event{Context: &attributes, DataEncoded: d.Body, DataBase64: true}
+func (e Encoder) quarantine(msg Message, reason, detail string, attributes cloudevents.EventContextV1) (Message, error) {
+	msg.ID = msg.Delivery.Digest()
+	attributes.ID, attributes.Source, attributes.Time = msg.ID, types.URIRef{URL: verbatim(e.Source)}, &types.Timestamp{Time: msg.Delivery.Received}
+	ce := cloudevents.Event{Context: &attributes, DataEncoded: msg.Delivery.Body, DataBase64: true}
 	if ce.DataEncoded == nil {
 		ce.DataEncoded = []byte{} // an event without data would be another
 	}

@@ -25,9 +25,9 @@ func delivery(body string, attributes map[string]string) event.Delivery {
 // task encodes a delivery that is a task's result.
 func task(t testing.TB, e event.Encoder, body string, attributes map[string]string) event.Message {
 	t.Helper()
-	msg, why, err := e.Encode(delivery(body, attributes))
-	if err != nil || why != nil {
-		t.Fatal(err, why)
+	msg, err := e.Encode(delivery(body, attributes))
+	if err != nil || msg.Rejection != nil {
+		t.Fatal(err, msg.Rejection)
 	}
 	return msg
 }
@@ -178,11 +178,11 @@ func TestRejectedKeepsTheBytes(t *testing.T) {
 	for _, body := range []string{"", "{", "\x00\xff\r\n", `{"code":200}`, " {\"a\" : 1.50}\n"} {
 		for _, mode := range []event.Mode{event.Structured, event.Binary} {
 			encoder := event.Encoder{Source: "urn:x", Prefix: "apixo", Mode: mode}
-			msg, why, err := encoder.Encode(delivery(body, map[string]string{"model": "m"}))
-			if err != nil || why == nil {
+			msg, err := encoder.Encode(delivery(body, map[string]string{"model": "m"}))
+			if err != nil || msg.Rejection == nil {
 				t.Fatalf("%q is not refused: %v", body, err)
 			}
-			again, _, err := encoder.Encode(event.Delivery{Body: []byte(body), Received: received.Add(time.Minute)})
+			again, err := encoder.Encode(event.Delivery{Body: []byte(body), Received: received.Add(time.Minute)})
 			if err != nil || again.ID != msg.ID || msg.ID == "" {
 				t.Errorf("%q: the ids are %q and %q (%v)", body, msg.ID, again.ID, err)
 			}
@@ -191,7 +191,7 @@ func TestRejectedKeepsTheBytes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if string(got.Data) != body || got.Type != schema.TypeWebhookRejected || msg.Subject != "apixo.quarantine.rejected" ||
-				got.Extensions["reason"] != why.Code || got.Extensions["detail"] != why.Detail || got.Extensions["model"] != "m" {
+				got.Extensions["reason"] != msg.Rejection.Code || got.Extensions["detail"] != msg.Rejection.Detail || got.Extensions["model"] != "m" {
 				t.Errorf("%q: read back %+v", body, got)
 			}
 		}

@@ -74,7 +74,7 @@ func TestHTTPIsTheSameEvent(t *testing.T) {
 		for _, body := range bodies {
 			for _, in := range modes {
 				encoder := event.Encoder{Source: "https://api.apixo.ai/?a='b'#%20", Prefix: "p", Mode: in}
-				msg, _, err := encoder.Encode(delivery(body, attributes))
+				msg, err := encoder.Encode(delivery(body, attributes))
 				if err != nil {
 					t.Fatal(err)
 				}

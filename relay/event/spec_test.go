@@ -102,16 +102,16 @@ func TestQuarantinedIsTheEvent(t *testing.T) {
 					wantStructured(t, msg, want, "data_base64", quoted)
 				}
 				for _, body := range []string{"", "{", "\x00\xff\r\n", ` {"code":200}`, strings.Repeat("x", 1000)} {
-					msg, why, err := encoder.Encode(delivery(body, callback))
-					if err != nil || why == nil {
-						t.Fatalf("%q: %v, %v", body, why, err)
+					msg, err := encoder.Encode(delivery(body, callback))
+					if err != nil || msg.Rejection == nil {
+						t.Fatalf("%q: %v, %v", body, msg.Rejection, err)
 					}
 					contentType := "application/octet-stream"
 					if json.Valid([]byte(body)) {
 						contentType = "application/json"
 					}
 					check(msg, body, map[string]string{
-						"type": "ai.apixo.webhook.rejected", "datacontenttype": contentType, "reason": why.Code, "detail": why.Detail,
+						"type": "ai.apixo.webhook.rejected", "datacontenttype": contentType, "reason": msg.Rejection.Code, "detail": msg.Rejection.Detail,
 					})
 				}
 				msg, err := encoder.Conflict(task(t, encoder, conflicting, callback), "state as before")
@@ -281,9 +281,9 @@ func TestTaskThatWouldBeNoEvent(t *testing.T) {
 			"the name of the data":           {good, map[string]string{"data": "v"}},
 			"a good one and one that is not": {good, map[string]string{"model": "m", "é": "v"}},
 		} {
-			msg, why, err := tt.encoder.Encode(delivery(payload(t, "success.json"), tt.attributes))
-			if err == nil || why != nil || msg.Data != nil || msg.Header != nil {
-				t.Errorf("%s: made %+v (%v, %v)", name, msg, why, err)
+			msg, err := tt.encoder.Encode(delivery(payload(t, "success.json"), tt.attributes))
+			if err == nil || msg.Rejection != nil || msg.Data != nil || msg.Header != nil {
+				t.Errorf("%s: made %+v (%v, %v)", name, msg, msg.Rejection, err)
 			}
 		}
 	}
@@ -305,7 +305,7 @@ func TestMessagesDoNotShareData(t *testing.T) {
 	}
 	body := []byte(payload(t, "success.json"))
 	for _, mode := range []event.Mode{event.Structured, event.Binary} {
-		msg, _, err := event.Encoder{Source: "urn:x", Prefix: "p", Mode: mode}.Encode(event.Delivery{Body: body, Received: received})
+		msg, err := event.Encoder{Source: "urn:x", Prefix: "p", Mode: mode}.Encode(event.Delivery{Body: body, Received: received})
 		if err != nil {
 			t.Fatal(err)
 		}

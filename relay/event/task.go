@@ -42,6 +42,6 @@ func (e Encoder) task(d Delivery, w schema.Webhook) (Message, error) {
 	}
 	// While the message is being stored nothing holds the result besides it.
 	t.ResultURLs, t.ResultJSON, t.FailMsg = nil, nil, ""
-	msg := Message{Subject: schema.TaskSubject(e.Prefix, t.State), ID: t.ID, Delivery: d, Task: &t, Normalized: w.Normalized}
+	msg := Message{Kind: TaskEvent, Subject: schema.TaskSubject(e.Prefix, t.State), ID: t.ID, Delivery: d, Task: &t, Normalized: w.Normalized}
 	return e.encode(&ce, msg)
 }

@@ -153,7 +153,7 @@ func (o *Outbox) awaitNext(ctx context.Context) (batch []entry, err error) {
 
 // read makes an entry of what the outbox handed out.
 func (o *Outbox) read(batch []entry, in jetstream.Msg) []entry {
-	msg, _, err := o.Encoder.Encode(deliveryOf(in.Headers(), in.Data()))
+	msg, err := o.Encoder.Encode(deliveryOf(in.Headers(), in.Data()))
 	if err != nil {
 		// A fault of the relay's own: the entry stays, for a relay that is mended.
 		o.park(entry{in: in}, err)
@@ -264,7 +264,7 @@ func (o *Outbox) forwarded(e entry, receipt store.Receipt) {
 		o.Log.Warn("a webhook from the outbox contradicts the event that is stored for its task; it is in the quarantine", "taskId", e.msg.ID, "stream", receipt.Stream, "sequence", receipt.Sequence)
 	case receipt.Duplicate:
 		outcome = telemetry.Duplicate
-	case e.msg.Task == nil:
+	case e.msg.Kind == event.RejectedDelivery:
 		outcome = telemetry.Quarantined
 	}
 	o.Metrics.Forwarded(outcome)

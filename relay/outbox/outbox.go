@@ -169,16 +169,12 @@ func (o *Outbox) enqueue(ctx context.Context, msg event.Message, direct error) (
 	defer cancel()
 	// Ids of different kinds must not meet, whatever a sender calls its tasks: none
 	// of them has a slash in it.
-	kind := "task/"
-	if msg.Task == nil {
-		kind = "rejected/"
-	}
-	if msg.Task == nil {
+	if msg.Kind == event.RejectedDelivery {
 		// What the quarantine has of the body by way of an earlier entry stays there
 		// until somebody has judged it.
-		return o.append(ctx, kind+msg.ID, msg.Delivery, direct)
+		return o.append(ctx, "rejected/"+msg.ID, msg.Delivery, direct)
 	}
-	receipt, first, err := o.appendOnce(ctx, kind+msg.ID, msg.Delivery, direct)
+	receipt, first, err := o.appendOnce(ctx, "task/"+msg.ID, msg.Delivery, direct)
 	if err != nil || first == nil || !conflicts(msg.Delivery, *first) {
 		return receipt, err
 	}

@@ -109,7 +109,7 @@ func result(id, state string) string {
 
 func (r rig) store(t *testing.T, body string) (store.Receipt, error) {
 	t.Helper()
-	msg, _, err := encoder.Encode(delivery(body))
+	msg, err := encoder.Encode(delivery(body))
 	if err != nil {
 		t.Fatal(err)
 	}

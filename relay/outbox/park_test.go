@@ -18,9 +18,9 @@ func TestWhatHeadersRefusedWhileTheBrokerIsAway(t *testing.T) {
 	r := open(t, options, t.TempDir())
 	d := delivery(result("task_1", "success"))
 	d.Rejection = &schema.Error{Kind: event.ErrMediaType, Code: schema.ReasonContentType, Detail: "it is said to be text"}
-	msg, why, err := encoder.Encode(d)
-	if err != nil || why != d.Rejection {
-		t.Fatal(why, err)
+	msg, err := encoder.Encode(d)
+	if err != nil || msg.Rejection != d.Rejection {
+		t.Fatal(msg.Rejection, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -24,7 +24,7 @@ func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bo
 	p := s.p
 	for gone := uint64(0); ; {
 		switch {
-		case s.msg.Task == nil:
+		case s.msg.Kind != event.TaskEvent:
 			return store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		case !ack.Duplicate:
 			if s.copy > 0 {

@@ -171,9 +171,9 @@ func TestRepeatOfWhatWasConsumed(t *testing.T) {
 func TestRepeatOfWhatWasRemovedFromTheQuarantine(t *testing.T) {
 	t.Parallel()
 	b := start(t, natstest.Start(t, natstest.Options(t)))
-	msg, why, err := encoder.Encode(event.Delivery{Body: []byte("no JSON"), Received: time.Now()})
-	if err != nil || why == nil {
-		t.Fatal(why, err)
+	msg, err := encoder.Encode(event.Delivery{Body: []byte("no JSON"), Received: time.Now()})
+	if err != nil || msg.Rejection == nil {
+		t.Fatal(msg.Rejection, err)
 	}
 	want := store.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}
 	for range 2 {

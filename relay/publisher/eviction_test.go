@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // evicting is a stream with messages of two subjects in turns, of which some are to

@@ -31,7 +31,7 @@ type removals struct {
 // start as its window is.
 func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
 	state, connected := p.streams.Load(), p.connectedAt.Load()
-	if msg.Task == nil || state.events == nil || state.unreadable != nil || connected == nil {
+	if msg.Kind != event.TaskEvent || state.events == nil || state.unreadable != nil || connected == nil {
 		return false
 	}
 	info := state.events.CachedInfo()

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -37,13 +35,12 @@ const (
 // Publisher stores messages in the relay's two streams. It may be used by many
 // goroutines.
 type Publisher struct {
-	cfg              config.Stream
-	quarantinePrefix string // how the subjects of the quarantine begin
-	encoder          event.Encoder
-	maxSize          int64 // of a message, in bytes
-	metrics          *telemetry.Metrics
-	tracing          *telemetry.Tracing
-	log              *slog.Logger
+	cfg     config.Stream
+	encoder event.Encoder
+	maxSize int64 // of a message, in bytes
+	metrics *telemetry.Metrics
+	tracing *telemetry.Tracing
+	log     *slog.Logger
 
 	events, quarantine *streamWatcher
 	warned             map[string]map[string]bool // keys of issues by stream; only a look uses it
@@ -84,7 +81,7 @@ func Encoder(cfg config.Config) event.Encoder {
 // largest, in bytes. Without tracing that is nil.
 func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Publisher {
 	p := &Publisher{
-		cfg: cfg, quarantinePrefix: strings.TrimSuffix(schema.QuarantineSubjects(cfg.Prefix), ">"), encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
+		cfg: cfg, encoder: encoder, maxSize: maxMessage, metrics: metrics, tracing: tracing, log: log,
 		warned:   make(map[string]map[string]bool),
 		outcomes: newOutcomeCache(),
 		pending:  semaphore.NewWeighted(maxPendingBytes),
@@ -105,7 +102,7 @@ func New(cfg config.Stream, encoder event.Encoder, maxMessage int64, metrics *te
 // whose first copy is gone is stored anew, and one that tells another outcome than
 // the event that is stored is kept in the quarantine, and a conflict.
 func (p *Publisher) Store(ctx context.Context, msg event.Message) (store.Receipt, error) {
-	m := p.watcherOf(msg.Subject)
+	m := p.watcherOf(msg.Kind)
 	s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load()}
 	if unfit := m.refuses(); unfit != nil {
 		return store.Receipt{}, &store.Error{Code: store.BrokerError, Err: unfit}
@@ -138,7 +135,7 @@ func (p *Publisher) PublishAsync(msgs []event.Message) []store.Future {
 	later := slices.ContainsFunc(msgs, p.mayHaveForgotten)
 	var failed error // of one that was not sent, which those behind it must not pass
 	for i, msg := range msgs {
-		m := p.watcherOf(msg.Subject)
+		m := p.watcherOf(msg.Kind)
 		s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load(), once: true}
 		if unfit := m.refuses(); unfit != nil {
 			sendings[i] = failedFuture{&store.Error{Code: store.BrokerError, Err: unfit}}
@@ -154,7 +151,7 @@ func (p *Publisher) PublishAsync(msgs []event.Message) []store.Future {
 			failed = s.publish()
 		}
 		if failed != nil {
-			reason, _ := p.classify(msg.Subject, s.start, failed)
+			reason, _ := p.classify(msg.Kind, s.start, failed)
 			sendings[i] = failedFuture{&store.Error{Code: reason, Err: failed}}
 		}
 	}
@@ -198,7 +195,7 @@ func (s *pubFuture) acknowledgement(ctx context.Context) (ack jetstream.PubAck, 
 			p.lastAckTimeout.Store(new(time.Now()))
 		}
 		p.requestCheck() // so that readiness tells what senders are told
-		reason, again := p.classify(s.msg.Subject, s.start, cause)
+		reason, again := p.classify(s.msg.Kind, s.start, cause)
 		if reason == store.StreamFull {
 			p.lastFull.Store(new(time.Now()))
 		}
@@ -209,7 +206,7 @@ func (s *pubFuture) acknowledgement(ctx context.Context) (ack jetstream.PubAck, 
 		return ack, cause
 	})
 	if _, refused := err.(*store.Error); err != nil && !refused {
-		reason, _ := p.classify(s.msg.Subject, s.start, cause) // more may be known by now
+		reason, _ := p.classify(s.msg.Kind, s.start, cause) // more may be known by now
 		err = outOfTime(reason, cause)
 	}
 	return ack, retried, err
@@ -247,7 +244,7 @@ func (s *pubFuture) wait(ctx context.Context) (jetstream.PubAck, error) {
 	// Another stream that takes the subject is not what a 200 means. Asking the
 	// broker to check it would leave a header in every event, on which whoever
 	// forwards events to a stream of his own would stumble.
-	m := s.p.watcherOf(s.msg.Subject)
+	m := s.p.watcherOf(s.msg.Kind)
 	if want := m.needs.Config.Name; ack.Stream != want {
 		return ack, fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}

@@ -96,7 +96,7 @@ var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo"}
 // webhook is the message of a delivery.
 func webhook(t testing.TB, body string) event.Message {
 	t.Helper()
-	msg, _, err := encoder.Encode(event.Delivery{Body: []byte(body), Received: time.Now()})
+	msg, err := encoder.Encode(event.Delivery{Body: []byte(body), Received: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

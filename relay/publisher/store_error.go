@@ -9,13 +9,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jscode"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // classify says what the error of a message means that was first sent at a time,
 // and whether another try can help.
-func (p *Publisher) classify(subject string, sent time.Time, err error) (reason store.Code, again bool) {
+func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason store.Code, again bool) {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		if jscode.IsTransient(api.ErrorCode) {
@@ -44,7 +45,7 @@ func (p *Publisher) classify(subject string, sent time.Time, err error) (reason 
 		return store.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
-		switch unfit := p.streamError(subject, sent); {
+		switch unfit := p.streamError(kind, sent); {
 		case unfit == nil:
 			return store.BrokerUnavailable, true
 		case unfit.Missing:

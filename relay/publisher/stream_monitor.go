@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
@@ -104,10 +105,10 @@ func (p *Publisher) Ready() error {
 	return nil
 }
 
-// streamError is what makes the stream of a subject unusable until somebody changes it, or
+// streamError is what makes the stream of a kind of messages unusable until somebody changes it, or
 // nil if that has not been found out since a time.
-func (p *Publisher) streamError(subject string, since time.Time) *StreamConfigError {
-	if v := p.watcherOf(subject).verdict.Load(); v.at.After(since) {
+func (p *Publisher) streamError(kind event.Kind, since time.Time) *StreamConfigError {
+	if v := p.watcherOf(kind).verdict.Load(); v.at.After(since) {
 		return v.unfit
 	}
 	return nil

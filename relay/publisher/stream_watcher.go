@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/event"
 )
 
 // advisories is where the broker tells that a stream was made, changed or deleted.
@@ -121,12 +122,12 @@ func (p *Publisher) streamChanged(subject string) {
 	}
 }
 
-// watcherOf is that of the stream in which a subject is stored.
-func (p *Publisher) watcherOf(subject string) *streamWatcher {
-	if strings.HasPrefix(subject, p.quarantinePrefix) {
-		return p.quarantine
+// watcherOf returns the watcher of the stream in which a kind of messages is stored.
+func (p *Publisher) watcherOf(kind event.Kind) *streamWatcher {
+	if kind == event.TaskEvent {
+		return p.events
 	}
-	return p.events
+	return p.quarantine
 }
 
 // confirmStream returns when a look at the stream has seen all changes of it that are known, and

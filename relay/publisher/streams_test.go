@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func configOf(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {

@@ -179,7 +179,8 @@ func (rc *Receiver) storeDelivery(ctx context.Context, delivery event.Delivery, 
 	if traceParent != "" {
 		delivery = delivery.WithTraceContext(traceParent, traceState)
 	}
-	msg, rejection, err := rc.encoder.Encode(delivery)
+	msg, err := rc.encoder.Encode(delivery)
+	rejection := msg.Rejection
 	if err != nil {
 		span.End("publish", msg.Subject, msg.ID, 0, telemetry.PublishResult{}, internalError.slug, err)
 		return rc.notStored(err, line)

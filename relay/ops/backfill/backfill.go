@@ -239,12 +239,12 @@ func (r *run) publish(ctx context.Context, t *task, state string, body []byte) R
 	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
 		d.Attributes = map[string]string{modelAttribute: t.model}
 	}
-	msg, why, err := r.encoder.Encode(d)
+	msg, err := r.encoder.Encode(d)
 	switch {
 	case err != nil:
 		return failed(r.client.Redact(err.Error()))
-	case why != nil:
-		return failed("what the API tells is no result: " + r.client.Redact(why.Detail))
+	case msg.Rejection != nil:
+		return failed("what the API tells is no result: " + r.client.Redact(msg.Rejection.Detail))
 	case msg.ID != t.id:
 		return failed("the answer is about another task, " + quote(r.client.Redact(msg.ID)))
 	}

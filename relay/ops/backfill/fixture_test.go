@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func many(n int) (ids []string) {

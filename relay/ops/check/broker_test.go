@@ -12,9 +12,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
-	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 )
 
 // silent is a broker that takes connections, writes something and says no more.

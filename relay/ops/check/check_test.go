@@ -8,8 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // Beside a relay that is well, all is well, and nothing is changed by looking.

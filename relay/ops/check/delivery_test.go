@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 const token = "the-token-0123456789"

@@ -12,8 +12,8 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
-	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/test/testcert"
 )
 
 // here is a look at this machine alone: there is no broker.

@@ -14,9 +14,9 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }

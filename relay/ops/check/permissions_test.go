@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // asRelay is a broker whose user for the relay has some permissions, with the relay's

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // What the relay refuses fails, what it warns of is a warning, and a short window

@@ -15,9 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }
@@ -79,7 +79,7 @@ func (s *store) tasks(t testing.TB, mode event.Mode, from, n int) {
 // webhook stores what the relay would make of a body.
 func (s *store) webhook(t testing.TB, encoder event.Encoder, body string) {
 	t.Helper()
-	msg, _, err := encoder.Encode(event.Delivery{Body: []byte(body), Attributes: map[string]string{"model": "nano banana"}, Received: time.Now()})
+	msg, err := encoder.Encode(event.Delivery{Body: []byte(body), Attributes: map[string]string{"model": "nano banana"}, Received: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // Where the broker goes away for a while, or has dropped the consumer of a reader

@@ -47,7 +47,7 @@ func agree(t testing.TB, body []byte) string {
 		return unreadable
 	}
 	invalid := check(t, "webhook", body)
-	message, _, encodeErr := events.Encoder{Source: "https://api.apixo.ai", Prefix: schema.DefaultPrefix}.Encode(events.Delivery{Body: body, Received: time.Unix(0, 0)})
+	message, encodeErr := events.Encoder{Source: "https://api.apixo.ai", Prefix: schema.DefaultPrefix}.Encode(events.Delivery{Body: body, Received: time.Unix(0, 0)})
 	if encodeErr != nil {
 		t.Fatal(encodeErr)
 	}
