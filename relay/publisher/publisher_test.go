@@ -103,8 +103,14 @@ func webhook(t testing.TB, body string) event.Message {
 	return msg
 }
 
+// message is the message of a task that has no result to speak of.
 func message(id string) event.Message {
-	return event.Message{Subject: "apixo.task.success", ID: id, Header: map[string][]string{"Content-Type": {"application/cloudevents+json"}}, Data: []byte(`{"id":"` + id + `"}`)}
+	msg, err := encoder.Encode(event.Delivery{Body: []byte(`{"data":{"taskId":"` + id + `","state":"success"}}`), Received: time.Now()})
+	if err != nil {
+		panic(err)
+	}
+
+	return msg
 }
 
 func reasonOf(t *testing.T, err error) store.Code {
@@ -121,7 +127,8 @@ func TestStoreReturnsWhereTheMessageIs(t *testing.T) {
 	b := start(t, natstest.Start(t, natstest.Options(t)))
 	for i := range 3 {
 		id := fmt.Sprintf("task_%d", i)
-		receipt, err := b.Store(within(t, 10*time.Second), message(id))
+		msg := message(id)
+		receipt, err := b.Store(within(t, 10*time.Second), msg)
 		if err != nil || receipt != (store.Receipt{Stream: "APIXO", Sequence: uint64(i + 1)}) {
 			t.Fatalf("%+v, %v", receipt, err)
 		}
@@ -134,7 +141,7 @@ func TestStoreReturnsWhereTheMessageIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		if raw.Subject != "apixo.task.success" || raw.Header.Get("Nats-Msg-Id") != id ||
-			raw.Header.Get("Content-Type") != "application/cloudevents+json" || string(raw.Data) != `{"id":"`+id+`"}` {
+			raw.Header.Get("Content-Type") != "application/cloudevents+json" || string(raw.Data) != string(msg.Data) {
 			t.Errorf("stored %+v", raw)
 		}
 	}
@@ -142,8 +149,7 @@ func TestStoreReturnsWhereTheMessageIs(t *testing.T) {
 	if err != nil || again != (store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true}) {
 		t.Errorf("the repeat got %+v, %v", again, err)
 	}
-	rejected := message("digest")
-	rejected.Subject = "apixo.quarantine.rejected"
+	rejected := webhook(t, "no JSON")
 	receipt, err := b.Store(within(t, 10*time.Second), rejected)
 	if err != nil || receipt != (store.Receipt{Stream: "APIXO_QUARANTINE", Sequence: 1}) {
 		t.Errorf("the quarantined got %+v, %v", receipt, err)

@@ -132,8 +132,7 @@ func TestUntrueStreamsAtStart(t *testing.T) {
 			if n := lastSequence(t, js, "APIXO"); n != 0 {
 				t.Errorf("%d messages were sent to it", n)
 			}
-			rejected := message("digest")
-			rejected.Subject = "apixo.quarantine.rejected"
+			rejected := webhook(t, "no JSON")
 			if _, err := b.Store(within(t, 10*time.Second), rejected); err != nil {
 				t.Errorf("the other stream: %v", err)
 			}

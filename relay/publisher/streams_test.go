@@ -239,8 +239,7 @@ func TestBrokerThatComesLater(t *testing.T) {
 	b.awaitConnection(t)
 	ctx := within(t, 30*time.Second)
 	// Store tries again while a stream is missing, so it waits for both to be made.
-	rejected := message("digest")
-	rejected.Subject = "apixo.quarantine.rejected"
+	rejected := webhook(t, "no JSON")
 	for _, msg := range []event.Message{message("task_1"), rejected} {
 		if _, err := b.Store(ctx, msg); err != nil {
 			t.Errorf("%s: %v", msg.Subject, err)
