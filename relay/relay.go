@@ -147,8 +147,10 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 
 	tokens := r.watchFiles(tlsFiles)
-	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, tokens, publisher.Encoder(cfg), store, metrics, tracing, log)
-	r.receiver.OnAccept(endpoint.Accept)
+	r.receiver = receiver.New(receiver.Options{
+		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: tokens, Encoder: publisher.Encoder(cfg), Store: store,
+		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
+	})
 	r.broker.Guard(cfg, r.receiver.BytesInFlight)
 
 	front := endpoint.Settings{

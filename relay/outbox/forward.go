@@ -224,7 +224,10 @@ func (o *Outbox) try(ctx context.Context, batch []entry) (left []entry) {
 		switch {
 		case err == nil:
 			// A try that failed has no span: there may be one every few seconds for hours.
-			spans[i].End("forward", e.msg.Subject, e.msg.ID, len(e.msg.Data), telemetry.PublishResult{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, "", nil)
+			spans[i].End(telemetry.PublishResult{
+				Operation: "forward", Subject: e.msg.Subject, ID: e.msg.ID, Size: len(e.msg.Data),
+				Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate,
+			})
 			o.forwarded(e, receipt)
 			stored = append(stored, e)
 			continue

@@ -4,51 +4,25 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
-	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// accessLogEntry gathers on the way what the one line about a request says. Nothing of
-// the URL is in it, since any part of that may be a token, and of the body only
-// what the parser has checked.
-type accessLogEntry struct {
-	start         time.Time
-	sender        netip.Addr
-	size          int
-	bodyRead      bool // whole; not told, but for whoever answers to know
-	entered       bool // has had a place among those in flight; not told either
-	taskID, state string
-	normalized    string // the members that the event does not have as they came
-	reason        string // why the body was rejected
-	dropped       []string
-	receipt       store.Receipt
-	err           error
-	panic         string
+// panicError is a panic while a request was processed, and where it came from.
+type panicError struct{ text string }
 
-	span            *telemetry.RequestSpan // nil without tracing
-	traceID, spanID string
-	sampled         bool
-}
+// Error returns what is known of the panic's value. Only what the runtime itself says is:
+// any other may hold a piece of a request.
+func (e *panicError) Error() string { return e.text }
 
-// exemplar is the id of a trace that others can look at.
-func (l *accessLogEntry) exemplar() string {
-	if !l.sampled {
-		return ""
-	}
-	return l.traceID
-}
-
-// panicked notes a panic and where it came from. Only what the runtime itself
-// says is noted of its value: any other may hold a piece of a request.
-func (l *accessLogEntry) panicked(value any) {
+func newPanicError(value any) error {
 	text := fmt.Sprintf("%T", value)
 	if err, ok := value.(interface {
 		error
@@ -56,7 +30,7 @@ func (l *accessLogEntry) panicked(value any) {
 	}); ok {
 		text = err.Error()
 	}
-	l.panic = text + "\n" + string(debug.Stack())
+	return &panicError{text + "\n" + string(debug.Stack())}
 }
 
 // Of the lines about requests that were refused before anything was known of their sender
@@ -79,69 +53,79 @@ func newAnonymousLog() *anonymousLog {
 
 // omit reports whether there is to be no line about a request, and else how many have
 // been left out before it.
-func (s *anonymousLog) omit(a response, entered bool) (omit bool, before int64) {
-	if entered || a.outcome != telemetry.Unauthorized && a.outcome != telemetry.Rejected {
+func (l *anonymousLog) omit(resp response, admitted bool) (omit bool, before int64) {
+	if admitted || resp.outcome != telemetry.Unauthorized && resp.outcome != telemetry.Rejected {
 		return false, 0
 	}
-	if !s.limit.Allow() {
-		s.omitted.Add(1)
+	if !l.limit.Allow() {
+		l.omitted.Add(1)
 		return true, 0
 	}
-	return false, s.omitted.Swap(0)
+	return false, l.omitted.Swap(0)
 }
 
-func (l *accessLogEntry) write(ctx context.Context, log *slog.Logger, a response, took time.Duration, strangers *anonymousLog) {
+// logRequest writes the one line about a request. Nothing of the URL is in it, since any
+// part of that may be a token, and of the body only what the parser has checked.
+func (rc *Receiver) logRequest(ctx context.Context, res result, err error, resp response, took time.Duration) {
+	panicked, _ := err.(*panicError)
 	level := slog.LevelInfo
 	switch {
-	case l.panic != "":
+	case panicked != nil:
 		level = slog.LevelError
-	case a.status != http.StatusOK, l.receipt.Conflict:
+	case err != nil, res.receipt.Conflict:
 		level = slog.LevelWarn
 	}
-	if !log.Enabled(ctx, level) {
+	if !rc.log.Enabled(ctx, level) {
 		return
 	}
-	omit, omitted := strangers.omit(a, l.entered)
+	omit, omitted := rc.anonymous.omit(resp, res.admitted)
 	if omit {
 		return
 	}
-	var room [20]slog.Attr // for all that a line can have
-	attrs := room[:0]
+	var array [20]slog.Attr // for all that a line can have
+	attrs := array[:0]
 	text := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
 		}
 	}
-	text("outcome", string(a.outcome))
-	attrs = append(attrs, slog.Int("status", a.status))
-	text("problem", a.problem)
-	text("reason", l.reason)
-	text("taskId", l.taskID)
-	text("state", l.state)
-	text("normalized", l.normalized)
-	text("stream", l.receipt.Stream)
-	if l.receipt.Sequence > 0 {
-		attrs = append(attrs, slog.Uint64("sequence", l.receipt.Sequence))
+	text("outcome", string(resp.outcome))
+	attrs = append(attrs, slog.Int("status", resp.status))
+	text("problem", resp.problem)
+	if res.rejection != nil {
+		text("reason", res.rejection.Code)
 	}
-	attrs = append(attrs, slog.Duration("duration", took), slog.Int("size", l.size))
-	if l.sender.IsValid() {
-		text("sender", l.sender.String())
+	if res.task != nil {
+		text("taskId", res.task.ID)
+		text("state", string(res.task.State))
+		text("normalized", strings.Join(res.normalized, ","))
 	}
-	if len(l.dropped) > 0 {
-		attrs = append(attrs, slog.Any("droppedAttributes", l.dropped))
+	text("stream", res.receipt.Stream)
+	if res.receipt.Sequence > 0 {
+		attrs = append(attrs, slog.Uint64("sequence", res.receipt.Sequence))
 	}
-	if l.err != nil {
-		text("error", l.err.Error())
+	attrs = append(attrs, slog.Duration("duration", took), slog.Int("size", res.size))
+	if res.sender.IsValid() {
+		text("sender", res.sender.String())
 	}
-	text("panic", l.panic)
+	if len(res.dropped) > 0 {
+		attrs = append(attrs, slog.Any("droppedAttributes", res.dropped))
+	}
+	switch err.(type) {
+	case nil, *problem, *schema.Error: // which the problem's type tells, and the reason
+	case *panicError:
+		text("panic", panicked.text)
+	default:
+		text("error", err.Error())
+	}
 	if omitted > 0 {
 		attrs = append(attrs, slog.Int64("omitted", omitted))
 	}
-	text("traceId", l.traceID)
-	text("spanId", l.spanID)
+	text("traceId", res.traceID)
+	text("spanId", res.spanID)
 	// Straight to the handler: the logger would look up the line of code, which
 	// is always this one.
-	record := slog.NewRecord(l.start.Add(took), level, "webhook", 0)
+	record := slog.NewRecord(res.start.Add(took), level, "webhook", 0)
 	record.AddAttrs(attrs...)
-	_ = log.Handler().Handle(ctx, record) // the logger drops the error too
+	_ = rc.log.Handler().Handle(ctx, record) // the logger drops the error too
 }

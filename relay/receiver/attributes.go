@@ -8,20 +8,20 @@ import (
 
 // callbackAttributes picks out of the callback URL's query what becomes
 // attributes of the event: the configured parameters, and a trace context.
-// What cannot be an attribute is left out and named in the log.
-func callbackAttributes(query string, names []string, line *accessLogEntry) map[string]string {
+// What cannot be an attribute is dropped, and the names of these are returned too.
+func callbackAttributes(query string, names []string) (attributes map[string]string, dropped []string) {
 	if query == "" {
-		return nil
+		return nil, nil
 	}
 	parameters, _ := url.ParseQuery(query) // those that can be read, as URL.Query returns them
-	attributes := make(map[string]string, len(names))
+	attributes = make(map[string]string, len(names))
 	take := func(name string, valid func(string) bool) {
 		switch value := parameters.Get(name); {
 		case value == "":
 		case valid(value):
 			attributes[name] = value
 		default:
-			line.dropped = append(line.dropped, name)
+			dropped = append(dropped, name)
 		}
 	}
 	for _, name := range names {
@@ -31,5 +31,5 @@ func callbackAttributes(query string, names []string, line *accessLogEntry) map[
 	if attributes["traceparent"] != "" {
 		take("tracestate", event.ValidTraceState)
 	}
-	return attributes
+	return attributes, dropped
 }

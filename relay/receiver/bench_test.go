@@ -56,7 +56,7 @@ func BenchmarkReceive(b *testing.B) {
 			log := telemetry.NewLogger(out, telemetry.JSON, c.level)
 			tracing := telemetry.StartTracing(c.trace, "bench", log)
 			defer func() { _ = tracing.Stop(context.Background()) }()
-			rc := receiver.New(settings, []string{"model"}, nil, encoder, store, telemetry.NewMetrics("bench"), tracing, log)
+			rc := receiver.New(receiver.Options{Config: settings, Attributes: []string{"model"}, Encoder: encoder, Store: store, Metrics: telemetry.NewMetrics("bench"), Tracing: tracing, Log: log})
 			body := bytes.NewReader([]byte(success("task_abc123xyz")))
 			req := httptest.NewRequest(http.MethodPost, webhookPath+"?model=nano-banana", nil)
 			req.Host = "127.0.0.1:8720"

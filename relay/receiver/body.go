@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -32,25 +31,22 @@ func (c *countingReader) Read(p []byte) (int, error) {
 func (c *countingReader) release() { c.inFlight.Add(-c.size) }
 
 // readBody reads the whole body, up to the limit. A declared size below zero is
-// not known.
-func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, response, bool) {
+// not known. An error is a [*problem].
+func (rc *Receiver) readBody(from io.Reader, declared int64) ([]byte, error) {
 	limit := rc.cfg.MaxBodyBytes
-	tooLarge := func() ([]byte, response, bool) {
-		return nil, problem(bodyTooLarge, fmt.Sprintf("at most %d bytes are taken; RELAY_MAX_BODY_BYTES sets the limit", limit)), false
+	body, err := []byte(nil), error(nil)
+	if declared <= limit {
+		body, err = readUpTo(from, declared, limit)
 	}
-	if declared > limit {
-		return tooLarge()
-	}
-	body, err := readUpTo(from, declared, limit)
 	switch {
+	case declared > limit, int64(len(body)) > limit:
+		return nil, bodyTooLarge.with("at most %d bytes are taken; RELAY_MAX_BODY_BYTES sets the limit", limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, problem(bodyTooSlow, fmt.Sprintf("the whole request must come within %s", rc.readTimeout())), false
+		return nil, bodyTooSlow.with("the whole request must come within %s", rc.readTimeout())
 	case err != nil:
-		return nil, problem(bodyIncomplete, "the connection ended, or the chunks were malformed, in the middle of the body"), false
-	case int64(len(body)) > limit:
-		return tooLarge()
+		return nil, bodyIncomplete
 	}
-	return body, response{}, true
+	return body, nil
 }
 
 // readUpTo reads to the end, or to one byte more than the limit. Memory follows

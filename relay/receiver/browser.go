@@ -21,10 +21,6 @@ import (
 //     Host: where nothing but the loopback address keeps strangers away, only this
 //     machine's own names are taken.
 
-// foreignHostDetail does not repeat the name, which anybody can choose.
-const foreignHostDetail = "without a token only requests for localhost or a loopback address are taken here, since a web page could send any other; " +
-	"an operator has to set RELAY_WEBHOOK_TOKENS, or RELAY_ALLOW_UNAUTHENTICATED=true where a proxy in front passes on its public name"
-
 // ownHostOnly reports whether webhooks are taken for this machine's own names
 // alone: whether its loopback address is all that keeps strangers away. Package
 // config takes no other address then.
@@ -32,15 +28,15 @@ func ownHostOnly(cfg config.Webhooks) bool {
 	return !cfg.HasSenderPolicy() && !cfg.AllowUnauthenticated
 }
 
-// checkBrowser refuses what a browser sends for a web page.
-func (rc *Receiver) checkBrowser(r *http.Request) (a response, ok bool) {
-	if rc.crossSite.Check(r) != nil {
-		return problem(crossSite, "a browser says that a page of another site or origin sends this; webhooks are sent by servers, without Sec-Fetch-Site and Origin"), false
+// checkBrowser refuses what a browser sends for a web page, with a [*problem].
+func (rc *Receiver) checkBrowser(r *http.Request) error {
+	switch {
+	case rc.crossSite.Check(r) != nil:
+		return crossSite
+	case rc.ownHostOnly && !isOwnHost(r.Host):
+		return foreignHost
 	}
-	if rc.ownHostOnly && !isOwnHost(r.Host) {
-		return problem(foreignHost, foreignHostDetail), false
-	}
-	return response{}, true
+	return nil
 }
 
 // isOwnHost reports whether a Host is one by which nothing but this machine is

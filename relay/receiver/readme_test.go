@@ -12,7 +12,7 @@ import (
 // points, under the status that it comes with.
 func TestReadmeExplainsEveryProblem(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("answer.go")
+	source, err := os.ReadFile("response.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,10 +21,10 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	statuses := map[string]int{}
-	for _, k := range allProblemTypes() {
+	for _, k := range problems {
 		statuses[k.slug] = k.status
 	}
-	slugs := regexp.MustCompile(`kind\{"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
+	slugs := regexp.MustCompile(`problem\{"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
 	if len(slugs) != len(statuses) {
 		t.Errorf("there are %d kinds of problems, this test knows %d", len(slugs), len(statuses))
 	}

@@ -5,10 +5,9 @@ package receiver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +15,28 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// Receiver answers webhooks. It is an http.Handler.
+// Options are what a Receiver works with.
+type Options struct {
+	Config config.Webhooks
+	// Attributes are the query parameters of the callback URL that become CloudEvents
+	// attributes.
+	Attributes []string
+	// Tokens are those of senders; nil asks nobody for one.
+	Tokens  *Tokens
+	Encoder event.Encoder
+	Store   store.Store
+	Metrics *telemetry.Metrics
+	Tracing *telemetry.Tracing // nil: off
+	Log     *slog.Logger
+	// OnAdmit is called with the context of each request that gets a place among those in
+	// flight. It may be nil.
+	OnAdmit func(context.Context)
+}
+
+// Receiver answers webhooks. It implements http.Handler.
 type Receiver struct {
 	cfg        config.Webhooks
 	attributes []string
@@ -28,86 +46,168 @@ type Receiver struct {
 	metrics    *telemetry.Metrics
 	tracing    *telemetry.Tracing
 	log        *slog.Logger
+	onAdmit    func(context.Context)
 
 	crossSite   http.CrossOriginProtection
 	ownHostOnly bool
-	strangers   *anonymousLog
+	anonymous   *anonymousLog
 
 	inFlight, bytesInFlight atomic.Int64
-	// answering are the requests whose answer is being written: of those that had a
-	// place, and of those that got none.
+	// answering are the requests whose response is being written: of those that were
+	// admitted, and of those that were not.
 	answering, refusing atomic.Int64
-	accepted            func(context.Context)
 	draining            atomic.Bool
 	// closing ends what is still being stored when the time for an orderly end is over.
 	closing context.Context
 	close   context.CancelFunc
 }
 
-// New makes a receiver. The attributes are the query parameters of the callback
-// URL that become CloudEvents attributes. Without tracing that is nil.
-func New(cfg config.Webhooks, attributes []string, tokens *Tokens, encoder event.Encoder, s store.Store, metrics *telemetry.Metrics, tracing *telemetry.Tracing, log *slog.Logger) *Receiver {
+// New returns a receiver.
+func New(o Options) *Receiver {
 	closing, cancel := context.WithCancel(context.Background())
-	metrics.Problems(slugs())
-	return &Receiver{
-		cfg: cfg, attributes: attributes, tokens: tokens, encoder: encoder, store: s, metrics: metrics, tracing: tracing, log: log,
-		ownHostOnly: ownHostOnly(cfg), strangers: newAnonymousLog(), closing: closing, close: cancel, accepted: func(context.Context) {},
+	o.Metrics.Problems(slugs())
+	rc := &Receiver{
+		cfg: o.Config, attributes: o.Attributes, tokens: o.Tokens, encoder: o.Encoder, store: o.Store, metrics: o.Metrics, tracing: o.Tracing, log: o.Log, onAdmit: o.OnAdmit,
+		ownHostOnly: ownHostOnly(o.Config), anonymous: newAnonymousLog(), closing: closing, close: cancel,
 	}
+	if rc.onAdmit == nil {
+		rc.onAdmit = func(context.Context) {}
+	}
+	return rc
 }
 
-// OnAccept has a function called, before the first request comes, with the context of
-// each request that gets a place among those in flight.
-func (rc *Receiver) OnAccept(accepted func(context.Context)) { rc.accepted = accepted }
-
-// Drain makes each answer the last one of its connection.
+// Drain makes each response the last one of its connection.
 func (rc *Receiver) Drain() { rc.draining.Store(true) }
 
-// CancelInFlight answers 503 to the webhooks that are still being worked on.
+// CancelInFlight answers 503 to the webhooks that are still being processed.
 func (rc *Receiver) CancelInFlight() { rc.close() }
 
-// InFlight is how many webhooks are being worked on.
+// InFlight returns how many webhooks are being processed.
 func (rc *Receiver) InFlight() int64 { return rc.inFlight.Load() }
 
-// BytesInFlight is the size of the bodies that are being worked on, and of what
+// BytesInFlight returns the size of the bodies that are being processed, and of what
 // has come of others.
 func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 
-// ServeHTTP answers one request, counts it and writes one line about it, or a few of many
-// about strangers.
+// ServeHTTP implements http.Handler: it has a request processed, responds, counts it and
+// writes a line about it, or a few of many about anonymous ones.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	line := accessLogEntry{start: start}
-	a := rc.receiveSafely(r, &line)
+	res, err := rc.process(r)
+	resp := rc.responseTo(res, err)
+	if err == nil && !res.receipt.Duplicate {
+		t := res.task
+		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
+		rc.metrics.Normalized(res.normalized)
+	}
 	switch {
 	case rc.draining.Load():
 		w.Header().Set("Connection", "close") // which the library says in HTTP/2's own way
-	case r.ProtoMajor == 1 && r.ContentLength != 0 && !line.bodyRead:
+	case r.ProtoMajor == 1 && r.ContentLength != 0 && !res.bodyRead:
 		// Or the library would read what is left of the body before it answers, for
 		// as long as that takes to come. In HTTP/2 no body is in another's way.
 		w.Header().Set("Connection", "close")
 	}
-	given := rc.answer(w, a, line.entered)
-	took := time.Since(start)
-	rc.metrics.Webhook(a.outcome, a.problem, took, line.exemplar())
-	line.span.End(a.status, a.outcome, a.problem, line.taskID, line.state, line.size)
-	line.write(r.Context(), rc.log, a, took, rc.strangers)
+	given := rc.respond(w, resp, res.admitted)
+	took := time.Since(res.start)
+	rc.metrics.Webhook(resp.outcome, resp.problem, took, res.exemplar())
+	res.span.End(telemetry.RequestResult{Status: resp.status, Outcome: resp.outcome, Problem: resp.problem, Task: res.task, Size: res.size})
+	rc.logRequest(r.Context(), res, err, resp, took)
 	if !given {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// enter gives a request a place among those in flight, if there is one. Answers that
+// result is what is known of a request once it has been processed, however that ended.
+type result struct {
+	start      time.Time
+	sender     netip.Addr
+	admitted   bool          // it had a place among those in flight
+	size       int           // of its body, in bytes
+	bodyRead   bool          // the whole of it
+	task       *schema.Task  // as in event.Message
+	normalized []string      // likewise
+	rejection  *schema.Error // likewise
+	dropped    []string      // query parameters that cannot be attributes
+	receipt    store.Receipt
+
+	span            *telemetry.RequestSpan // nil without tracing
+	traceID, spanID string
+	sampled         bool
+}
+
+// exemplar returns the id of a trace that others can look at, or nothing.
+func (res *result) exemplar() string {
+	if !res.sampled {
+		return ""
+	}
+	return res.traceID
+}
+
+// process takes a request from its first line until its webhook is stored. Its error is
+// nil if that is a task's, a *schema.Error if it was quarantined as no task's, a
+// [*problem] if it was refused before, and otherwise that of the store or of a fault.
+func (rc *Receiver) process(r *http.Request) (res result, err error) {
+	res.start = time.Now()
+	defer func() {
+		if p := recover(); p != nil { // a fault of this program: the sender is to try again
+			err = newPanicError(p)
+		}
+	}()
+	token, ok := rc.route(r.URL)
+	if !ok {
+		return res, notFound
+	}
+	if r.Method != http.MethodPost {
+		return res, methodNotAllowed
+	}
+	addrs := clientAddrs(r, rc.cfg.TrustedProxies)
+	res.sender = addrs[0]
+	if !allowed(addrs, rc.cfg.AllowedCIDRs) {
+		return res, addressNotAllowed
+	}
+	if err := rc.checkBrowser(r); err != nil {
+		return res, err
+	}
+	if !rc.tokens.authorized(r, token) {
+		return res, unauthorized
+	}
+
+	var attributes map[string]string
+	attributes, res.dropped = callbackAttributes(r.URL.RawQuery, rc.attributes)
+	traced := rc.startSpan(r, attributes, &res)
+
+	if !rc.admit(r.Context()) {
+		return res, overloaded
+	}
+	res.admitted = true
+	defer rc.leave()
+	reader := countingReader{from: r.Body, inFlight: &rc.bytesInFlight}
+	defer reader.release()
+	body, err := rc.readBody(&reader, r.ContentLength)
+	if err != nil {
+		return res, err
+	}
+	res.size, res.bodyRead = len(body), true
+
+	// The sender hanging up is no reason to stop storing: it would only come again.
+	ctx, cancel := context.WithDeadline(traced, res.start.Add(rc.budget()))
+	defer cancel()
+	delivery := event.Delivery{Body: body, Attributes: attributes, Received: res.start, Rejection: checkContent(r.Header, body)}
+	err = rc.storeDelivery(ctx, delivery, &res)
+	return res, err
+}
+
+// admit gives a request a place among those in flight, if there is one. Responses that
 // nobody reads take no places from others until there are as many of them as there are
 // places.
-func (rc *Receiver) enter(r *http.Request, line *accessLogEntry) bool {
+func (rc *Receiver) admit(ctx context.Context) bool {
 	most := int64(rc.cfg.MaxInFlight)
 	if rc.inFlight.Add(1) > most || rc.answering.Load() >= most {
 		rc.inFlight.Add(-1)
 		return false
 	}
 	rc.metrics.InFlight(+1)
-	line.entered = true
-	rc.accepted(r.Context())
+	rc.onAdmit(ctx)
 	return true
 }
 
@@ -117,108 +217,26 @@ func (rc *Receiver) leave() {
 	rc.metrics.InFlight(-1)
 }
 
-// receiveSafely turns a panic, which would be this program's fault, into an
-// answer that makes the sender try again.
-func (rc *Receiver) receiveSafely(r *http.Request, line *accessLogEntry) (a response) {
-	defer func() {
-		if p := recover(); p != nil {
-			line.panicked(p)
-			a = problem(internalError, "the relay met an error of its own; its log tells more")
-		}
-	}()
-	return rc.receive(r, line)
-}
-
-// receive takes a request from its first line to its answer.
-func (rc *Receiver) receive(r *http.Request, line *accessLogEntry) response {
-	token, ok := rc.route(r.URL)
-	if !ok {
-		return problem(notFound, "webhooks are taken at another path: look at the callback URL")
-	}
-	if r.Method != http.MethodPost {
-		return problem(methodNotAllowed, "webhooks come as POST, this was another method")
-	}
-	senders := clientAddrs(r, rc.cfg.TrustedProxies)
-	line.sender = senders[0]
-	if !allowed(senders, rc.cfg.AllowedCIDRs) {
-		return problem(addressNotAllowed, "this address may not send webhooks here")
-	}
-	if a, ok := rc.checkBrowser(r); !ok {
-		return a
-	}
-	if !rc.tokens.authorized(r, token) {
-		return problem(unauthorized, "the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token")
-	}
-
-	attributes := callbackAttributes(r.URL.RawQuery, rc.attributes, line)
-	traced := rc.startSpan(r, attributes, line)
-
-	if !rc.enter(r, line) {
-		return problem(overloaded, "too many webhooks are being worked on; this one was not looked at")
-	}
-	defer rc.leave()
-	coming := countingReader{from: r.Body, inFlight: &rc.bytesInFlight}
-	defer coming.release()
-	body, a, ok := rc.readBody(&coming, r.ContentLength)
-	line.size, line.bodyRead = len(body), ok
-	if !ok {
-		return a
-	}
-
-	delivery := event.Delivery{Body: body, Attributes: attributes, Received: line.start, Rejection: checkContent(r.Header, body)}
-	// The sender hanging up is no reason to stop storing: it would only come again.
-	ctx, cancel := context.WithDeadline(traced, line.start.Add(rc.budget()))
-	defer cancel()
-	return rc.storeDelivery(ctx, delivery, line)
-}
-
-// storeDelivery stores what a delivery tells, or the delivery itself if it tells nothing
-// or no retry can mend it, and says so.
-func (rc *Receiver) storeDelivery(ctx context.Context, delivery event.Delivery, line *accessLogEntry) response {
+// storeDelivery stores the event of a task, or what quarantines a delivery that is none.
+// Its error is nil for the first, and the rejection for the second.
+func (rc *Receiver) storeDelivery(ctx context.Context, delivery event.Delivery, res *result) error {
 	ctx, span, traceParent, traceState := rc.tracing.StartPublish(ctx)
 	if traceParent != "" {
 		delivery = delivery.WithTraceContext(traceParent, traceState)
 	}
 	msg, err := rc.encoder.Encode(delivery)
-	rejection := msg.Rejection
-	if err != nil {
-		span.End("publish", msg.Subject, msg.ID, 0, telemetry.PublishResult{}, internalError.slug, err)
-		return rc.notStored(err, line)
+	if err == nil {
+		res.task, res.normalized, res.rejection = msg.Task, msg.Normalized, msg.Rejection
+		res.receipt, err = rc.store.Store(ctx, msg)
 	}
-	if rejection != nil {
-		line.reason = rejection.Code
-	} else {
-		line.taskID, line.state, line.normalized = msg.ID, string(msg.Task.State), strings.Join(msg.Normalized, ",")
+	span.End(telemetry.PublishResult{
+		Operation: "publish", Subject: msg.Subject, ID: msg.ID, Size: len(msg.Data),
+		Stream: res.receipt.Stream, Sequence: res.receipt.Sequence, Duplicate: res.receipt.Duplicate, Code: codeOf(err), Err: err,
+	})
+	if err == nil && msg.Rejection != nil {
+		return msg.Rejection
 	}
-	receipt, err := rc.store.Store(ctx, msg)
-	span.End("publish", msg.Subject, msg.ID, len(msg.Data), telemetry.PublishResult{Stream: receipt.Stream, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate}, reasonOf(err), err)
-	if err != nil {
-		return rc.notStored(err, line)
-	}
-	line.receipt = receipt
-	if rejection != nil {
-		return rejected(rejection, receipt)
-	}
-	if !receipt.Duplicate {
-		t := msg.Task
-		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
-		rc.metrics.Normalized(msg.Normalized)
-	}
-	return receiptResponse(msg.ID, receipt)
-}
-
-// notStored is the answer when nothing can be promised.
-func (rc *Receiver) notStored(err error, line *accessLogEntry) response {
-	line.err = err
-	var refusal *store.Error
-	switch {
-	case rc.closing.Err() != nil:
-		return problem(draining, "the relay is shutting down; nothing was promised about this webhook")
-	case errors.As(err, &refusal):
-		return storeErrorResponse(refusal.Code)
-	default:
-		return problem(internalError, "the relay met an error of its own; its log tells more")
-	}
+	return err
 }
 
 // budget is the time for storing: a little less than the whole budget of a

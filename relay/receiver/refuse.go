@@ -19,11 +19,11 @@ const (
 	refusalTimeout = 5 * time.Second
 )
 
-// answer gives an answer, and returns when it is on its way, or cannot be given.
+// respond writes a response, and returns when it is on its way, or cannot be given.
 // It returns false if the connection, or the stream in HTTP/2, is to be cut off
-// instead. Of those who were let in, the server's own timeout is the bound.
-func (rc *Receiver) answer(w http.ResponseWriter, a response, entered bool) bool {
-	if entered {
+// instead. Of those who were admitted, the server's own timeout is the bound.
+func (rc *Receiver) respond(w http.ResponseWriter, resp response, admitted bool) bool {
+	if admitted {
 		rc.answering.Add(1)
 		defer rc.answering.Add(-1)
 	} else {
@@ -33,35 +33,35 @@ func (rc *Receiver) answer(w http.ResponseWriter, a response, entered bool) bool
 		case waiting > 2*maxRefusing:
 			return false
 		case waiting > maxRefusing:
-			a.body = nil
+			resp.body = nil
 		}
 		// An error says that this is no connection of the library's, or has ended.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(refusalTimeout))
 	}
-	a.write(w)
+	resp.write(w)
 	return true
 }
 
-// write answers, and waits until that is on its way, as the library would after the
-// handler has returned, when nobody counts the request any more.
-func (a response) write(w http.ResponseWriter) {
+// write writes the response, and waits until it is on its way, as the library would after
+// the handler has returned, when nobody counts the request any more.
+func (resp response) write(w http.ResponseWriter) {
 	h := w.Header()
-	for name, values := range a.header {
+	for name, values := range resp.header {
 		h[name] = values
 	}
-	if a.body != nil {
+	if resp.body != nil {
 		h["Content-Type"] = receiptType
-		if a.problem != "" {
+		if resp.problem != "" {
 			h["Content-Type"] = problemContentType
 		}
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	h["Content-Length"] = []string{strconv.Itoa(len(resp.body))}
 	h["X-Content-Type-Options"] = noSniff
-	w.WriteHeader(a.status)
-	if a.body == nil {
+	w.WriteHeader(resp.status)
+	if resp.body == nil {
 		return
 	}
 	// A sender that has hung up does not read its answer, and comes again.
-	_, _ = w.Write(a.body)
+	_, _ = w.Write(resp.body)
 	_ = http.NewResponseController(w).Flush()
 }

@@ -19,7 +19,7 @@ func TestRefusalsInNumber(t *testing.T) {
 		var rc Receiver
 		rc.refusing.Store(test.waiting)
 		w := httptest.NewRecorder()
-		given := rc.answer(w, problem(unauthorized, ""), false)
+		given := rc.respond(w, rc.responseTo(result{}, unauthorized), false)
 		if given != test.given || (w.Body.Len() > 0) != test.body || given && w.Code != unauthorized.status {
 			t.Errorf("with %d waiting: given %v, %d with %d bytes", test.waiting, given, w.Code, w.Body.Len())
 		}
@@ -28,7 +28,7 @@ func TestRefusalsInNumber(t *testing.T) {
 		}
 		// Those who were let in are told everything.
 		w = httptest.NewRecorder()
-		if given := rc.answer(w, problem(brokerUnavailable, ""), true); !given || w.Body.Len() == 0 {
+		if given := rc.respond(w, rc.responseTo(result{}, brokerUnavailable), true); !given || w.Body.Len() == 0 {
 			t.Errorf("with %d waiting, who was let in: given %v, %d bytes", test.waiting, given, w.Body.Len())
 		}
 	}

@@ -114,7 +114,7 @@ func serve(t *testing.T, cfg config.Config, store store.Store, metrics *telemetr
 	if cfg.Event.Mode == config.ModeBinary {
 		encoder.Mode = event.Binary
 	}
-	r.receiver = receiver.New(cfg.Webhooks, cfg.Event.Attributes, r.tokens, encoder, store, metrics, nil, log.logger())
+	r.receiver = receiver.New(receiver.Options{Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: r.tokens, Encoder: encoder, Store: store, Metrics: metrics, Log: log.logger()})
 	r.Server = httptest.NewUnstartedServer(nil)
 	r.Config = r.receiver.Server(nil)
 	r.Start()

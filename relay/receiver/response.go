@@ -2,6 +2,8 @@ package receiver
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -10,13 +12,24 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// problemType is one of the ways in which a request is not answered with 200.
-type problemType struct {
+// problem is why a request is not answered with 200. As an error it ends the processing
+// of a request.
+type problem struct {
 	slug    string // last part of the problem's type, and its anchor in the README
 	status  int
 	title   string
 	outcome telemetry.Outcome
 	header  http.Header
+	detail  string // empty where each response has its own
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.title + ": " + p.detail }
+
+// with returns the problem with a detail of its own.
+func (p problem) with(format string, args ...any) *problem {
+	p.detail = fmt.Sprintf(format, args...)
+	return &p
 }
 
 // problemTypeBase is where the README explains each type of problem.
@@ -27,60 +40,99 @@ var retryAfter = http.Header{"Retry-After": {"30"}}
 
 // The table of everything that is not a 200.
 var (
-	notFound          = problemType{"not-found", http.StatusNotFound, "Nothing is here", telemetry.Rejected, nil}
-	methodNotAllowed  = problemType{"method-not-allowed", http.StatusMethodNotAllowed, "Only POST is taken here", telemetry.Rejected, http.Header{"Allow": {"POST"}}}
-	unauthorized      = problemType{"unauthorized", http.StatusUnauthorized, "The token is missing or wrong", telemetry.Unauthorized, http.Header{"WWW-Authenticate": {`Bearer realm="apixo-relay"`, `Basic realm="apixo-relay"`}}}
-	addressNotAllowed = problemType{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil}
-	crossSite         = problemType{"cross-site", http.StatusForbidden, "Web pages may not send", telemetry.Unauthorized, nil}
-	foreignHost       = problemType{"foreign-host", http.StatusMisdirectedRequest, "This is another host", telemetry.Unauthorized, nil}
-	unsupportedType   = problemType{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Quarantined, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}}
-	bodyTooLarge      = problemType{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil}
-	bodyTooSlow       = problemType{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil}
-	bodyIncomplete    = problemType{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, nil}
-	notJSON           = problemType{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil}
-	notResult         = problemType{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil}
-	overloaded        = problemType{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter}
-	draining          = problemType{"draining", http.StatusServiceUnavailable, "The relay is shutting down", telemetry.Unavailable, retryAfter}
-	internalError     = problemType{"internal-error", http.StatusServiceUnavailable, "The relay met an error of its own", telemetry.Unavailable, retryAfter}
-	brokerUnavailable = problemType{"broker-unavailable", http.StatusServiceUnavailable, "The broker does not answer", telemetry.Unavailable, retryAfter}
-	streamMissing     = problemType{"stream-missing", http.StatusServiceUnavailable, "There is no stream to store this in", telemetry.Unavailable, retryAfter}
-	streamFull        = problemType{"stream-full", http.StatusServiceUnavailable, "The stream is full", telemetry.Unavailable, retryAfter}
-	outboxFull        = problemType{"outbox-full", http.StatusServiceUnavailable, "The broker is away and the outbox is full", telemetry.Unavailable, retryAfter}
-	eventTooLarge     = problemType{"event-too-large", http.StatusServiceUnavailable, "The broker takes no event of this size", telemetry.Unavailable, retryAfter}
-	brokerError       = problemType{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter}
+	notFound = &problem{"not-found", http.StatusNotFound, "Nothing is here", telemetry.Rejected, nil,
+		"webhooks are taken at another path: look at the callback URL"}
+	methodNotAllowed = &problem{"method-not-allowed", http.StatusMethodNotAllowed, "Only POST is taken here", telemetry.Rejected, http.Header{"Allow": {"POST"}},
+		"webhooks come as POST, this was another method"}
+	unauthorized = &problem{"unauthorized", http.StatusUnauthorized, "The token is missing or wrong", telemetry.Unauthorized, http.Header{"WWW-Authenticate": {`Bearer realm="apixo-relay"`, `Basic realm="apixo-relay"`}},
+		"the token is missing or wrong: the callback URL must end in it, or bring it as the password of HTTP Basic, or the request as a Bearer token"}
+	addressNotAllowed = &problem{"address-not-allowed", http.StatusForbidden, "This address may not send", telemetry.Unauthorized, nil,
+		"this address may not send webhooks here"}
+	crossSite = &problem{"cross-site", http.StatusForbidden, "Web pages may not send", telemetry.Unauthorized, nil,
+		"a browser says that a page of another site or origin sends this; webhooks are sent by servers, without Sec-Fetch-Site and Origin"}
+	// The detail does not repeat the name, which anybody can choose.
+	foreignHost = &problem{"foreign-host", http.StatusMisdirectedRequest, "This is another host", telemetry.Unauthorized, nil,
+		"without a token only requests for localhost or a loopback address are taken here, since a web page could send any other; " +
+			"an operator has to set RELAY_WEBHOOK_TOKENS, or RELAY_ALLOW_UNAUTHENTICATED=true where a proxy in front passes on its public name"}
+	unsupportedType = &problem{"unsupported-media-type", http.StatusUnsupportedMediaType, "Only JSON is taken here", telemetry.Quarantined, http.Header{"Accept-Post": {"application/json"}, "Accept-Encoding": {"identity"}}, ""}
+	bodyTooLarge    = &problem{"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", telemetry.Rejected, nil, ""}
+	bodyTooSlow     = &problem{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil, ""}
+	bodyIncomplete  = &problem{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, nil,
+		"the connection ended, or the chunks were malformed, in the middle of the body"}
+	notJSON    = &problem{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil, ""}
+	notResult  = &problem{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil, ""}
+	overloaded = &problem{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter,
+		"too many webhooks are being worked on; this one was not looked at"}
+	draining = &problem{"draining", http.StatusServiceUnavailable, "The relay is shutting down", telemetry.Unavailable, retryAfter,
+		"the relay is shutting down; nothing was promised about this webhook"}
+	internalError = &problem{"internal-error", http.StatusServiceUnavailable, "The relay met an error of its own", telemetry.Unavailable, retryAfter,
+		"the relay met an error of its own; its log tells more"}
+	brokerUnavailable = &problem{"broker-unavailable", http.StatusServiceUnavailable, "The broker does not answer", telemetry.Unavailable, retryAfter,
+		"the broker did not acknowledge in time that this webhook is stored; a later delivery of it is safe"}
+	streamMissing = &problem{"stream-missing", http.StatusServiceUnavailable, "There is no stream to store this in", telemetry.Unavailable, retryAfter,
+		"no stream in the broker takes this webhook's subject; it is not stored as far as the relay knows"}
+	streamFull = &problem{"stream-full", http.StatusServiceUnavailable, "The stream is full", telemetry.Unavailable, retryAfter,
+		"the stream takes no more until events expire, are removed, or its limit is raised; this webhook is not stored"}
+	outboxFull = &problem{"outbox-full", http.StatusServiceUnavailable, "The broker is away and the outbox is full", telemetry.Unavailable, retryAfter,
+		"the broker does not store this webhook now, and the outbox has no room for it; it is not stored"}
+	eventTooLarge = &problem{"event-too-large", http.StatusServiceUnavailable, "The broker takes no event of this size", telemetry.Unavailable, retryAfter,
+		"the broker's limit for a message is smaller than this webhook's event; it is not stored, and an operator has to raise max_payload or max_msg_size"}
+	brokerError = &problem{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter,
+		"the broker refused to store this webhook; the relay's log says why"}
 )
 
-// allProblemTypes are all of them.
-func allProblemTypes() []problemType {
-	return []problemType{
-		notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
-		overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
-	}
+// problems are all of them.
+var problems = []*problem{
+	notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
+	overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
 }
 
-// slugs are those of all kinds.
+// slugs returns those of all problems.
 func slugs() (all []string) {
-	for _, k := range allProblemTypes() {
-		all = append(all, k.slug)
+	for _, p := range problems {
+		all = append(all, p.slug)
 	}
 	return all
 }
 
-// storeErrorResponse is the answer to a store's refusal.
-func storeErrorResponse(reason store.Code) response {
-	switch reason {
-	case store.StreamMissing:
-		return problem(streamMissing, "no stream in the broker takes this webhook's subject; it is not stored as far as the relay knows")
-	case store.StreamFull:
-		return problem(streamFull, "the stream takes no more until events expire, are removed, or its limit is raised; this webhook is not stored")
-	case store.OutboxFull:
-		return problem(outboxFull, "the broker does not store this webhook now, and the outbox has no room for it; it is not stored")
-	case store.TooLarge:
-		return problem(eventTooLarge, "the broker's limit for a message is smaller than this webhook's event; it is not stored, and an operator has to raise max_payload or max_msg_size")
-	case store.BrokerError:
-		return problem(brokerError, "the broker refused to store this webhook; the relay's log says why")
+// storeProblems are the problems of the errors of stores.
+var storeProblems = map[store.Code]*problem{
+	store.BrokerUnavailable: brokerUnavailable, store.StreamMissing: streamMissing, store.StreamFull: streamFull,
+	store.OutboxFull: outboxFull, store.TooLarge: eventTooLarge, store.BrokerError: brokerError,
+}
+
+// problemOf returns the problem that an error is for the sender.
+func (rc *Receiver) problemOf(err error) *problem {
+	switch e := err.(type) {
+	case *problem:
+		return e
+	case *schema.Error:
+		return rejectionProblem(e)
+	case *panicError:
+		return internalError
+	}
+	if rc.closing.Err() != nil {
+		return draining
+	}
+	e, ok := errors.AsType[*store.Error](err)
+	switch {
+	case !ok:
+		return internalError
+	case storeProblems[e.Code] == nil: // a code to come
+		return brokerUnavailable
+	}
+	return storeProblems[e.Code]
+}
+
+// rejectionProblem returns the problem of a body that is no task's result.
+func rejectionProblem(rejection *schema.Error) *problem {
+	switch rejection.Kind {
+	case schema.ErrNotResult:
+		return notResult
+	case event.ErrMediaType:
+		return unsupportedType
 	default:
-		return problem(brokerUnavailable, "the broker did not acknowledge in time that this webhook is stored; a later delivery of it is safe")
+		return notJSON
 	}
 }
 
@@ -93,7 +145,21 @@ type response struct {
 	body    []byte
 }
 
-// receiptResponse is the answer when a webhook is stored.
+// responseTo returns the response to a request that was processed with a result and an
+// error.
+func (rc *Receiver) responseTo(res result, err error) response {
+	if err == nil {
+		return receiptResponse(res.task.ID, res.receipt)
+	}
+	p := rc.problemOf(err)
+	body := problemBody{Type: problemTypeBase + p.slug, Title: p.title, Status: p.status, Detail: p.detail}
+	if rejection, ok := err.(*schema.Error); ok {
+		body.Detail, body.Code, body.Quarantined = rejection.Detail, rejection.Code, &quarantined{res.receipt.Stream, res.receipt.Sequence}
+	}
+	return response{status: p.status, outcome: p.outcome, problem: p.slug, header: p.header, body: encoded(body)}
+}
+
+// receiptResponse returns the response when a webhook is stored.
 func receiptResponse(taskID string, r store.Receipt) response {
 	outcome := telemetry.Published
 	switch {
@@ -127,28 +193,6 @@ type problemBody struct {
 type quarantined struct {
 	Stream   string `json:"stream"`
 	Sequence uint64 `json:"sequence"`
-}
-
-func problem(k problemType, detail string) response {
-	return k.answer(problemBody{Detail: detail})
-}
-
-// rejected is the answer to a body that is kept in the quarantine.
-func rejected(why *schema.Error, r store.Receipt) response {
-	k := notJSON
-	switch why.Kind {
-	case schema.ErrNotResult:
-		k = notResult
-	case event.ErrMediaType:
-		k = unsupportedType
-	}
-	return k.answer(problemBody{Detail: why.Detail, Code: why.Code, Quarantined: &quarantined{r.Stream, r.Sequence}})
-}
-
-// answer completes a problem document by what is the same for all of a kind.
-func (k problemType) answer(body problemBody) response {
-	body.Type, body.Title, body.Status = problemTypeBase+k.slug, k.title, k.status
-	return response{status: k.status, outcome: k.outcome, problem: k.slug, header: k.header, body: encoded(body)}
 }
 
 // encoded returns a body as a line of JSON.

@@ -14,16 +14,16 @@ import (
 // startSpan starts the span of a request from somebody who may send: others have no say
 // in the trace, and could fill it. The context that it returns ends when the receiver
 // does. Without tracing the log still tells the trace that the callback URL names.
-func (rc *Receiver) startSpan(r *http.Request, attributes map[string]string, line *accessLogEntry) context.Context {
+func (rc *Receiver) startSpan(r *http.Request, attributes map[string]string, res *result) context.Context {
 	parent := attributes["traceparent"]
 	if rc.tracing == nil {
 		if parent != "" {
-			line.traceID = strings.Split(parent, "-")[1]
+			res.traceID = strings.Split(parent, "-")[1]
 		}
 		return rc.closing
 	}
 	request := telemetry.Request{
-		Start: line.start, Route: rc.cfg.Path, Scheme: "http", Protocol: strconv.Itoa(r.ProtoMajor), Sender: line.sender,
+		Start: res.start, Route: rc.cfg.Path, Scheme: "http", Protocol: strconv.Itoa(r.ProtoMajor), Sender: res.sender,
 		Header: r.Header, TraceParent: parent, TraceState: attributes["tracestate"],
 	}
 	if r.TLS != nil {
@@ -33,18 +33,18 @@ func (rc *Receiver) startSpan(r *http.Request, attributes map[string]string, lin
 		request.Protocol += "." + strconv.Itoa(r.ProtoMinor)
 	}
 	var ctx context.Context
-	ctx, line.span = rc.tracing.StartRequest(rc.closing, request)
-	line.traceID, line.spanID, line.sampled = line.span.IDs()
+	ctx, res.span = rc.tracing.StartRequest(rc.closing, request)
+	res.traceID, res.spanID, res.sampled = res.span.IDs()
 	return ctx
 }
 
-// reasonOf is a store's reason for its refusal, in a word; empty if there is no error.
-func reasonOf(err error) string {
+// codeOf returns the code of an error while storing; empty if there is none.
+func codeOf(err error) string {
 	if err == nil {
 		return ""
 	}
-	if refusal, ok := errors.AsType[*store.Error](err); ok {
-		return string(refusal.Code)
+	if e, ok := errors.AsType[*store.Error](err); ok {
+		return string(e.Code)
 	}
 	return internalError.slug
 }

@@ -42,28 +42,35 @@ func (t *Tracing) StartForward(traceParent, traceState string) *PublishSpan {
 	return &PublishSpan{span}
 }
 
-// PublishResult is where a message is.
+// PublishResult is what became of a message.
 type PublishResult struct {
+	// Operation is "publish", or "forward" from the outbox.
+	Operation   string
+	Subject, ID string
+	Size        int // of its data, in bytes
+	// Where it is stored.
 	Stream    string
 	Sequence  uint64
 	Duplicate bool
+	// Why it is not: Code is a word of few.
+	Code string
+	Err  error
 }
 
-// End ends the span of a message to a subject, with its id and its size in bytes: where
-// it is stored, or why it is not, in a word of few and at length.
-func (p *PublishSpan) End(operation, subject, id string, size int, s PublishResult, reason string, err error) {
+// End ends the span.
+func (p *PublishSpan) End(r PublishResult) {
 	if p == nil {
 		return
 	}
-	p.span.SetName(operation + " " + subject)
-	p.span.SetAttributes(messagingNATS, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName(operation),
-		semconv.MessagingDestinationName(subject), semconv.MessagingMessageID(id), semconv.MessagingMessageBodySize(size))
-	if err != nil {
-		p.span.SetAttributes(semconv.ErrorTypeKey.String(reason))
-		p.span.SetStatus(codes.Error, err.Error())
+	p.span.SetName(r.Operation + " " + r.Subject)
+	p.span.SetAttributes(messagingNATS, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName(r.Operation),
+		semconv.MessagingDestinationName(r.Subject), semconv.MessagingMessageID(r.ID), semconv.MessagingMessageBodySize(r.Size))
+	if r.Err != nil {
+		p.span.SetAttributes(semconv.ErrorTypeKey.String(r.Code))
+		p.span.SetStatus(codes.Error, r.Err.Error())
 	} else {
-		p.span.SetAttributes(attribute.String("messaging.nats.stream", s.Stream), attribute.Int64("messaging.nats.sequence", int64(s.Sequence)),
-			attribute.Bool("apixo_relay.duplicate", s.Duplicate))
+		p.span.SetAttributes(attribute.String("messaging.nats.stream", r.Stream), attribute.Int64("messaging.nats.sequence", int64(r.Sequence)),
+			attribute.Bool("apixo_relay.duplicate", r.Duplicate))
 	}
 	p.span.End()
 }

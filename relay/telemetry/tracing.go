@@ -25,6 +25,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Tracing makes the relay's spans, by OpenTelemetry's conventions for HTTP servers and
@@ -193,25 +194,30 @@ func (w *RequestSpan) IDs() (traceID, spanID string, sampled bool) {
 	return c.TraceID().String(), c.SpanID().String(), c.IsSampled()
 }
 
-// End ends the span with the answer: its status, how the webhook ended, the slug of
-// the problem or empty, and the webhook's task as far as it is known.
-func (w *RequestSpan) End(status int, o Outcome, problem, taskID, state string, size int) {
+// RequestResult is what became of a webhook.
+type RequestResult struct {
+	Status  int // of the HTTP response
+	Outcome Outcome
+	Problem string       // slug of its type, or empty
+	Task    *schema.Task // nil if it is not known
+	Size    int          // of the body, in bytes
+}
+
+// End ends the span.
+func (w *RequestSpan) End(r RequestResult) {
 	if w == nil {
 		return
 	}
-	set := []attribute.KeyValue{
-		semconv.HTTPResponseStatusCode(status), semconv.HTTPRequestBodySize(size), attribute.String("apixo_relay.outcome", string(o)),
+	w.span.SetAttributes(semconv.HTTPResponseStatusCode(r.Status), semconv.HTTPRequestBodySize(r.Size), attribute.String("apixo_relay.outcome", string(r.Outcome)))
+	if r.Task != nil {
+		w.span.SetAttributes(attribute.String("apixo.task.id", r.Task.ID), attribute.String("apixo.task.state", string(r.Task.State)))
 	}
-	if taskID != "" {
-		set = append(set, attribute.String("apixo.task.id", taskID), attribute.String("apixo.task.state", state))
+	if r.Problem != "" {
+		w.span.SetAttributes(semconv.ErrorTypeKey.String(r.Problem))
 	}
-	if problem != "" {
-		set = append(set, semconv.ErrorTypeKey.String(problem))
+	if r.Status >= 500 { // what is the sender's fault is no error of a server's span
+		w.span.SetStatus(codes.Error, r.Problem)
 	}
-	if status >= 500 { // what is the sender's fault is no error of a server's span
-		w.span.SetStatus(codes.Error, problem)
-	}
-	w.span.SetAttributes(set...)
 	w.span.End()
 }
 

@@ -28,9 +28,9 @@ func TestWithoutACollectorNothingIsMade(t *testing.T) {
 		ctx, webhook := tracing.StartRequest(t.Context(), Request{Route: "/webhook/apixo", TraceParent: messages[0]})
 		ctx, message, traceParent, traceState := tracing.StartPublish(ctx)
 		AddRetryEvent(ctx, away)
-		message.End("publish", "apixo.task.success", "task_1", 1, PublishResult{}, "", nil)
-		tracing.StartForward(messages[0], "").End("forward", "apixo.task.success", "task_1", 1, PublishResult{}, "", nil)
-		webhook.End(http.StatusOK, Published, "", "task_1", "success", 1)
+		message.End(PublishResult{Operation: "publish", Subject: "apixo.task.success", ID: "task_1", Size: 1})
+		tracing.StartForward(messages[0], "").End(PublishResult{Operation: "forward", Subject: "apixo.task.success", ID: "task_1", Size: 1})
+		webhook.End(RequestResult{Status: http.StatusOK, Outcome: Published, Size: 1})
 		if id, _, _ := webhook.IDs(); id+traceParent+traceState != "" {
 			t.Error("there is a trace")
 		}
