@@ -18,6 +18,9 @@ import (
 // the mode of a message (NATS protocol binding, section 3).
 const structuredType = cloudevents.ApplicationCloudEventsJSON
 
+// structuredHeader is what all messages in structured mode share.
+var structuredHeader = map[string][]string{"Content-Type": {structuredType}}
+
 // writeStructured writes a valid event in the JSON event format.
 //
 // It calls the SDK's writer itself. The SDK's bindings call format.JSON, which passes

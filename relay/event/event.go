@@ -109,13 +109,13 @@ func (e Encoder) encode(ce *cloudevents.Event, msg Message) (Message, error) {
 	if e.Mode == Binary {
 		msg.Header, msg.Data, err = writeBinary(ce)
 	} else {
-		msg.Header = map[string][]string{"Content-Type": {structuredType}}
+		msg.Header = structuredHeader
 		msg.Data, err = writeStructured(ce)
 	}
 	if err != nil {
 		return Message{}, err
 	}
-	addTraceContext(msg.Header, msg.Delivery)
+	msg.Header = withTraceContext(msg.Header, msg.Delivery)
 	return msg, nil
 }
 

@@ -1,5 +1,7 @@
 package event
 
+import "maps"
+
 // Names of a trace context, as attributes (CloudEvents' extension for distributed
 // tracing) and as headers. NATS knows upper from lower case: those who look for a
 // context in a message, nats-server among them, look for these.
@@ -8,13 +10,19 @@ const (
 	traceStateName  = "tracestate"
 )
 
-// addTraceContext adds the headers of a trace context, if there is one.
-func addTraceContext(header map[string][]string, d Delivery) {
+// withTraceContext returns a header with those of a trace context, if there is one: a
+// copy, since events share theirs.
+func withTraceContext(header map[string][]string, d Delivery) map[string][]string {
+	if d.Attributes[traceParentName] == "" {
+		return header
+	}
+	header = maps.Clone(header)
 	for _, name := range []string{traceParentName, traceStateName} {
 		if value := d.Attributes[name]; value != "" {
 			header[name] = []string{value}
 		}
 	}
+	return header
 }
 
 // TraceContext is that of a message with these headers, in the W3C's form.
