@@ -54,7 +54,7 @@ var rooms = []room{
 	{"/relay/endpoint", nil, []string{"github.com/nats-io/"}},
 	{"/relay/broker", []string{"/relay/config", "/relay/descriptors", "/relay/durable", "/relay/tlsfiles"}, []string{"net/http", "github.com/cloudevents/"}},
 	{"/relay/store", []string{"/relay/event"}, []string{"net/http", "github.com/nats-io/", "os"}},
-	{"/relay/event", []string{"/schema"}, []string{"net/http", "github.com/nats-io/", "os"}},
+	{"/relay/event", []string{"/relay/config", "/schema"}, []string{"net/http", "github.com/nats-io/", "os"}},
 	{"/relay/durable", []string{"/relay/descriptors"}, []string{"net/http", "github.com/nats-io/nats.go"}},
 	{"/relay/tlsfiles", nil, []string{"net/http", "github.com/nats-io/"}},
 	{"/relay/reload", nil, []string{"net/http", "github.com/nats-io/"}},

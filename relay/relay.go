@@ -19,6 +19,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
+	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
@@ -133,7 +134,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	r.addCleanup("broker", r.broker.Close)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher = publisher.New(cfg.Stream, publisher.Encoder(cfg), maxMessage, metrics, tracing, log)
+	r.publisher = publisher.New(cfg.Stream, event.NewEncoder(cfg), maxMessage, metrics, tracing, log)
 	r.broker.Observe(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.publisher.Start(ctx); err != nil {
@@ -148,7 +149,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 
 	tokens := r.watchFiles(tlsFiles)
 	r.receiver = receiver.New(receiver.Options{
-		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: tokens, Encoder: publisher.Encoder(cfg), Store: store,
+		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: tokens, Encoder: event.NewEncoder(cfg), Store: store,
 		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
 	})
 	r.broker.Guard(cfg, r.receiver.BytesInFlight)

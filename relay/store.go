@@ -7,7 +7,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
-	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -39,7 +38,7 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 	r.addCleanup("outbox's store", local.Close)
 	r.outbox, err = outbox.Open(ctx, outbox.Settings{
 		Conn: local.Conn(), CheckDiskSpace: local.CheckDiskSpace, Commit: local.Commit, CapacityBytes: r.cfg.Outbox.CapacityBytes, DedupeWindow: r.cfg.Stream.Dedupe,
-		Broker: r.publisher, Encoder: publisher.Encoder(r.cfg), Metrics: metrics, Tracing: tracing, Log: r.log,
+		Broker: r.publisher, Encoder: event.NewEncoder(r.cfg), Metrics: metrics, Tracing: tracing, Log: r.log,
 	})
 	if err != nil {
 		return nil, err

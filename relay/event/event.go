@@ -16,6 +16,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 
+	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -38,6 +39,15 @@ type Encoder struct {
 	Prefix string
 	// Mode is the content mode.
 	Mode Mode
+}
+
+// NewEncoder returns the encoder that a configuration asks for.
+func NewEncoder(cfg config.Config) Encoder {
+	e := Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix, Mode: Structured}
+	if cfg.Event.Mode == config.ModeBinary {
+		e.Mode = Binary
+	}
+	return e
 }
 
 // Encode returns the message of a delivery: a [TaskEvent], or a [RejectedDelivery] where

@@ -67,15 +67,6 @@ type Publisher struct {
 	done                     sync.WaitGroup
 }
 
-// Encoder makes the encoder that a configuration asks for.
-func Encoder(cfg config.Config) event.Encoder {
-	e := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix, Mode: event.Structured}
-	if cfg.Event.Mode == config.ModeBinary {
-		e.Mode = event.Binary
-	}
-	return e
-}
-
 // New makes a publisher, which follows a broker's connection. The encoder is
 // that of the messages that it will be given, and maxMessage the size of the
 // largest, in bytes. Without tracing that is nil.

@@ -105,7 +105,7 @@ func (o Options) Check(cfg config.Config) error {
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (summary Summary, err error) {
 	began := time.Now()
 	r := &run{
-		o: o, cfg: cfg, encoder: publisher.Encoder(cfg),
+		o: o, cfg: cfg, encoder: event.NewEncoder(cfg),
 		header:  http.Header{"Authorization": {"Bearer " + cfg.API.Key}, "Accept": {"application/json"}},
 		limiter: rate.NewLimiter(rate.Limit(o.Rate), 1),
 		summary: Summary{Tasks: o.Tasks.Len(), NotAsked: o.Tasks.Len()},
