@@ -156,8 +156,8 @@ func decodeStructured(payload []byte) (Event, error) {
 	}
 	attributes := make(map[string]string)
 	var data []byte
-	for m := range members(object) {
-		name, v := string(m.name), m.value
+	for quoted, m := range members(object) {
+		name, v := string(quoted), m.value
 		var err error
 		switch {
 		case name == "data":

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"strconv"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -128,52 +129,84 @@ func escapedUnit(text []byte) rune {
 	return rune(unit)
 }
 
-// The functions below read texts that validate accepted: no decoder returns an error
-// before their end.
+// decoder reads a JSON text, and is as strict about it as validate but for nesting. After
+// an error it stays where it is: whoever reads on gets the error again, and values that
+// are empty.
+type decoder struct {
+	jsontext.Decoder
+	text []byte
+	in   bytes.Buffer
+}
 
-// member is a member of an object.
+// decoders are kept for the memory that they have: a webhook is read by several.
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func (d *decoder) reset(text []byte) {
+	d.text, d.in = text, *bytes.NewBuffer(text)
+	d.Reset(&d.in)
+}
+
+// errNotRead is about a text that is not read to its end.
+var errNotRead = errors.New("more follows")
+
+// decode reads a text by a function, which is to read one value. It returns the error of
+// the function, or else one if the text is anything but that value.
+func decode(text []byte, read func(*decoder) error) error {
+	d := decoders.Get().(*decoder)
+	d.reset(text)
+	defer func() {
+		d.reset(nil)
+		decoders.Put(d)
+	}()
+	if err := read(d); err != nil {
+		return err
+	}
+	switch _, err := d.ReadToken(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return errNotRead
+	default:
+		return err
+	}
+}
+
+// parse is validate and decode in one pass over a text that has no need to be repaired.
+// Otherwise it calls the function once more. That a text is not valid comes before what
+// the function says of it.
+func parse(text []byte, read func(*decoder) error) (valid []byte, repaired bool, err error) {
+	if !tooDeep(text) {
+		if err = decode(text, read); err == nil {
+			return text, false, nil
+		}
+	}
+	valid, repaired, invalid := validate(text)
+	switch {
+	case invalid != nil:
+		return nil, false, invalid
+	case repaired:
+		err = decode(valid, read)
+	}
+	return valid, repaired, err
+}
+
+// member is the value of a member of an object.
 type member struct {
-	name  []byte // unquoted
 	value jsontext.Value
-	at    int // the offset of the value in the object
+	at    int // its offset in the text
 }
 
-// members returns the members of an object. They alias it.
-func members(object jsontext.Value) iter.Seq[member] {
-	return func(yield func(member) bool) {
-		d := newDecoder(object)
-		_, _ = d.ReadToken() // the opening brace
-		for hasMore(d) {
-			name, _ := readValue(d, object)
-			value, at := readValue(d, object)
-			if !yield(member{unquoteText(name), value, at}) {
-				return
-			}
-		}
-	}
-}
-
-// elements returns the elements of an array. They alias it.
-func elements(array jsontext.Value) iter.Seq[jsontext.Value] {
-	return func(yield func(jsontext.Value) bool) {
-		d := newDecoder(array)
-		_, _ = d.ReadToken() // the opening bracket
-		for hasMore(d) {
-			if value, _ := readValue(d, array); !yield(value) {
-				return
-			}
-		}
-	}
-}
-
-// newDecoder returns a decoder that checks syntax alone. What else validate checks
-// costs too much to be checked twice.
-func newDecoder(text []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+// value reads the next value. It is a part of the text: those that ReadValue returns
+// are good until the next read.
+func (d *decoder) value() member {
+	value, _ := d.ReadValue()
+	end := int(d.InputOffset())
+	at := end - len(value)
+	return member{d.text[at:end:end], at}
 }
 
 // hasMore reports whether another member or element follows in an object or array.
-func hasMore(d *jsontext.Decoder) bool {
+func (d *decoder) hasMore() bool {
 	switch d.PeekKind() {
 	case jsontext.KindEndObject, jsontext.KindEndArray, jsontext.KindInvalid:
 		return false
@@ -181,13 +214,59 @@ func hasMore(d *jsontext.Decoder) bool {
 	return true
 }
 
-// readValue returns the next value of the text that d reads, and its offset there.
-// The value is a part of the text: those that d returns are good until its next read.
-func readValue(d *jsontext.Decoder, text []byte) (value jsontext.Value, at int) {
-	value, _ = d.ReadValue()
-	end := int(d.InputOffset())
-	at = end - len(value)
-	return text[at:end:end], at
+// enter reads the brace that begins an object, and returns its offset. It returns an
+// [Error] of kind ErrNotResult about what has to be an object if it is none.
+func (d *decoder) enter(what string) (at int, err error) {
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return 0, notResult(CodeMemberType, "%s is %s, an object was expected", what, kindName(d.value().value))
+	}
+	_, err = d.ReadToken()
+	return int(d.InputOffset()) - 1, err
+}
+
+// members reads an object behind its brace, to its end, and returns the names of its
+// members, unquoted. The value that follows a name is for the caller to read, or else is
+// passed over.
+func (d *decoder) members() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for d.hasMore() {
+			name := d.value().value
+			if len(name) == 0 || !yield(unquoteText(name)) {
+				return
+			}
+			if _, read := d.StackIndex(d.StackDepth()); read%2 != 0 && len(d.value().value) == 0 {
+				return
+			}
+		}
+		_, _ = d.ReadToken()
+	}
+}
+
+// members returns the members of an object, which is valid. They alias it.
+func members(object jsontext.Value) iter.Seq2[[]byte, member] {
+	return func(yield func([]byte, member) bool) {
+		_ = decode(object, func(d *decoder) error {
+			_, _ = d.ReadToken() // the opening brace
+			for name := range d.members() {
+				if !yield(name, d.value()) {
+					break
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// elements returns the elements of an array, which is valid. They alias it.
+func elements(array jsontext.Value) iter.Seq[jsontext.Value] {
+	return func(yield func(jsontext.Value) bool) {
+		_ = decode(array, func(d *decoder) error {
+			_, _ = d.ReadToken() // the opening bracket
+			for d.hasMore() && yield(d.value().value) {
+			}
+			return nil
+		})
+	}
 }
 
 // unquoteText returns what a JSON string says. It aliases the string if nothing in it
@@ -199,6 +278,11 @@ func unquoteText(quoted []byte) []byte {
 	// No error: the string is known to be well-formed.
 	text, _ := jsontext.AppendUnquote(nil, quoted)
 	return text
+}
+
+// newDecoder returns a decoder that checks syntax alone.
+func newDecoder(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // kindName returns what a value is, for errors.

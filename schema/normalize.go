@@ -176,10 +176,7 @@ func (r *taskReader) normalize(which memberSet, m member, value []byte) {
 	if value == nil {
 		value = null
 	}
-	if r.values == nil {
-		r.values = make(map[int][]byte)
-	}
-	r.values[m.at] = value
+	r.replaced = append(r.replaced, replacement{m, value})
 	r.normalized |= which
 }
 
@@ -210,16 +207,16 @@ func (r *taskReader) number(which memberSet, m member, read func(jsontext.Value)
 }
 
 // normalizedData is the data object with the values that normalize noted.
-func (r *taskReader) normalizedData(data jsontext.Value) jsontext.Value {
-	if len(r.values) == 0 {
-		return data
+func (r *taskReader) normalizedData() jsontext.Value {
+	if len(r.replaced) == 0 {
+		return r.data
 	}
-	dst, done := make([]byte, 0, len(data)+16*len(r.values)), 0
-	for m := range members(data) {
-		if value, ok := r.values[m.at]; ok {
-			dst = append(append(dst, data[done:m.at]...), value...)
-			done = m.at + len(m.value)
-		}
+	slices.SortFunc(r.replaced, func(a, b replacement) int { return a.came.at - b.came.at })
+	dst, done := make([]byte, 0, len(r.data)+16*len(r.replaced)), 0
+	for _, m := range r.replaced {
+		at := m.came.at - r.at
+		dst = append(append(dst, r.data[done:at]...), m.by...)
+		done = at + len(m.came.value)
 	}
-	return append(dst, data[done:]...)
+	return append(dst, r.data[done:]...)
 }

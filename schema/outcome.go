@@ -24,12 +24,8 @@ type digest [16]byte
 // OutcomeOf reads the outcome out of the data of a task's event, or out of a
 // webhook's data object. It returns an [Error] if that is no task.
 func OutcomeOf(data []byte) (Outcome, error) {
-	data, _, err := validate(data)
-	if err != nil {
-		return Outcome{}, err
-	}
 	var r taskReader
-	if err := r.read(data); err != nil {
+	if _, _, err := parse(data, r.read); err != nil {
 		return Outcome{}, err
 	}
 	result := canonical(r.resultJSON.value)
@@ -72,7 +68,7 @@ func digestOf(b []byte) (d digest) {
 // canonical is a result in the one way of writing it that all equal ones share,
 // nil if there is none.
 func canonical(v jsontext.Value) []byte {
-	inner, _, err := unwrap(v)
+	inner, _, _, err := unwrap(v)
 	if err != nil {
 		inner = v // of a failed task, where any text may stand, or the addresses alone
 	} else if inner != nil {
@@ -89,8 +85,8 @@ func canonical(v jsontext.Value) []byte {
 // withoutNullURLs is a result without what is null among its resultUrls: it counts
 // for nothing.
 func withoutNullURLs(result jsontext.Value) jsontext.Value {
-	for m := range members(result) {
-		if string(m.name) == "resultUrls" && m.value.Kind() == jsontext.KindBeginArray {
+	for name, m := range members(result) {
+		if string(name) == "resultUrls" && m.value.Kind() == jsontext.KindBeginArray {
 			return slices.Concat(result[:m.at], withoutNulls(m.value), result[m.at+len(m.value):])
 		}
 	}

@@ -11,22 +11,14 @@ import (
 // as some of APIXO's models send it, an object; and resultUrls where the data
 // has them of its own, as an event's data does.
 func (r *taskReader) readResult() error {
-	inner, repaired, err := unwrap(r.resultJSON.value)
+	inner, within, repaired, err := unwrap(r.resultJSON.value)
 	if err != nil {
 		return err
 	}
 	if repaired != nil {
 		r.normalize(memberResultJSON, r.resultJSON, repaired)
 	}
-	var within jsontext.Value
-	if inner != nil {
-		r.task.ResultJSON = json.RawMessage(inner)
-		for m := range members(inner) {
-			if string(m.name) == "resultUrls" && m.value.Kind() != jsontext.KindNull {
-				within = m.value
-			}
-		}
-	}
+	r.task.ResultJSON = json.RawMessage(inner)
 	code := CodeMemberType
 	if v := r.resultJSON.value; v != nil && v.Kind() == jsontext.KindString {
 		code = CodeResultJSON
@@ -102,34 +94,47 @@ func resultType(v jsontext.Value) error {
 }
 
 // unwrap is the JSON object that resultJson holds, or nil if it holds nothing:
-// when it is missing, null, an empty string or the string "null". If it is a string
-// in whose text there are lone surrogates, repaired is the string without them, and
-// nil otherwise.
-func unwrap(v jsontext.Value) (inner, repaired jsontext.Value, err error) {
+// when it is missing, null, an empty string or the string "null"; and the resultUrls in
+// the object, nil if they are missing or null. If it is a string in whose text there are
+// lone surrogates, repaired is the string without them, and nil otherwise.
+func unwrap(v jsontext.Value) (inner, urls, repaired jsontext.Value, err error) {
 	if err := resultType(v); err != nil || v == nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	read := func(d *decoder) error {
+		if d.PeekKind() != jsontext.KindBeginObject {
+			return d.SkipValue()
+		}
+		_, _ = d.ReadToken() // the opening brace
+		for name := range d.members() {
+			if string(name) == "resultUrls" && d.PeekKind() != jsontext.KindNull {
+				urls = d.value().value
+			}
+		}
+		return nil
 	}
 	switch v.Kind() {
 	case jsontext.KindNull:
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	case jsontext.KindBeginObject:
-		return v, nil, nil
+		err = decode(v, read) // none, since it was read before
+		return v, urls, nil, err
 	}
 	text := unquoteText(v)
 	if inner = trimSpace(text); len(inner) == 0 || string(inner) == "null" {
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	}
-	valid, changed, err := validate(text)
+	valid, changed, err := parse(text, read)
 	if err != nil {
-		return nil, nil, notResult(CodeResultJSON, "the text in resultJson is %v", err)
+		return nil, nil, nil, notResult(CodeResultJSON, "the text in resultJson is %v", err)
 	}
 	if changed {
 		repaired, _ = jsontext.AppendQuote(nil, valid) // no error: it is UTF-8
 	}
 	if inner = trimSpace(valid); inner.Kind() != jsontext.KindBeginObject {
-		return nil, nil, notResult(CodeResultJSON, "the text in resultJson is %s, an object was expected", kindName(inner))
+		return nil, nil, nil, notResult(CodeResultJSON, "the text in resultJson is %s, an object was expected", kindName(inner))
 	}
-	return inner, repaired, nil
+	return inner, urls, repaired, nil
 }
 
 // readURLs reads an array of strings; nothing is an empty one. Where some of its

@@ -61,21 +61,27 @@ type taskReader struct {
 	ownURLs    member         // resultUrls beside it, likewise
 	urls       jsontext.Value // those of either, without what is null; nil if there are none
 
+	data       jsontext.Value // the object itself
+	at         int            // its offset in the text, from which members have theirs
 	normalized memberSet      // what is published otherwise than it came
-	values     map[int][]byte // in the data object, by the offsets of those that they replace
+	replaced   []replacement  // in the data object
+}
+
+// replacement is a value that is published instead of a member's.
+type replacement struct {
+	came member
+	by   []byte
 }
 
 // DecodeTask reads the data of a task's event: a JSON object as it stands in
 // APIXO's webhook, with resultUrls added. It takes whatever [ParseWebhook] takes
 // there. It returns an [Error] if it is none.
 func DecodeTask(data []byte) (Task, error) {
-	data, _, err := validate(data)
-	if err != nil {
+	var r taskReader
+	if _, _, err := parse(data, r.read); err != nil {
 		return Task{}, err
 	}
-	var r taskReader
-	err = r.read(data)
-	return r.task, err
+	return r.task, nil
 }
 
 // UnmarshalJSON implements json.Unmarshaler by [DecodeTask], so that the data of an event
@@ -95,57 +101,58 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// read reads a data object out of a text that validate accepted.
-func (r *taskReader) read(data jsontext.Value) error {
-	if data.Kind() != jsontext.KindBeginObject {
-		return notResult(CodeMemberType, "data is %s, an object was expected", kindName(data))
+// read reads a data object.
+func (r *taskReader) read(d *decoder) error {
+	*r = taskReader{}
+	at, err := d.enter("data")
+	if err != nil {
+		return err
 	}
-	var hasID, hasState bool
-	for m := range members(data) {
-		var err error
-		switch string(m.name) {
+	var id, state []byte
+	for name := range d.members() {
+		switch string(name) {
 		case "taskId":
-			hasID = true
-			r.task.ID, err = required("taskId", m.value)
+			id, err = required("taskId", d.value().value)
 		case "state":
-			hasState = true
-			var state string
-			state, err = required("state", m.value)
-			r.task.State = State(state)
+			state, err = required("state", d.value().value)
 		case "resultJson":
-			r.resultJSON = m
+			r.resultJSON = d.value()
 		case "resultUrls":
-			r.ownURLs = m
+			r.ownURLs = d.value()
 		case "failCode":
-			r.task.FailCode = r.text(memberFailCode, m)
+			r.task.FailCode = r.text(memberFailCode, d.value())
 		case "failMsg":
-			r.task.FailMsg = r.text(memberFailMsg, m)
+			r.task.FailMsg = r.text(memberFailMsg, d.value())
 		case "costTime":
-			ms, _ := r.number(memberCostTime, m, readNumber)
+			ms, _ := r.number(memberCostTime, d.value(), readNumber)
 			r.task.CostTime = time.Duration(min(max(ms, minMillis), maxMillis)) * time.Millisecond
 		case "createTime":
-			r.task.CreateTime = instant(r.number(memberCreateTime, m, readTime))
+			r.task.CreateTime = instant(r.number(memberCreateTime, d.value(), readTime))
 		case "completeTime":
-			r.task.CompleteTime = instant(r.number(memberCompleteTime, m, readTime))
+			r.task.CompleteTime = instant(r.number(memberCompleteTime, d.value(), readTime))
 		}
 		if err != nil {
 			return err
 		}
 	}
+	r.data, r.at = d.text[at:d.InputOffset()], at
+	r.task.ID = string(id)
 	switch {
-	case !hasID:
+	case id == nil:
 		return notResult(CodeMemberMissing, "data.taskId is missing")
 	case !isTaskID(r.task.ID):
 		return notResult(CodeTaskID, "taskId is %s, 1 to 128 letters, digits and _ . : - were expected", quote(r.task.ID))
-	case !hasState:
+	case state == nil:
 		return notResult(CodeMemberMissing, "data.state is missing")
-	case r.task.State != StateSuccess && r.task.State != StateFailed:
-		return notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(r.task.State)))
-	case r.task.State == StateFailed:
+	case string(state) == string(StateFailed):
+		r.task.State = StateFailed
 		r.readLeftovers()
 		return nil
+	case string(state) == string(StateSuccess):
+		r.task.State = StateSuccess
+		return r.readResult()
 	}
-	return r.readResult()
+	return notResult(CodeState, `state is %s, "success" or "failed" was expected`, quote(string(state)))
 }
 
 // A time.Duration holds 292 years of nanoseconds.
@@ -164,9 +171,9 @@ func instant(ms int64, told bool) time.Time {
 }
 
 // required reads a string that must be one.
-func required(name string, v jsontext.Value) (string, error) {
+func required(name string, v jsontext.Value) ([]byte, error) {
 	if v.Kind() != jsontext.KindString {
-		return "", notResult(CodeMemberType, "%s is %s, a string was expected", name, kindName(v))
+		return nil, notResult(CodeMemberType, "%s is %s, a string was expected", name, kindName(v))
 	}
-	return string(unquoteText(v)), nil
+	return unquoteText(v), nil
 }

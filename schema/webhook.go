@@ -31,43 +31,45 @@ type Webhook struct {
 //
 // The error is an [Error] of kind ErrNotJSON or ErrNotResult.
 func ParseWebhook(body []byte) (Webhook, error) {
-	text, repaired, err := validate(body)
+	var r taskReader
+	valid, repaired, err := parse(body, r.readEnvelope)
 	if err != nil {
 		return Webhook{}, err
 	}
-	envelope := jsontext.Value(text)
-	if envelope.Kind() != jsontext.KindBeginObject {
-		return Webhook{}, notResult(CodeMemberType, "it is %s, an object was expected", kindName(envelope))
+	if repaired {
+		r.normalized |= repairedMembers(body, valid)
 	}
-	var data jsontext.Value
+	return Webhook{Task: r.task, EventData: r.eventData(), Normalized: r.normalized.names()}, nil
+}
+
+// readEnvelope reads the object that a webhook is.
+func (r *taskReader) readEnvelope(d *decoder) error {
+	if _, err := d.enter("it"); err != nil {
+		return err
+	}
 	var normalized memberSet
-	for m := range members(envelope) {
-		switch string(m.name) {
+	for name := range d.members() {
+		switch string(name) {
 		case "data":
-			data = m.value
+			if err := r.read(d); err != nil {
+				return err
+			}
 		case "code":
 			// The code is no judge of the task: a failed one comes with 200 too.
-			if _, _, exact := readNumber(m.value); !exact {
+			if _, _, exact := readNumber(d.value().value); !exact {
 				normalized |= memberCode
 			}
 		case "message":
-			if k := m.value.Kind(); k != jsontext.KindString && k != jsontext.KindNull {
+			if k := d.PeekKind(); k != jsontext.KindString && k != jsontext.KindNull {
 				normalized |= memberMessage
 			}
 		}
 	}
-	if data == nil {
-		return Webhook{}, notResult(CodeMemberMissing, "data is missing")
+	if r.data == nil {
+		return notResult(CodeMemberMissing, "data is missing")
 	}
-	var r taskReader
-	if err := r.read(data); err != nil {
-		return Webhook{}, err
-	}
-	normalized |= r.normalized
-	if repaired {
-		normalized |= repairedMembers(body, envelope)
-	}
-	return Webhook{Task: r.task, EventData: r.eventData(data), Normalized: normalized.names()}, nil
+	r.normalized |= normalized
+	return nil
 }
 
 // repairedMembers returns the members of a webhook in which there were lone
@@ -81,15 +83,15 @@ func repairedMembers(body []byte, valid jsontext.Value) (found memberSet) {
 			copy(came, m.value)
 		}
 	}
-	for m := range members(valid) {
-		switch string(m.name) {
+	for name, m := range members(valid) {
+		switch string(name) {
 		case "code":
 			compare(memberCode, m, m.at)
 		case "message":
 			compare(memberMessage, m, m.at)
 		case "data":
-			for inner := range members(m.value) {
-				compare(memberNamed(string(inner.name)), inner, m.at+inner.at)
+			for name, inner := range members(m.value) {
+				compare(memberNamed(string(name)), inner, m.at+inner.at)
 			}
 		}
 	}
@@ -101,8 +103,8 @@ func repairedMembers(body []byte, valid jsontext.Value) (found memberSet) {
 
 // eventData is the data object as it is published, with resultUrls put in before
 // its last brace unless it has them already.
-func (r *taskReader) eventData(data jsontext.Value) []byte {
-	data = r.normalizedData(data)
+func (r *taskReader) eventData() []byte {
+	data := r.normalizedData()
 	if r.task.State != StateSuccess || r.ownURLs.value != nil {
 		return bytes.Clone(data)
 	}
