@@ -23,9 +23,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
-	"github.com/apixo-relay/apixo-relay/relay/reload"
+	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
-	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
 // Relay is a running relay.
@@ -42,8 +41,8 @@ type Relay struct {
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
-	failed   chan error      // a server that ended by itself, or a broken store
-	reloads  []chan struct{} // each has a watcher of files read them again
+	failed   chan error // a server that ended by itself, or a broken store
+	files    fileWatchers
 	cleanups []cleanup
 	stopOnce sync.Once
 	stopErr  error
@@ -124,7 +123,9 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		r.addCleanup("admin listener", closeListener(r.admin))
 		// First to come and last to go, so that probes see both: recovering a large
 		// store takes its time, and so does finishing what is in flight.
-		r.serve("admin endpoint", r.newAdminServer(metrics.Handler()), nil)
+		if err := r.start(ctx, "admin endpoint", r.serverOf("admin endpoint", r.newAdminServer(metrics.Handler()), nil)); err != nil {
+			return nil, err
+		}
 	}
 
 	r.broker, err = broker.Open(ctx, cfg, log)
@@ -137,10 +138,9 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	r.publisher = publisher.New(cfg.Stream, event.NewEncoder(cfg), maxMessage, metrics, tracing, log)
 	r.broker.Observe(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
-	if err = r.publisher.Start(ctx); err != nil {
+	if err = r.start(ctx, "publisher", r.publisher); err != nil {
 		return nil, err
 	}
-	r.addCleanup("publisher", func(context.Context) error { r.publisher.Stop(); return nil })
 
 	store, err := r.openStore(ctx, metrics, tracing)
 	if err != nil {
@@ -148,6 +148,9 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	}
 
 	tokens := r.watchFiles(tlsFiles)
+	if err = r.start(ctx, "file watchers", &r.files); err != nil {
+		return nil, err
+	}
 	r.receiver = receiver.New(receiver.Options{
 		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: tokens, Encoder: event.NewEncoder(cfg), Store: store,
 		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
@@ -163,11 +166,20 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		front.IsProxy = cfg.Webhooks.TrustedProxies.Contain
 	}
 	webhooks := endpoint.New(front)
-	r.serve("webhook endpoint", webhooks, r.receiver.CancelInFlight)
-	r.watchHealth(func() {
-		webhooks.SkipGracePeriod()
-		r.receiver.CancelInFlight()
-	})
+	if err = r.start(ctx, "webhook endpoint", r.serverOf("webhook endpoint", webhooks, r.receiver.CancelInFlight)); err != nil {
+		return nil, err
+	}
+	if r.watchdog != nil { // an external broker's health is not this process's
+		r.watchdog.onBroken = func(ctx context.Context, broken error) {
+			r.storeIsBroken(ctx, broken, func() {
+				webhooks.SkipGracePeriod()
+				r.receiver.CancelInFlight()
+			})
+		}
+		if err = r.start(ctx, "health watcher", r.watchdog); err != nil {
+			return nil, err
+		}
+	}
 	r.started.Store(true)
 	return r, nil
 }
@@ -197,17 +209,12 @@ func (r *Relay) BytesInFlight() int64 { return r.receiver.BytesInFlight() }
 // seconds of a change, and does not wait for that. What cannot be used is logged, and
 // what was in force stays so.
 func (r *Relay) Reload() {
-	if len(r.reloads) == 0 {
+	if len(r.files.configs) == 0 {
 		r.log.Info("there is nothing to read again: no RELAY_WEBHOOK_TOKENS_FILE, no RELAY_TLS_CERT_FILE and no RELAY_EMBEDDED_TLS_CERT_FILE is set")
 		return
 	}
 	r.log.Info("reading tokens and certificates again, as far as they are in files")
-	for _, again := range r.reloads {
-		select {
-		case again <- struct{}{}:
-		default: // it is about to
-		}
-	}
+	r.files.reload()
 }
 
 // Failed delivers the error of a relay that cannot go on by itself.
@@ -232,6 +239,17 @@ func (r *Relay) Stop(ctx context.Context) error {
 	return r.stopErr
 }
 
+// start starts a service and has Stop stop it.
+func (r *Relay) start(ctx context.Context, name string, s service.Service) error {
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
+	r.addCleanup(name, s.Stop)
+	return nil
+}
+
+// addCleanup has Stop do something, before what was added or started earlier. What is
+// opened and closed, such as a listener or a connection, is no service and ends that way.
 func (r *Relay) addCleanup(name string, stop func(context.Context) error) {
 	r.cleanups = append(r.cleanups, cleanup{name, stop})
 }
@@ -277,48 +295,4 @@ func (r *Relay) notes() []string {
 		notes = append(notes, "there is no connection to the broker: "+err.Error())
 	}
 	return notes
-}
-
-// watchFiles takes up changes of secrets and certificates, and returns the
-// tokens: nil if nobody is asked for one.
-func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
-	ctx, cancel := context.WithCancel(context.Background())
-	var watchers sync.WaitGroup
-	r.addCleanup("file watchers", func(context.Context) error {
-		cancel()
-		watchers.Wait()
-		return nil
-	})
-	watch := func(what string, files []string, apply func() error) {
-		again := make(chan struct{}, 1)
-		r.reloads = append(r.reloads, again)
-		watched := reload.Config{Name: what, Files: files, Apply: apply, Reload: again}
-		watchers.Go(func() { reload.Watch(ctx, watched, r.log) })
-	}
-	if tlsFiles != nil {
-		watch("TLS certificate", tlsFiles.Names(), tlsFiles.Reload)
-	}
-	if certificate := r.broker.Certificate(); certificate != nil {
-		watch("TLS certificate of the embedded broker", certificate.Names(), certificate.Reload)
-	}
-	cfg := r.cfg.Webhooks
-	if len(cfg.Tokens) == 0 {
-		return nil
-	}
-	tokens := receiver.NewTokens(cfg.Tokens)
-	if file := cfg.TokensFile; file != "" {
-		watch("RELAY_WEBHOOK_TOKENS_FILE", []string{file}, func() error {
-			text, err := config.ReadSecretFile(file)
-			if err != nil {
-				return err
-			}
-			var next config.Tokens
-			if err := next.UnmarshalText([]byte(text)); err != nil {
-				return err
-			}
-			tokens.Set(next)
-			return nil
-		})
-	}
-	return tokens
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/admin"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
+	"github.com/apixo-relay/apixo-relay/relay/service"
 )
 
 // server is what answers at one address.
@@ -47,33 +49,73 @@ func (r *Relay) newAdminServer(metrics http.Handler) server {
 	})}
 }
 
-// serve answers until Stop. When the time for finishing is over, abort is called,
-// and what is left is cut off.
-func (r *Relay) serve(name string, server server, abort func()) {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := server.Serve(); err != nil {
-			r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err)
+// serverService implements service.Service by a server. When the time for finishing is over
+// it calls abort, and cuts off what is left.
+type serverService struct {
+	service.Background
+	server  server
+	abort   func()
+	timeout time.Duration
+	failed  func(error) // the server has ended by itself
+
+	mu      sync.Mutex
+	started bool
+	stopped bool
+	err     error // of the first Stop
+}
+
+// serverOf returns the service of a server whose end by itself is the relay's.
+func (r *Relay) serverOf(name string, server server, abort func()) *serverService {
+	return &serverService{
+		server: server, abort: abort, timeout: r.cfg.Webhooks.ShutdownTimeout,
+		failed: func(err error) { r.failed <- fmt.Errorf("the %s ended by itself: %w", name, err) },
+	}
+}
+
+// Start implements service.Service: it serves until Stop.
+func (s *serverService) Start(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.stopped {
+		return nil
+	}
+	s.started = true
+	s.Go(func(context.Context) {
+		if err := s.server.Serve(); err != nil {
+			s.failed(err)
 		}
-	}()
-	r.addCleanup(name, func(ctx context.Context) error {
-		defer func() { <-ended }()
-		// A little of the time is left for those who have waited in vain to be told so.
-		early, cancel := context.WithTimeout(ctx, r.cfg.Webhooks.ShutdownTimeout-responseGrace(r.cfg.Webhooks.ShutdownTimeout))
-		defer cancel()
-		err := server.Shutdown(early)
-		if err == nil {
-			return nil
-		}
-		if abort != nil {
-			abort()
-		}
-		if err = server.Shutdown(ctx); err != nil {
-			err = errors.Join(err, server.Close())
-		}
-		return err
 	})
+	return nil
+}
+
+// Stop implements service.Service.
+func (s *serverService) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.stopped = true
+		if s.started {
+			s.err = s.shutdown(ctx)
+		}
+	}
+	return errors.Join(s.err, s.Background.Stop(context.WithoutCancel(ctx))) // Serve is about to return
+}
+
+func (s *serverService) shutdown(ctx context.Context) error {
+	// A little of the time is left for those who have waited in vain to be told so.
+	early, cancel := context.WithTimeout(ctx, s.timeout-responseGrace(s.timeout))
+	defer cancel()
+	err := s.server.Shutdown(early)
+	if err == nil {
+		return nil
+	}
+	if s.abort != nil {
+		s.abort()
+	}
+	if err = s.server.Shutdown(ctx); err != nil {
+		err = errors.Join(err, s.server.Close())
+	}
+	return err
 }
 
 // responseGrace is how much of the time for an orderly end is kept for answering

@@ -43,10 +43,9 @@ func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, trac
 	if err != nil {
 		return nil, err
 	}
-	if err := r.outbox.Start(ctx); err != nil {
+	if err := r.start(ctx, "outbox", r.outbox); err != nil {
 		return nil, err
 	}
-	r.addCleanup("outbox", func(context.Context) error { r.outbox.Stop(); return nil })
 	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) {
 		s := r.outbox.Stats()
 		return s.Messages, s.Bytes, s.Age

@@ -8,6 +8,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
@@ -26,11 +27,14 @@ const (
 // within a second where webhooks wait for it or are not stored. It looks at it seldom
 // otherwise, since a store at rest does not break.
 type watchdog struct {
+	service.Background
 	store   store.Store
 	health  func() error
 	waiting atomic.Int64  // webhooks
 	arrived chan struct{} // a webhook, when none was waiting
 	failed  chan struct{} // something
+	// onBroken is called once, if the store is found to be broken, until ctx ends with Stop.
+	onBroken func(ctx context.Context, broken error)
 }
 
 func newWatchdog(store store.Store, health func() error) *watchdog {
@@ -65,6 +69,16 @@ func notify(noticed chan<- struct{}) {
 	case noticed <- struct{}{}:
 	default:
 	}
+}
+
+// Start implements service.Service: it watches the store until that is broken, or Stop.
+func (w *watchdog) Start(context.Context) error {
+	w.Go(func(ctx context.Context) {
+		if err := w.watch(ctx); err != nil {
+			w.onBroken(ctx, err)
+		}
+	})
+	return nil
 }
 
 // watch returns when the store is broken, with the error, or without one when ctx ends.
@@ -108,29 +122,12 @@ func (w *watchdog) await(ctx context.Context) bool {
 	return true
 }
 
-// watchHealth ends the relay when only that helps: a store that had a write
-// error stays frozen. abort gives up on the webhooks that wait for it.
-func (r *Relay) watchHealth(abort func()) {
-	if r.watchdog == nil {
-		return // an external broker's health is not this process's
+// storeIsBroken ends the relay, since only that helps: a store that had a write error
+// stays frozen. abort gives up on the webhooks that wait for it.
+func (r *Relay) storeIsBroken(ctx context.Context, broken error, abort func()) {
+	r.log.Error("the store in RELAY_DATA_DIR is broken, and only a restart mends it: the relay ends", "error", broken, "in", unhealthyFor)
+	abort()
+	if retry.Sleep(ctx, unhealthyFor) == nil {
+		r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, broken)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		err := r.watchdog.watch(ctx)
-		if err == nil {
-			return
-		}
-		r.log.Error("the store in RELAY_DATA_DIR is broken, and only a restart mends it: the relay ends", "error", err, "in", unhealthyFor)
-		abort()
-		if retry.Sleep(ctx, unhealthyFor) == nil {
-			r.failed <- fmt.Errorf("the store in RELAY_DATA_DIR=%s is broken, and only a restart mends it: %w; look after the disk, and have a supervisor start the relay again", r.cfg.Embedded.DataDir, err)
-		}
-	}()
-	r.addCleanup("health watcher", func(context.Context) error {
-		cancel()
-		<-ended
-		return nil
-	})
 }

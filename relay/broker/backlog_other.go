@@ -7,5 +7,5 @@ import (
 	"net"
 )
 
-// shortQueue is for Linux only, where this process can find its sockets.
-func shortQueue(net.Addr, int) error { return errors.ErrUnsupported }
+// setBacklog is for Linux only, where this process can find its sockets.
+func setBacklog(net.Addr, int) error { return errors.ErrUnsupported }

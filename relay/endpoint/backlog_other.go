@@ -4,10 +4,10 @@ package endpoint
 
 import "errors"
 
-// refuse is for Linux only: elsewhere connections that are not accepted yet are
+// stopHandshakes is for Linux only: elsewhere connections that are not accepted yet are
 // reset when the listener is closed.
-func (*listener) refuse() error { return errors.ErrUnsupported }
+func (*listener) stopHandshakes() error { return errors.ErrUnsupported }
 
-func (*listener) queued() (int, error) { return 0, errors.ErrUnsupported }
+func (*listener) backlogLen() (int, error) { return 0, errors.ErrUnsupported }
 
 func (*conn) hasUnread() bool { return false }

@@ -45,7 +45,8 @@ const (
 	reportInterval = time.Minute
 )
 
-// Start begins to forward, until Stop.
+// Start implements service.Service: it forwards entries until Stop. What waits then is
+// there at the next start.
 func (o *Outbox) Start(ctx context.Context) error {
 	// What was handed out before a crash must be handed out again at once, so the
 	// consumer starts anew: what it knew is which entries are gone, and they are.
@@ -60,18 +61,9 @@ func (o *Outbox) Start(ctx context.Context) error {
 		return fmt.Errorf("the outbox cannot be read: %w", err)
 	}
 	o.entries = entries
-	ctx, o.stop = context.WithCancel(context.WithoutCancel(ctx))
-	o.done.Go(func() { o.forwardAll(ctx) })
-	o.done.Go(func() { o.report(ctx) })
+	o.Go(o.forwardAll)
+	o.Go(o.report)
 	return nil
-}
-
-// Stop ends forwarding. What waits is there at the next start.
-func (o *Outbox) Stop() {
-	if o.stop != nil {
-		o.stop()
-	}
-	o.done.Wait()
 }
 
 // forwardAll takes entries in their order, a window at a time.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -72,6 +72,7 @@ type Settings struct {
 // Outbox is a store that takes messages also while the broker is away. It may
 // be used by many goroutines.
 type Outbox struct {
+	service.Background
 	Settings
 	js      jetstream.JetStream
 	stream  jetstream.Stream
@@ -79,8 +80,6 @@ type Outbox struct {
 
 	backlog atomic.Int64  // entries that the broker has not acknowledged
 	added   chan struct{} // one may have been
-	stop    context.CancelFunc
-	done    sync.WaitGroup
 }
 
 // Open makes or finds the outbox. What it holds of an earlier run is forwarded

@@ -56,6 +56,16 @@ func brokerAt(t *testing.T) *server.Options {
 
 func open(t *testing.T, options *server.Options, dir string, environ ...string) rig {
 	t.Helper()
+	r := prepare(t, options, dir, environ...)
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// prepare is open without Start.
+func prepare(t *testing.T, options *server.Options, dir string, environ ...string) rig {
+	t.Helper()
 	cfg, err := config.Load(append([]string{fmt.Sprintf("NATS_URL=nats://127.0.0.1:%d", options.Port), "RELAY_OUTBOX=true", "RELAY_DATA_DIR=" + dir}, environ...))
 	if err != nil {
 		t.Fatal(err)
@@ -84,15 +94,12 @@ func open(t *testing.T, options *server.Options, dir string, environ ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	r.close = sync.OnceFunc(func() {
-		r.Stop()
+		_ = r.Stop(context.Background())
 		if err := local.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		p.Stop()
+		_ = p.Stop(context.Background())
 		_ = r.external.Close(context.Background())
 	})
 	t.Cleanup(r.close)
@@ -517,7 +524,7 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	}
 	limit(-1)
 	// It is tried again after half a minute, or at the next start.
-	r.Stop()
+	_ = r.Stop(context.Background())
 	if err := r.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func TestNobodyIsThereToRead(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.mustStore(t, result("task_1", "success", `{"a":1}`), first)
 	b.mustStore(t, result("task_1", "failed", ""), duplicate(false))
 	if n := strings.Count(b.log.String(), "repeats are taken for plain duplicates"); n != 1 {
@@ -72,7 +73,7 @@ func TestStreamsInAnotherAccount(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.mustStore(t, result("task_1", "success", `{"a":1}`), first)
 	b.mustStore(t, result("task_1", "failed", ""), duplicate(true))
 	b.remove(t, 1)

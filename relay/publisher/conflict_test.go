@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -195,7 +196,7 @@ func TestRepeatOfWhatCannotBeReadNow(t *testing.T) {
 	start(t, s).mustStore(t, result("task_1", "success", `{"a":1}`), first)
 	other := open(t, s) // which has not looked for the stream
 	other.SendOnly()
-	t.Cleanup(other.Stop)
+	t.Cleanup(func() { _ = other.Stop(context.Background()) })
 	other.awaitConnection(t)
 	_, err := other.Store(within(t, time.Second), webhook(t, result("task_1", "failed", "")))
 	if reason := reasonOf(t, err); reason != store.BrokerUnavailable || !strings.Contains(err.Error(), "sequence 1 of APIXO") {
@@ -263,7 +264,7 @@ func startAs(t *testing.T, options *server.Options, environ ...string) bench {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	return b
 }
 
@@ -297,7 +298,7 @@ func TestPermissionToReadIsTakenAway(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.mustStore(t, result("task_1", "success", `{"a":1}`), first)
 	away := b.broker.Conn().StatusChanged(nats.RECONNECTING)
 	options.Port = portOf(s)
@@ -340,7 +341,7 @@ func TestWithoutPermissionToLookAtTheStream(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "$JS.API.STREAM.INFO.APIXO") {
 		t.Errorf("ready: %v", err)
 	}

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"strconv"
@@ -39,7 +40,7 @@ func TestLargestEventBehindALeafNode(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	url := strings.Repeat("u", 262_144-200) // of a webhook as large as it may be by default
 	b.mustStore(t, result("task_1", "success", `{"resultUrls":["`+url+`"]}`), first)
 	b.mustStore(t, result("task_1", "success", `{"resultUrls":["`+url+`"],"a":1}`), duplicate(true))

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
@@ -35,6 +35,7 @@ const (
 // Publisher stores messages in the relay's two streams. It may be used by many
 // goroutines.
 type Publisher struct {
+	service.Background
 	cfg     config.Stream
 	encoder event.Encoder
 	maxSize int64 // of a message, in bytes
@@ -63,8 +64,6 @@ type Publisher struct {
 	arrived                  chan struct{}       // a connection
 	recheck                  chan struct{}       // somebody wants to know how the streams are
 	changes                  chan struct{}       // the broker tells of one
-	stop                     context.CancelFunc
-	done                     sync.WaitGroup
 }
 
 // New makes a publisher, which follows a broker's connection. The encoder is

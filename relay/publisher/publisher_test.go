@@ -68,7 +68,7 @@ func start(t testing.TB, s *server.Server, environ ...string) bench {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.js = natstest.JetStream(t, s.ClientURL())
 	return b
 }

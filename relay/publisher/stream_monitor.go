@@ -40,8 +40,8 @@ type streamsState struct {
 	noResponders bool
 }
 
-// Start brings the streams in order by the policy, and looks after them until
-// Stop. A broker that is away is waited for, and so is somebody who mends a stream;
+// Start implements service.Service: it brings the streams in order by the policy, and
+// monitors them until Stop, after which Store must not be called. A broker that is away is waited for, and so is somebody who mends a stream;
 // an *UnfitError that is fatal is returned, and each where somebody else has to make
 // the streams.
 func (p *Publisher) Start(ctx context.Context) error {
@@ -65,17 +65,8 @@ func (p *Publisher) Start(ctx context.Context) error {
 	case err != nil:
 		p.log.Warn("the streams cannot be used yet", "error", err)
 	}
-	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
-	p.done.Go(func() { p.monitorStreams(ctx) })
+	p.Go(p.monitorStreams)
 	return nil
-}
-
-// Stop ends what Start began. Store must not be called any more.
-func (p *Publisher) Stop() {
-	if p.stop != nil {
-		p.stop()
-	}
-	p.done.Wait()
 }
 
 // Ready is nil if a message would be stored now, and else says why not.

@@ -113,7 +113,7 @@ func TestUntrueStreamsAtStart(t *testing.T) {
 			}
 			required := open(t, s, "RELAY_STREAM_POLICY=require")
 			err := required.Start(t.Context())
-			required.Stop()
+			_ = required.Stop(context.Background())
 			var unfit *publisher.StreamConfigError
 			if !errors.As(err, &unfit) || unfit.Stream != "APIXO" {
 				t.Errorf("start with require: %v", err)
@@ -256,7 +256,7 @@ func TestChangesThatAreNotTold(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	for _, stream := range []string{"APIXO", "APIXO_QUARANTINE"} {
 		b.log.Await(t, "subject=$JS.EVENT.ADVISORY.STREAM.*."+stream)
 	}

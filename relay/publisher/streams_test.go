@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -146,7 +147,7 @@ func TestUnfitStreams(t *testing.T) {
 			}
 			b := open(t, s, "RELAY_STREAM_POLICY="+tt.policy)
 			err := b.Start(t.Context())
-			b.Stop()
+			_ = b.Stop(context.Background())
 			var unfit *publisher.StreamConfigError
 			if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
 				t.Errorf("got %v, want an UnfitError with %q", err, tt.want)
@@ -161,7 +162,7 @@ func TestBrokerThatTakesTooLittle(t *testing.T) {
 	options.MaxPayload = 100_000
 	b := open(t, natstest.Start(t, options))
 	err := b.Start(t.Context())
-	b.Stop()
+	_ = b.Stop(context.Background())
 	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "max_payload") {
 		t.Errorf("got %v", err)
@@ -178,7 +179,7 @@ func TestSubjectsThatOverlap(t *testing.T) {
 	}
 	b := open(t, s)
 	err := b.Start(t.Context())
-	b.Stop()
+	_ = b.Stop(context.Background())
 	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), `overlap with those of the stream ALL (["apixo.>"])`) {
 		t.Errorf("got %v", err)
@@ -194,7 +195,7 @@ func TestSubjectsThatOverlapWithAStranger(t *testing.T) {
 		}
 	})
 	err := b.Start(t.Context())
-	b.Stop()
+	_ = b.Stop(context.Background())
 	var unfit *publisher.StreamConfigError
 	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "another stream has subjects that overlap") {
 		t.Errorf("got %v", err)
@@ -210,7 +211,7 @@ func TestWithoutJetStream(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "JetStream") {
 		t.Errorf("ready: %v", err)
 	}
@@ -230,7 +231,7 @@ func TestBrokerThatComesLater(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	if b.Ready() == nil {
 		t.Error("ready without a broker")
 	}

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func updated(t *testing.T, cfg jetstream.StreamConfig, messages int, environ ...
 	if err := b.Start(t.Context()); err != nil {
 		t.Error(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.js = js
 	info, err := stream.Info(t.Context())
 	if err != nil {

@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -181,7 +182,7 @@ func TestHintsAreTrue(t *testing.T) {
 			}
 			b := open(t, s, append(tt.environ, "RELAY_STREAM_POLICY=update")...)
 			err = b.Start(t.Context())
-			b.Stop()
+			_ = b.Stop(context.Background())
 			if fatal := said.Severity == publisher.SeverityFatal && !said.Updatable; (err != nil) != fatal {
 				t.Errorf("start: %v", err)
 			}

@@ -90,7 +90,7 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Stop)
+	t.Cleanup(func() { _ = p.Stop(context.Background()) })
 	r := serve(t, cfg, p, metrics, log)
 	r.broker, r.js = b, js
 	return r

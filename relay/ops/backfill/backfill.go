@@ -138,7 +138,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 		if err := p.Start(ctx); err != nil {
 			return summary, err
 		}
-		defer p.Stop()
+		defer func() { _ = p.Stop(context.WithoutCancel(ctx)) }()
 		if err := p.Ready(); err != nil {
 			return summary, fmt.Errorf("nothing could be stored, so nothing was asked: %w", err)
 		}
