@@ -10,16 +10,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// disableSync has a server that always fsyncs (sync_always) write the messages of a stream
-// without: that is what a commit is for. All else the server goes on fsyncing: blocks that
-// it rewrites, before they take the old ones' place, the stream's configuration, the states
+// disableSync makes a server that always fsyncs (sync_always) write the messages of one
+// stream without an fsync, which a commit does later. The server goes on fsyncing the blocks
+// that it rewrites, before they replace the old ones, the stream's configuration, the states
 // of its consumers, and every other stream.
 //
-// The server has that mode (2.15.2, filestore.go, updateDurabilitySettingsLocked), puts
-// replicated streams into it, and every stream for as long as it commits an atomic batch.
-// No option asks for it, so that it is set here as it is there, in fields that are the
-// server's own. When the server takes up a changed configuration it ends the mode. Until it
-// is set again, and where an error says that it cannot be, each message is fsynced twice.
+// The server has that mode (2.15.2, filestore.go, updateDurabilitySettingsLocked). It puts
+// replicated streams into it, and every stream while it commits an atomic batch. No option
+// selects it, so disableSync sets the server's private fields as the server does. When the
+// server takes up a changed configuration it ends the mode. Until the mode is set again, and
+// where an error says that it cannot be, each message is fsynced twice.
 func disableSync(s *server.Server, name string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -47,13 +47,14 @@ func disableSync(s *server.Server, name string) (err error) {
 	defer storeMutex.Unlock()
 	always, onFlush := fieldAt[atomic.Bool](files, "syncAlways"), fieldAt[atomic.Bool](files, "syncOnFlush")
 	if always.Load() {
-		onFlush.Store(true) // first, so that nothing is ever written in neither mode
+		onFlush.Store(true) // first: every write is in one of the two modes
 		always.Store(false)
 	}
 	return nil
 }
 
-// fieldAt is a field of a struct that can be addressed. It panics if there is none of that type.
+// fieldAt returns the address of a field of an addressable struct. It panics if there is none
+// of that type.
 func fieldAt[T any](v reflect.Value, name string) *T {
 	field := v.FieldByName(name)
 	if field.Type() != reflect.TypeFor[T]() {

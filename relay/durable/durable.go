@@ -1,20 +1,20 @@
-// Package durable makes what an embedded nats-server has stored survive a loss of power.
+// Package durable makes the messages of an embedded nats-server survive a loss of power.
 //
-// A server with sync_always fsyncs each message by itself before it acknowledges it. Of the
-// streams that are committed here it only writes them (see relax), and a [Store] fsyncs the
-// file before the webhook is answered, by group commit: one fsync is under way at a time,
-// and all who come meanwhile share the next.
+// A server with sync_always fsyncs each message by itself before it acknowledges it. The
+// messages of streams that are committed here it only writes (see disableSync). A [Store]
+// fsyncs the file before the webhook is answered, by group commit: one fsync is under way at
+// a time, and all callers that come meanwhile share the next.
 //
 //	POST ──> server writes msgs/7.blk ──> acknowledgement
 //	                                           │ Commit: fsync msgs/7.blk, and the folder if it has changed
 //	200 <──────────────────────────────────────┘
 //
-// It goes by the files of the server's file store (2.15.2, filestore.go): each stream has a
-// folder of blocks, msgs/1.blk, 2.blk and so on, and writes to the last. That it begins a new
-// one changes the folder, which is therefore looked at before each fsync. Nor does the server
-// fsync that folder then: without a name that lasts, a file of which every byte is durable
-// can be gone all the same. What it replaces as a whole, such as a block that it has
-// compacted or a configuration, it makes durable before and gives a lasting name.
+// The package relies on the files of the server's file store (2.15.2, filestore.go). Each
+// stream has a folder of blocks, msgs/1.blk, 2.blk and so on, and writes to the last. A new
+// block changes the folder, so the folder is checked before each fsync. The server does not
+// fsync the folder: without a durable directory entry, a file can be lost although all its
+// bytes are durable. The server itself makes durable the files that it replaces as a whole,
+// such as a compacted block or a configuration, with their directory entries.
 package durable
 
 import (
@@ -31,8 +31,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 )
 
-// ErrGone is that of a stream whose files are not where they were: it was deleted, or
-// somebody has removed them.
+// ErrGone is returned when the files of a stream are not where they were: the stream was
+// deleted, or somebody has removed its files.
 var ErrGone = errors.New("the stream has lost its files")
 
 // Store is the file store of an embedded server. Its methods may be called by many
@@ -48,8 +48,7 @@ type Store struct {
 	commits  sync.WaitGroup
 }
 
-// New makes the store of a server that runs with sync_always and has a folder as its
-// StoreDir.
+// New returns the store of a server that runs with sync_always and whose StoreDir is folder.
 func New(folder string, s *server.Server, log *slog.Logger) *Store {
 	var told sync.Once
 	return newStore(folder, func(stream string) {
@@ -63,17 +62,18 @@ func newStore(folder string, relax func(stream string)) *Store {
 	return &Store{folder: folder, relax: relax, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
 }
 
-// Observe tells observed of each group commit from now on how many callers shared it and
-// how long it took. It must not block.
+// Observe has observed called after each later group commit, with the number of callers that
+// shared it and its duration. The function must not block.
 func (s *Store) Observe(observed func(waiting int, took time.Duration)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observed = observed
 }
 
-// Commit returns when everything is durable that was written to a stream before the call.
-// It returns an error at the deadline of ctx, [ErrGone], one of want of descriptors (see
-// [descriptors.IsLimitError]), or that of an fsync, which all later calls return, too.
+// Commit returns when every message that was written to the stream before the call is
+// durable. It returns ctx's error at its deadline, [ErrGone], the error of a lack of
+// descriptors (see [descriptors.IsLimitError]), or the error of a failed fsync. After a failed
+// fsync all later calls return its error.
 func (s *Store) Commit(ctx context.Context, name string) error {
 	s.mu.Lock()
 	if s.broken != nil {
@@ -104,14 +104,14 @@ func (s *Store) Commit(ctx context.Context, name string) error {
 	}
 }
 
-// group are the callers that share a commit.
+// group is the callers that share a commit.
 type group struct {
 	waiting int
 	done    chan struct{} // closed when err is set
 	err     error
 }
 
-// commit commits for one group after the other, as long as there are any.
+// commit commits for one group after the other, until none waits.
 func (s *Store) commit(st *stream) {
 	for {
 		s.mu.Lock()
@@ -133,15 +133,15 @@ func (s *Store) commit(st *stream) {
 	}
 }
 
-// Health is nil as long as every fsync has succeeded: the next one would not tell any
-// more what the failed one has lost.
+// Health returns the error of the first failed fsync, or nil. A failed fsync is final: the
+// next one would not report what was lost.
 func (s *Store) Health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.broken
 }
 
-// Close waits for the commits that are under way.
+// Close waits for the commits in progress.
 func (s *Store) Close() { s.commits.Wait() }
 
 // stream is one of a server's streams.
@@ -150,17 +150,15 @@ type stream struct {
 	next       *group
 	committing bool
 
-	// Only the commit that is under way uses the rest. relax is called when anything has
-	// changed but messages. folders are those in which the
-	// stream's files have their names, from the outermost to the innermost, which is that of
-	// the blocks.
+	// Only the commit in progress uses the rest. relax is called when anything but messages
+	// has changed. folders are the folders of the stream's files, from the outermost to the
+	// innermost, which holds the blocks.
 	disableSync func()
 	folders     []*folder
 	synced      bool // all of them
 }
 
-// newStream knows where nats-server keeps the streams of the account that there is
-// without accounts.
+// newStream returns a stream of nats-server's global account, by the place of its files.
 func newStream(store, name string, relax func(string)) *stream {
 	account := filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT)
 	streams := filepath.Join(account, "streams")
@@ -177,7 +175,7 @@ const (
 	gonePause = 5 * time.Millisecond
 )
 
-// sync makes durable what was written before the call.
+// sync makes everything durable that was written before the call.
 func (st *stream) sync() (err error) {
 	for range goneTries {
 		if err = st.syncOnce(); !errors.Is(err, ErrGone) && !descriptors.IsLimitError(err) {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// folder is one whose names are to last, and the blocks in it, if it holds some.
+// folder is a folder whose directory entries must be durable, and the blocks in it, if any.
 type folder struct {
 	path string
 	// once: its names do not change after the first fsync.
@@ -26,21 +26,21 @@ type folder struct {
 	last   uint64 // the number of the last block: those before it are not written to any more
 }
 
-// blockNumber is that of a block by its name.
+// blockNumber returns the number of the block with a file name.
 func blockNumber(name string) (uint64, bool) {
 	number, found := strings.CutSuffix(name, ".blk")
 	n, err := strconv.ParseUint(number, 10, 64)
 	return n, found && err == nil
 }
 
-// Times of change are only so exact: what was changed just now may change again and still
-// tell the same time. Some file systems count whole seconds.
+// Modification times are only this precise: a folder may change twice within it and have the
+// same time. Some file systems count whole seconds.
 const (
 	recent       = 50 * time.Millisecond
 	recentCoarse = 2500 * time.Millisecond
 )
 
-// isSettled reports whether a later change would tell another time than info does.
+// isSettled reports whether a later change would have another modification time than info.
 func isSettled(info fs.FileInfo, now time.Time) bool {
 	exactness := recent
 	if info.ModTime().Nanosecond() == 0 {
@@ -59,8 +59,8 @@ func (f *folder) isSame(info fs.FileInfo) bool {
 	return os.SameFile(info, f.info) && info.ModTime().Equal(f.info.ModTime())
 }
 
-// sync makes the folder's names durable if they may have changed since the last time, and
-// the blocks that may have been written to.
+// sync makes the folder's directory entries durable if they may have changed since the last
+// call, and the blocks that may have been written to.
 func (f *folder) sync() error {
 	if f.synced && f.once {
 		return nil
@@ -97,8 +97,8 @@ func (f *folder) sync() error {
 	return nil
 }
 
-// syncBlocks fsyncs the block that was the last one the last time, and all after it. The
-// first time that is all of them: an earlier run may have left any of them.
+// syncBlocks fsyncs the block that was the last one at the previous call, and all after it.
+// The first call fsyncs all blocks, because an earlier run may have left any of them unsynced.
 func (f *folder) syncBlocks() error {
 	entries, err := os.ReadDir(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +124,7 @@ func (f *folder) syncBlocks() error {
 		if n < f.last {
 			continue
 		}
-		// One that is not there any more was removed by the server, with all that was in it.
+		// The server has removed a block that is missing, with all messages in it.
 		if err := f.syncBlock(n); err != nil && !errors.Is(err, ErrGone) {
 			return err
 		}
@@ -141,7 +141,7 @@ func (f *folder) syncLast() error {
 	return f.syncBlock(f.last)
 }
 
-// syncBlock makes durable what a block holds.
+// syncBlock fsyncs a block.
 func (f *folder) syncBlock(number uint64) error {
 	flags := os.O_RDONLY
 	if runtime.GOOS == "windows" {
@@ -160,11 +160,12 @@ func (f *folder) syncBlock(number uint64) error {
 	return nil
 }
 
-// SyncFolder makes the names in a folder durable. To fsync a file is to keep what is in it,
-// and not that it has a name: POSIX leaves that to an fsync of its folder.
+// SyncFolder makes the directory entries of a folder durable. Fsyncing a file does not make
+// its directory entry durable: POSIX requires an fsync of the folder. SyncFolder returns nil
+// where the system or the file system cannot fsync folders.
 func SyncFolder(path string) error {
 	if runtime.GOOS == "windows" {
-		return nil // which knows no fsync of a folder
+		return nil // it cannot fsync a folder
 	}
 	d, err := os.Open(path)
 	if err != nil {
@@ -181,7 +182,8 @@ func SyncFolder(path string) error {
 	return nil
 }
 
-// MakeFolder makes a folder and those that it lies in, with names that last.
+// MakeFolder makes a folder and its missing parents, and makes their directory entries
+// durable.
 func MakeFolder(path string) error {
 	parents := []string{filepath.Dir(path)}
 	for parent := parents[0]; ; {
@@ -195,7 +197,7 @@ func MakeFolder(path string) error {
 		return err
 	}
 	for _, parent := range parents {
-		// Who may not read it has not made anything in it now.
+		// This process may not read it, so it has made nothing in it now.
 		if err := SyncFolder(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}

@@ -9,35 +9,34 @@ import (
 	"time"
 )
 
-// What a request holds until the handler has let it in is the library's, and the
-// library bounds it for each connection, but not for all of them. What it refuses by
-// itself, such as headers that are too long, the handler never sees. So the number of
-// connections is bounded that are in such a state.
+// Until the handler has admitted a request, the HTTP library holds its memory. The library
+// bounds it for each connection, but not for all together, and the handler never sees a
+// request that the library refuses, for example for too long headers. Therefore the number
+// of connections in this state is bounded.
 const (
-	// maxUnadmitted is how many connections in HTTP/2 may have requests at once none of
-	// which has been let in. Good ones are so for a moment, and take turns.
+	// maxUnadmitted is how many HTTP/2 connections may have only unadmitted requests at
+	// once. Good connections are in that state for a moment, and take turns.
 	maxUnadmitted = 64
-	// admissionTick is between two looks at them while others wait, and strangerLooks
-	// how many of these a connection may stay if others do. A moment of the clock's
-	// could pass while this machine stands still, and the connection with it. Between
-	// two looks all goroutines that can run have had strangerTurns turns: good requests
-	// are let in after fewer.
+	// admissionTick is the time between two checks of these connections while others wait.
+	// A connection may stay for admissionTicks checks. A time limit alone would count
+	// while the whole machine stands still. Between two checks all runnable goroutines
+	// have had schedulerTurns turns: good requests are admitted after fewer.
 	admissionTick  = 20 * time.Millisecond
 	admissionTicks = 4
 	schedulerTurns = 8
 
-	// maxHeads is how many connections may be waited for at once in the middle of the
-	// headers of a request, or of a TLS handshake, once longHead bytes have come. In
-	// small fields headers take 35 times their size.
+	// maxHeads is how many connections may be in the middle of the headers of a request,
+	// or of a TLS handshake, at once, after longHead bytes have come. Small header fields
+	// take 35 times their size in memory.
 	maxHeads = 64
 	longHead = 1 << 10
 )
 
-// admission are the connections in HTTP/2 with requests none of which has been let
-// in, and those that wait to have requests.
+// admission holds the HTTP/2 connections with only unadmitted requests, and the connections
+// that wait for their turn.
 type admission struct {
 	mu       sync.Mutex
-	in       map[*conn]int           // looks that each has been seen by, with others waiting
+	in       map[*conn]int           // checks that each has stayed for, with others waiting
 	waiting  []*conn                 // in the order in which they came
 	turns    map[*conn]chan struct{} // closed when it is the turn of one of those
 	evicting bool
@@ -67,8 +66,8 @@ func (s *admission) enter(c *conn) {
 	<-turn
 }
 
-// leave makes room: the connection has no requests any more, or one of them was let
-// in, or it is closed.
+// leave frees the connection's turn: it has no more requests, or one of them was admitted,
+// or it is closed.
 func (s *admission) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +86,7 @@ func (s *admission) leave(c *conn) {
 	}
 }
 
-// evictSlow closes connections that stay although others wait, until none does.
+// evictSlow closes connections that stay although others wait, until no connection waits.
 func (s *admission) evictSlow() {
 	ticker := time.NewTicker(admissionTick)
 	defer ticker.Stop()
@@ -109,20 +108,20 @@ func (s *admission) evictSlow() {
 		}
 		s.mu.Unlock()
 		for _, c := range stay {
-			_ = c.Close() // nobody reads what it is answered
+			_ = c.Close() // the peer would not read an answer
 		}
 	}
 }
 
-// Accept says that the handler has let a request in, by its context, and that from
-// now on the handler bounds what that takes.
+// Accept records that the handler has admitted the request with context ctx. From now on
+// the handler bounds the memory of that request.
 func Accept(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*conn); ok && c != nil && c.h2.Load() {
 		c.listener.admission.leave(c)
 	}
 }
 
-// turn has a connection in HTTP/2 take its turn when it begins to have requests.
+// turn makes an HTTP/2 connection wait for its turn when its first request begins.
 func (c *conn) turn(state http.ConnState) {
 	if state == http.StateActive {
 		c.listener.admission.enter(c)
@@ -131,8 +130,8 @@ func (c *conn) turn(state http.ConnState) {
 	}
 }
 
-// heads are the connections that are waited for in the middle of something long, the
-// one that began to wait first at the front.
+// heads is the list of connections in the middle of a long head or handshake, the oldest
+// first.
 type heads struct {
 	mu    sync.Mutex
 	waits []*conn
@@ -149,7 +148,7 @@ func (h *heads) enter(c *conn) {
 	}
 	h.mu.Unlock()
 	if first != nil {
-		_ = first.Close() // what it sends comes in one piece from good senders
+		_ = first.Close() // good senders send a head in one piece
 	}
 }
 

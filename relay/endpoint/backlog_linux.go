@@ -8,7 +8,7 @@ import (
 )
 
 // dropSYN is a packet filter for a listening socket: of TCP it lets through all
-// but a SYN without ACK, which asks for a new connection. Who asked asks again a
+// but a SYN without ACK, which asks for a new connection. The client sends it again a
 // second later, and is refused by then.
 var dropSYN = []unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, // the flags
@@ -20,27 +20,27 @@ var dropSYN = []unix.SockFilter{
 
 const synFlag, ackFlag = 0x02, 0x10
 
-// stopHandshakes makes the kernel make no more connections. Those that it has made and
-// that nobody has accepted yet stay, while Close would reset them.
+// stopHandshakes stops the kernel from completing new connections. Connections in the
+// backlog stay, while Close would reset them.
 func (l *listener) stopHandshakes() error {
 	return l.control(func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(dropSYN)), Filter: &dropSYN[0]})
 	})
 }
 
-// backlogLen is how many connections the kernel has made that are not accepted yet.
+// backlogLen returns the number of connections that are not accepted yet.
 func (l *listener) backlogLen() (n int, err error) {
 	err = l.control(func(fd int) error {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
-			n = int(info.Unacked) // of a listening socket, that is its queue
+			n = int(info.Unacked) // for a listening socket: the length of its backlog
 		}
 		return err
 	})
 	return n, err
 }
 
-// hasUnread reports whether something has come that is not read yet.
+// hasUnread reports whether bytes have come that are not read yet.
 func (c *conn) hasUnread() bool {
 	n := 0
 	err := control(c.raw, func(fd int) (err error) {
@@ -52,7 +52,7 @@ func (c *conn) hasUnread() bool {
 
 func (l *listener) control(f func(fd int) error) error { return control(l.Listener, f) }
 
-// control does something with a socket.
+// control calls f with the descriptor of a socket.
 func control(socket any, f func(fd int) error) error {
 	with, ok := socket.(syscall.Conn)
 	if !ok {

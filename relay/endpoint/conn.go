@@ -13,8 +13,8 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// conn is a connection that knows whether there is something on it to be answered,
-// and what has become of what came.
+// conn is a connection with its state: whether a request on it needs an answer, and whether
+// earlier ones were answered or refused.
 type conn struct {
 	net.Conn // what is read from and written to: raw, or proxied around it
 	raw      net.Conn
@@ -41,14 +41,14 @@ type conn struct {
 	reading   atomic.Int64 // since when its peer is waited for; 0 if it is not
 	writing   atomic.Int64 // since when its peer has not taken what is written; 0 if it has
 
-	// These belong to whoever reads and writes HTTP/1, one after the other.
+	// Only the goroutine that reads and writes HTTP/1 uses these.
 	first     [len(preface)]byte // the first bytes that came, behind a PROXY protocol header
 	seen      int                // how many of them have
 	refused   int                // status with which the library refused what came, or unknownStatus
 	badHeader bool               // of the PROXY protocol
 }
 
-// newConn makes one of a connection that has been accepted.
+// newConn returns the conn around an accepted connection.
 func (l *listener) newConn(accepted net.Conn) *conn {
 	c := &conn{raw: accepted, listener: l}
 	c.Conn = timedConn{accepted, c}
@@ -62,9 +62,9 @@ func (l *listener) newConn(accepted net.Conn) *conn {
 	return c
 }
 
-// RemoteAddr implements [net.Conn]. It waits for a PROXY protocol header where one
-// may come. Without a header, or with one that names no address on the Internet, as
-// proxies send it for connections of their own, it is the peer's address.
+// RemoteAddr implements [net.Conn]. It waits for a PROXY protocol header where one may come,
+// and returns the address in it. It returns the peer's address without a header, or if the
+// header has no IP address, as in headers for a proxy's own connections.
 func (c *conn) RemoteAddr() net.Addr {
 	if c.proxied == nil {
 		return c.raw.RemoteAddr()
@@ -179,8 +179,8 @@ func (c *conn) setState(state http.ConnState) {
 	}
 }
 
-// connOf is the connection that the HTTP server knows by another, and that other
-// one if it is TLS around it; nil if there is none.
+// connOf returns the conn below a connection of the HTTP server, and the TLS connection
+// around it, if any. Both are nil if there is no conn.
 func connOf(nc net.Conn) (c *conn, secure *tls.Conn) {
 	if secure, _ = nc.(*tls.Conn); secure != nil {
 		nc = secure.NetConn()
@@ -189,7 +189,7 @@ func connOf(nc net.Conn) (c *conn, secure *tls.Conn) {
 	return c, secure
 }
 
-// connKey is the key of the connection in the context of its requests.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
 func withConn(ctx context.Context, nc net.Conn) context.Context {
@@ -197,8 +197,8 @@ func withConn(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// statusHandler tells connections that the handler answers: what is written before is the
-// library's own.
+// statusHandler records on the connection that the handler answers. Bytes that are written
+// before come from the library.
 type statusHandler struct{ next http.Handler }
 
 // ServeHTTP implements [http.Handler].
@@ -220,7 +220,7 @@ func (n statusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n.next.ServeHTTP(a, r)
 }
 
-// statusRecorder knows whether it is one to what was wanted.
+// statusRecorder records by the status whether a request was refused.
 type statusRecorder struct {
 	http.ResponseWriter
 	refuses bool
