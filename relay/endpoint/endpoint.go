@@ -1,11 +1,9 @@
-// Package endpoint serves HTTP where anybody may connect, from the first connection
-// to the last: it takes no more of them at once than it is told, without letting anybody
-// keep others out, and it ends in such a way that nobody who has sent a
-// request, or part of one, is left without an answer.
+// Package endpoint serves HTTP on a port that anybody may connect to. It limits the number of
+// connections without letting one client keep others out. Its shutdown answers every request
+// that was sent, in whole or in part.
 //
-// [http.Server.Shutdown] alone does not: it resets the connections that nobody has
-// accepted yet, and closes those that are idle although the next request may be
-// on its way already.
+// [http.Server.Shutdown] alone does not: it resets the connections that are not accepted
+// yet, and closes idle connections although their next request may be on its way.
 //
 // It must not know webhooks.
 package endpoint
@@ -22,49 +20,48 @@ import (
 )
 
 const (
-	// maxGracePeriod is how long new connections are taken after the end was asked for,
-	// while they keep coming: balancers learn of it a moment later.
+	// maxGracePeriod is how long Shutdown accepts new connections while they keep coming:
+	// balancers learn of the shutdown a moment later.
 	maxGracePeriod = 5 * time.Second
-	// maxIdlePeriod is how long nothing must have come before it is taken for the end of
-	// it. Whoever sends more often than that is told to close the connection.
+	// maxIdlePeriod is the idle time after which shutdown stops accepting. A client that
+	// sends more often gets an answer that closes its connection.
 	maxIdlePeriod = time.Second
-	// handshake is what a connection may take to be made once its beginning has
-	// been answered by the kernel.
+	// handshake is the time for a TCP handshake to complete after the kernel has answered
+	// its SYN.
 	handshake = 200 * time.Millisecond
-	// tick is between two looks at the connections while the server drains.
+	// tick is the time between two checks of the connections while the server drains.
 	tick = 10 * time.Millisecond
 )
 
-// Settings are what a Server is made of.
+// Settings are the arguments of [New].
 type Settings struct {
-	// HTTP answers. The Server takes its ConnState, ConnContext and HTTP2.CountError, and
-	// goes between it and its Handler and ErrorLog.
+	// HTTP serves the requests. The Server sets its ConnState, ConnContext and
+	// HTTP2.CountError, and wraps its Handler and ErrorLog.
 	HTTP *http.Server
-	// Listener is where connections come from; plain TCP, without TLS.
+	// Listener accepts the connections: plain TCP, without TLS.
 	Listener net.Listener
-	// MaxConns is how many connections there may be at once, 1 at least. It is called for each
-	// new one. On Linux connections that are of no use make way for new ones (see
-	// awaitRoom); elsewhere new ones wait for those that end.
+	// MaxConns returns how many connections there may be at once, 1 at least. It is called
+	// for each new connection. On Linux evictable connections make way for new ones (see
+	// waitForSlot); elsewhere new ones wait for others to end.
 	MaxConns func() int
-	// AnyClient lets connections make way without regard to what was answered on them: where
-	// the handler answers anybody, that tells nothing of who is behind them.
+	// AnyClient makes connections evictable whatever was answered on them: if the handler
+	// answers everybody, an answer does not tell a wanted client from an unwanted one.
 	AnyClient bool
-	// Timeout is the time for the end. New connections are taken for a fifth of it at
+	// Timeout is the time for a shutdown. New connections are accepted for a fifth of it at
 	// the most.
 	Timeout time.Duration
-	// OnShutdown is called at the beginning of the end. From then on the handler must set
+	// OnShutdown is called when a shutdown begins. From then on the handler must set
 	// "Connection: close" in each answer.
 	OnShutdown func()
 	// IsProxy reports whether a peer is a proxy whose PROXY protocol header (version 1
-	// or 2) tells for whom it speaks: that address is then the connection's remote
-	// address. A connection of such a peer without a header stays the peer's own. Nil
-	// means that nobody is.
+	// or 2) is believed: the address in it is then the connection's remote address.
+	// Without a header the remote address is the peer's. Nil means that no peer is a proxy.
 	IsProxy func(netip.Addr) bool
 	// OnRefused is called for each connection or HTTP/2 stream that the HTTP library
 	// refuses by itself, without asking the handler. It may be nil.
 	OnRefused func()
-	// Log takes a warning for some of those, three a minute at the most. It names what
-	// came by its kind and never by its bytes.
+	// Log takes warnings of such refusals, three a minute at the most. They name the kind of
+	// the refused bytes and never the bytes themselves.
 	Log *slog.Logger
 }
 
@@ -80,7 +77,7 @@ type Server struct {
 	skipGrace               atomic.Bool
 }
 
-// New makes a server; [Server.Serve] starts it.
+// New returns a server that [Server.Serve] starts.
 func New(s Settings) *Server {
 	l := newListener(s)
 	server := &Server{
@@ -98,7 +95,7 @@ func New(s Settings) *Server {
 	return server
 }
 
-// Serve answers until [Server.Shutdown] or [Server.Close], and returns nil then.
+// Serve serves requests until [Server.Shutdown] or [Server.Close], and then returns nil.
 func (s *Server) Serve() error {
 	defer close(s.ended)
 	var err error
@@ -113,11 +110,11 @@ func (s *Server) Serve() error {
 	return err
 }
 
-// Shutdown ends the server. Connections are taken while they keep coming, but not
-// for long, and each is closed with its next answer. Those on which nothing comes
-// are closed when it is quiet. It can be called again after ctx has ended.
+// Shutdown ends the server. While new connections keep coming it accepts them, for the grace
+// period at the most, and closes each with its next answer. It closes idle connections after
+// the idle period. Shutdown can be called again after ctx has ended.
 //
-// A server that has been quiet for a second ends at once.
+// A server that has been idle for a second ends at once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.onShutdown()
 	if !s.listener.closed.Load() {
@@ -133,8 +130,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.http.Shutdown(ctx)
 }
 
-// SkipGracePeriod makes Shutdown take no more connections than there are: what would answer
-// them is broken, and mends only with the end.
+// SkipGracePeriod makes Shutdown accept no more connections: the handler is broken, and only a
+// restart mends it.
 func (s *Server) SkipGracePeriod() { s.skipGrace.Store(true) }
 
 // Close ends the server at once.
@@ -144,18 +141,18 @@ func (s *Server) Close() error {
 	return err
 }
 
-// stopListening takes what has been connected by the kernel, and nothing new.
+// stopListening accepts the connections in the backlog, and no later ones.
 func (s *Server) stopListening(ctx context.Context) {
 	if err := s.listener.stopHandshakes(); err == nil {
 		ctx, cancel := context.WithTimeout(ctx, s.idlePeriod)
 		defer cancel()
 		_ = wait(ctx, func() bool { return s.listener.backlogEmpty(handshake) })
 	}
-	_ = s.listener.Close() // there is nothing to be done about an error
+	_ = s.listener.Close() // an error changes nothing
 	<-s.ended
 }
 
-// connState is told by the HTTP server how its connections fare.
+// connState is the HTTP server's ConnState hook.
 func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	c, secure := connOf(nc)
 	switch {
@@ -172,7 +169,7 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// wait looks again and again until done, or until ctx ends.
+// wait calls done at each tick until it returns true, or until ctx ends.
 func wait(ctx context.Context, done func() bool) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()

@@ -8,28 +8,28 @@ import (
 )
 
 const (
-	// idleTime is how long a connection may be of no use to anybody before it makes way
-	// for a new one. That is so long while hardly anybody waits.
+	// idleTime is how long a connection may be useless before it makes way for a new one,
+	// while hardly any connection waits.
 	idleTime = time.Second
-	// anyClientIdleTime is that among equals (see Settings): probes may wait for no more than
-	// a second in all.
+	// anyClientIdleTime is the same with AnyClient (see Settings): probes may wait for no
+	// more than a second in all.
 	anyClientIdleTime = idleTime / 2
-	// minIdleTime is what it comes down to, however many wait: what is sent at once
-	// has to be read. A TLS handshake waits for an answer of the other end besides,
-	// from wherever that is.
+	// minIdleTime is the lower limit, however many connections wait: a request that is sent
+	// at once has to be read. A TLS handshake also waits for an answer of the peer, over
+	// any distance.
 	minIdleTime    = 10 * time.Millisecond
 	minIdleTimeTLS = 300 * time.Millisecond
-	// slotTick is between two looks for such connections while somebody waits.
+	// slotTick is the time between two evictions while a connection waits.
 	slotTick = 10 * time.Millisecond
 )
 
-// waitForSlot returns when there may be one connection more, or the listener is
-// closed. Who has to wait does so in the kernel's queue. Where that can be told (on
-// Linux), connections make way that are of no use, so that nobody keeps others out by
-// doing nothing, or half of something.
+// waitForSlot returns when there is a slot for one more connection, or the listener is
+// closed. New connections wait in the kernel's backlog. Where its length can be read (on
+// Linux), evictable connections make way: no client keeps others out by sending nothing, or
+// half a request.
 //
-// Without this, anybody could use up the descriptors, without a token; and a
-// store that cannot open a file is broken until the process ends.
+// Without this limit, any client could use up the descriptors without a token, and a store
+// that cannot open a file is broken until the process ends.
 func (l *listener) waitForSlot() {
 	for !l.closed.Load() {
 		free := l.hasSlot()
@@ -49,8 +49,7 @@ func (l *listener) waitForSlot() {
 	}
 }
 
-// hasSlot is how many connections there may be more; less than none where the limit has
-// been lowered.
+// hasSlot returns how many slots are free. It is negative after the limit has been lowered.
 func (l *listener) hasSlot() int {
 	most := l.maxConns()
 	l.mu.Lock()
@@ -58,14 +57,13 @@ func (l *listener) hasSlot() int {
 	return most - len(l.conns)
 }
 
-// evict closes connections for as many as wait, or as there are too many, if so many
-// are of no use: first those that have had nothing but refusals, if anything, and of
-// each kind the oldest first.
+// evict closes evictable connections: as many as wait, or as are over the limit. It begins
+// with connections that have had no answer but refusals, and with the oldest of each kind.
 func (l *listener) evict(waiting, excess int) {
 	var found []*conn
 	l.mu.Lock()
-	// Who waits has to get a turn within a second or so: that is how long one place is
-	// taken, times how many wait for each of the places.
+	// Each waiting connection has to get a turn within a second or so: the time for which
+	// one slot is taken, times the number that waits for each slot.
 	limit := max(l.minIdleTime, l.idleTime*time.Duration(len(l.conns))/time.Duration(len(l.conns)+waiting))
 	now := l.now()
 	for c := range l.conns {
@@ -88,21 +86,20 @@ func (l *listener) evict(waiting, excess int) {
 		found = found[:n]
 	}
 	for _, c := range found {
-		_ = c.Close() // nobody waits for anything on it
+		_ = c.Close() // no request on it is being answered
 	}
 }
 
-// isEvictable reports whether a connection has been of no use for longer than that, or for
-// twice as long where it was of use before.
+// isEvictable reports whether a connection has been useless for longer than limit, or for
+// twice the limit if it has served a wanted request before.
 //
-// It is of use while a request is being answered. The beginning of one is none yet, up
-// to the end of its head: whoever means it sends that in one piece, mostly. Handlers
-// refuse at once what they do not want, whether its body has come or not; so one that
-// is at work has a request that is wanted, unless it waits for a peer that reads
-// nothing.
+// A connection is useful while a request is being answered. An incomplete head is not a
+// request yet: good clients mostly send a head in one piece. Handlers refuse unwanted
+// requests at once, before their body has come. A running handler therefore has a wanted
+// request, unless it waits for a peer that reads nothing.
 //
-// Until something has been answered, only the time counts for which the peer was waited
-// for. How long this process takes for a handshake while it is flooded is not its fault.
+// Until the first answer, only the time counts for which the relay waited for the peer. A
+// slow handshake of this process under a flood is not the peer's fault.
 func (c *conn) isEvictable(now int64, limit time.Duration) bool {
 	useless, reading, writing := c.evictable.Load(), c.reading.Load(), c.writing.Load()
 	if c.served.Load() {
@@ -121,7 +118,7 @@ func (c *conn) isEvictable(now int64, limit time.Duration) bool {
 	return reading != 0 && c.waited.Load()+now-max(reading, useless) >= int64(limit) && !c.hasUnread()
 }
 
-// serve takes note that a request has been answered, though that may not be written yet.
+// serve records that a request has been answered, although the answer may not be written yet.
 // Before it writes, the HTTP library may wait for a body that never comes.
 func (c *conn) serve(wanted, body bool) {
 	if wanted && !c.listener.anyClient {
@@ -134,8 +131,8 @@ func (c *conn) serve(wanted, body bool) {
 	}
 }
 
-// use takes note that something comes, after an answer or for the first time. Who has
-// been served before is believed that it will be a request.
+// use records that bytes come, after an answer or for the first time. From a connection that
+// has served a wanted request they are taken for the next request.
 func (c *conn) use() {
 	if c.served.Load() {
 		c.renew()
@@ -147,8 +144,8 @@ func (c *conn) renew() {
 	c.waited.Store(0)
 }
 
-// timedConn is what a connection reads from and writes to: it tells since when its peer is
-// waited for.
+// timedConn is the raw connection below a conn. It records since when the relay waits for the
+// peer.
 type timedConn struct {
 	net.Conn
 	of *conn
@@ -172,8 +169,8 @@ func (t timedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// isRefused reports whether a request was refused that the HTTP library has not done with:
-// it waits a while for the rest of its body.
+// isRefused reports whether a request was refused and the HTTP library still waits for the
+// rest of its body.
 func (c *conn) isRefused() bool {
 	return c.answering.Load() && c.handlers.Load() == 0 && !c.served.Load() && !c.h2.Load()
 }

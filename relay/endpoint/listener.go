@@ -12,7 +12,7 @@ import (
 type listener struct {
 	net.Listener
 	closed atomic.Bool
-	began  time.Time // times are told from here, so that clocks can be stepped
+	began  time.Time // times are relative to it: stepping the clock changes nothing
 
 	accepted atomic.Int64 // when the last connection was
 	changed  atomic.Int64 // when the last one was accepted, answered or closed
@@ -74,7 +74,7 @@ func (l *listener) Close() error {
 
 func (l *listener) now() int64 { return int64(time.Since(l.began)) }
 
-// since is how long ago something was; what never was is long ago.
+// since returns the time since an event. An event that never happened was long ago.
 func (l *listener) since(event *atomic.Int64) time.Duration {
 	at := event.Load()
 	if at == 0 {
@@ -83,19 +83,19 @@ func (l *listener) since(event *atomic.Int64) time.Duration {
 	return time.Duration(l.now() - at)
 }
 
-// idleFor reports whether for some time no connection has come, been answered on,
-// or gone.
+// idleFor reports whether no connection has been accepted, answered or closed for the time
+// quiet.
 func (l *listener) idleFor(quiet time.Duration) bool { return l.since(&l.changed) >= quiet }
 
-// backlogEmpty reports whether all connections that the kernel has made are accepted.
+// backlogEmpty reports whether the kernel's backlog is empty and no handshake can be in progress.
 func (l *listener) backlogEmpty(handshake time.Duration) bool {
 	n, err := l.backlogLen()
 	return err != nil || n == 0 && l.since(&l.accepted) >= handshake
 }
 
-// allIdle reports whether no connection has a request on it, or has had one a
-// moment ago. In HTTP/2 a connection can be ended on which requests are coming. Who was
-// refused is not waited for: nothing more of that request is read.
+// allIdle reports whether no connection has a request, or has had one within the time quiet.
+// An HTTP/2 connection can be ended while requests are coming. Refused requests do not count:
+// nothing more of them is read.
 func (l *listener) allIdle(quiet time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,8 +107,8 @@ func (l *listener) allIdle(quiet time.Duration) bool {
 	return true
 }
 
-// closeUnused closes the connections that never had a request, and those that had
-// refusals only, for whose bodies the HTTP server would wait.
+// closeUnused closes the connections that never had a request, and those that had only
+// refusals: the HTTP server would wait for the bodies of these.
 func (l *listener) closeUnused() {
 	l.mu.Lock()
 	var unused []*conn
@@ -119,6 +119,6 @@ func (l *listener) closeUnused() {
 	}
 	l.mu.Unlock()
 	for _, c := range unused {
-		_ = c.Close() // it is of no use any more
+		_ = c.Close() // it has no request to answer
 	}
 }

@@ -33,11 +33,11 @@ const (
 	isHTTP1 = "HTTP without TLS"
 )
 
-// refusal is what the HTTP library refused, and what somebody may do about it.
+// refusal describes a connection or request that the HTTP library refused, with a hint.
 type refusal struct{ what, hint, cause string }
 
-// noteRefusal takes note of what the library writes before the handler was called.
-// Under TLS it is encrypted: all that shows there is that it is no handshake.
+// noteRefusal records the status that the library writes before the handler was called.
+// Under TLS the status is encrypted, and only a write after the handshake can be seen.
 func (c *conn) noteRefusal(b []byte) {
 	switch {
 	case c.tls == nil && bytes.HasPrefix(b, []byte("HTTP/1.")) && len(b) > len("HTTP/1.1 400"):
@@ -49,8 +49,8 @@ func (c *conn) noteRefusal(b []byte) {
 	}
 }
 
-// refusal is what the library refused on a connection that has ended, nil if it is
-// nothing. Whoever only connects, or hangs up in the middle, is not refused.
+// refusal returns the library's refusal on a connection that has ended, or nil. A peer that
+// only connects, or hangs up in the middle, is not refused.
 func (c *conn) refusal(r *refusalLog) *refusal {
 	begin := looksLike(c.first[:c.seen])
 	switch {
@@ -77,9 +77,9 @@ func (c *conn) refusal(r *refusalLog) *refusal {
 	return nil
 }
 
-// badHandshake is why a TLS handshake failed; nil if the peer only went away.
+// badHandshake returns why a TLS handshake failed, or nil if the peer only went away.
 func (c *conn) badHandshake(begin string, r *refusalLog) *refusal {
-	err := c.tls.Handshake() // which has ended, and says once more how
+	err := c.tls.Handshake() // it has ended: this returns its error again
 	switch {
 	case begin == proxyV1, begin == proxyV2:
 		return &refusal{what: begin, hint: r.proxyHint()}
@@ -94,15 +94,15 @@ func (c *conn) badHandshake(begin string, r *refusalLog) *refusal {
 	}
 }
 
-// sentGoAway reports whether the peer ended TLS in order before the library refused
-// what had come of its request. The connection must have been closed.
+// sentGoAway reports whether the peer ended TLS in order before the library refused its
+// incomplete request. The connection must have been closed.
 func (c *conn) sentGoAway() bool {
 	_, err := c.tls.Read(make([]byte, 1))
 	return errors.Is(err, io.EOF)
 }
 
-// refusedRequest is why a request in HTTP/1 was refused, by its status; nil if none
-// was.
+// refusedRequest returns why an HTTP/1 request was refused, by its status, or nil if none was
+// refused.
 func refusedRequest(status, maxHeaderBytes int) *refusal {
 	switch status {
 	case 0:
@@ -122,7 +122,7 @@ func refusedRequest(status, maxHeaderBytes int) *refusal {
 	}
 }
 
-// looksLike names what begins with b; empty if it is nothing known.
+// looksLike names the protocol whose first bytes are b. It returns "" if it knows none.
 func looksLike(b []byte) string {
 	method, _, spaced := bytes.Cut(b, []byte(" "))
 	switch {
@@ -140,13 +140,12 @@ func looksLike(b []byte) string {
 	return ""
 }
 
-// isBinary reports whether bytes stand in b that are in no request's head.
+// isBinary reports whether b has bytes that no request's head has.
 func isBinary(b []byte) bool {
 	return bytes.ContainsFunc(b, func(c rune) bool { return c < ' ' && c != '\r' && c != '\n' && c != '\t' || c > '~' })
 }
 
-// hungUp reports whether an error says no more than that the peer, or the time for
-// it, has gone.
+// hungUp reports whether an error only means that the peer has gone, or its time is over.
 func hungUp(err error) bool {
 	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write" || op.Timeout()) {
 		return true
@@ -154,11 +153,11 @@ func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// maxCause bounds what is told of an error.
+// maxCause is the largest length of an error's text in the log, in bytes.
 const maxCause = 200
 
-// printable is an error without anything that the peer may have written: the
-// libraries put that in quotes, and there the text ends.
+// printable returns the text of an error without bytes that the peer may have written. The
+// libraries put these in quotes: printable cuts the text at the first quote.
 func printable(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "what came is no TLS record"

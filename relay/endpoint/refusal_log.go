@@ -11,14 +11,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Of the refusals so many are logged at once, and then one every interval: anybody
-// can cause them.
+// A burst of refusals is logged, and then one every interval, because any peer can cause
+// them.
 const (
 	logBurst    = 3
 	logInterval = 20 * time.Second
 )
 
-// refusalLog counts what the HTTP library refuses, and logs some of it.
+// refusalLog counts the HTTP library's refusals, and logs some of them.
 type refusalLog struct {
 	count          func()
 	log            *slog.Logger
@@ -35,8 +35,8 @@ func newRefusalLog(s Settings) *refusalLog {
 	}
 }
 
-// report counts a refusal and logs it, unless too many have been of late. The peer
-// is empty where it is not known.
+// report counts a refusal, and logs it unless too many came lately. The peer is empty if it is
+// not known.
 func (r *refusalLog) report(what refusal, peer string) {
 	if r.count != nil {
 		r.count()
@@ -63,8 +63,8 @@ func (r *refusalLog) report(what refusal, peer string) {
 
 const http2Hint = "see what proxies on the way make of the request"
 
-// http2 takes the kind of an error that the HTTP/2 library met, a constant of its
-// own, and picks out those of streams. Whose they are it does not tell.
+// http2 reports errors of HTTP/2 streams. The kind is a constant of the HTTP/2 library, which
+// does not name the peer.
 func (r *refusalLog) http2(kind string) {
 	late := strings.HasSuffix(kind, "_closed") || strings.HasSuffix(kind, "_race") // the peer had not heard yet
 	if strings.HasPrefix(kind, "stream_") && !late {
@@ -72,11 +72,11 @@ func (r *refusalLog) http2(kind string) {
 	}
 }
 
-// connectionErrors are the beginnings of what the HTTP/2 library says of those.
+// connectionErrors are the prefixes of the HTTP/2 library's log lines on connection errors.
 var connectionErrors = []string{"http2: server connection error from ", "http2: server: error reading preface from client "}
 
-// libraryLog takes what the HTTP library says, picks out the errors of HTTP/2
-// connections, of which it tells nowhere else, and passes all on.
+// libraryLog takes the HTTP library's log lines and passes them on. It reports the errors of
+// HTTP/2 connections, which the library only logs.
 type libraryLog struct {
 	*refusalLog
 	next *log.Logger
