@@ -63,9 +63,9 @@ For each task there is a line:
 
 What may pass is tried again, up to --attempts times: no answer, half an answer,
 429 and 5xx. When the API asks for a pause, all requests wait, for five minutes at
-the most. The run ends early
-if the key is wrong, the broker refuses or is away, or the API is. Interrupted, it
-finishes what is in flight; run it again, and it goes on with what is missing.
+the most. The run ends early if the key is wrong, the broker refuses or is away, or
+the API is. Interrupted, it finishes what is in flight; run it again, and it goes on
+with what is missing.
 
 Exit codes:
   0  every task that has ended is stored

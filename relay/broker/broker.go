@@ -1,8 +1,7 @@
-// Package broker gets a connection to NATS: to the server that it runs inside
-// this process, or to an external one. It knows options, credentials, TLS and
-// the broker's health.
+// Package broker connects to NATS: to the server that it runs inside this process, or to an
+// external one. It knows options, credentials, TLS and the broker's health.
 //
-// It must not know what is published.
+// It must not know the messages that are published.
 package broker
 
 import (
@@ -23,23 +22,23 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
 
-// MaxEventOverhead is how much larger than twice its webhook's body a message
-// can be: the CloudEvents attributes, and the callback attributes among them.
-// Twice, because resultUrls stand in an event besides resultJson, from which
-// they are decoded; a quarantined body in base64 is smaller than that.
+// MaxEventOverhead is the largest difference, in bytes, between a message and twice the body
+// of its webhook: the CloudEvents attributes, including the callback attributes. A message
+// can have twice the body because an event has resultUrls and the resultJson from which they
+// are decoded. A quarantined body in base64 is smaller.
 const MaxEventOverhead = 16 << 10
 
-// MaxMessageBytes is the size of the largest message that comes of a body.
+// MaxMessageBytes returns the size in bytes of the largest message from a body of maxBody bytes.
 func MaxMessageBytes(maxBody int64) int64 { return 2*maxBody + MaxEventOverhead }
 
-// Broker is a connection, and the server behind it if that is this process's own.
+// Broker is a connection to NATS, with the server if this process embeds it.
 type Broker struct {
 	embedded *embedded // nil with an external broker
 	url      string    // of an external broker
 	nats     config.NATS
 	options  []nats.Option
 	log      *slog.Logger
-	// certificate is that of an embedded broker with TLS; nil without.
+	// certificate is an embedded broker's certificate; nil without TLS.
 	certificate *tlsfiles.Files
 
 	mu       sync.Mutex
@@ -51,12 +50,13 @@ type Broker struct {
 	disconnected atomic.Pointer[disconnectReason]
 }
 
-// ConnObserver learns what becomes of the connection. Its methods must not call the
-// broker's.
+// ConnObserver is notified of changes of the connection. Its methods must not call the
+// Broker's methods.
 type ConnObserver interface {
-	// Connected: there is a connection, or it is back. It may be another one.
+	// Connected is called when there is a connection, or there is one again. It may be
+	// another one.
 	Connected(conn *nats.Conn)
-	// Disconnected: the connection is lost.
+	// Disconnected is called when the connection is lost.
 	Disconnected()
 	// PublishDenied: the broker does not let this user publish to a subject. It says so
 	// apart from the message, to which nobody replies.
@@ -68,9 +68,9 @@ type ConnObserver interface {
 // Open connects to the broker that the configuration names, or starts the
 // embedded one.
 //
-// An external broker that is away is no error: the connection is made once it
-// comes. One that refuses the credentials or whose certificate is not trusted
-// is, since waiting would not mend it.
+// An unreachable external broker is not an error: Open returns, and the connection is made
+// when the broker comes. Refused credentials and an untrusted certificate are errors, because
+// waiting would not help.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
 	settings := cfg.NATS
 	if cfg.UsesEmbedded() {
@@ -96,8 +96,8 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
 }
 
-// OpenOutbox starts the server that keeps webhooks while the external broker is
-// away, in a folder below RELAY_DATA_DIR. Only this process reaches it.
+// OpenOutbox starts the outbox's server, which stores webhooks while the external broker is
+// away, in a folder below RELAY_DATA_DIR. Only this process can reach it.
 func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
 	serverOptions, err := outboxOptions(cfg)
 	if err != nil {
@@ -142,16 +142,16 @@ func OutboxLeftBehind(cfg config.Config) bool {
 	return err == nil
 }
 
-// Conn is the connection as it is now. It reconnects for ever, and publishing
-// fails at once while it is not connected.
+// Conn returns the current connection. It reconnects without end. While it is not connected,
+// publishing fails at once.
 func (b *Broker) Conn() *nats.Conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.conn
 }
 
-// Observe tells a follower what becomes of the connection from now on, and
-// whether there is one. It is called once at the most.
+// Observe notifies f of the current state of the connection and of its later changes. It must
+// be called once at the most.
 func (b *Broker) Observe(f ConnObserver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,7 +161,7 @@ func (b *Broker) Observe(f ConnObserver) {
 	}
 }
 
-// URL is where consumers find the broker, without credentials.
+// URL returns the broker's address for consumers, without credentials.
 func (b *Broker) URL() string {
 	if b.embedded != nil {
 		return b.embedded.url
@@ -173,24 +173,22 @@ func (b *Broker) URL() string {
 // in it, which may be a token.
 func connectedTo(nc *nats.Conn) string { return config.RedactURLs(nc.ConnectedUrl()) }
 
-// Guard bounds the memory that clients of an embedded broker have it take, until the
-// broker is closed. The bodies of webhooks in flight, in bytes, are asked for meanwhile:
-// they are not the clients'. With an external broker it does nothing. It is called once at
-// the most.
+// Guard bounds the memory that the clients of an embedded broker can take, until the broker
+// is closed. inFlight returns the bytes of the webhooks in flight, which do not count against
+// the clients. With an external broker Guard does nothing. It must be called once at the most.
 func (b *Broker) Guard(cfg config.Config, inFlight func() int64) {
 	if b.embedded != nil && cfg.UsesEmbedded() {
 		b.embedded.guard(newMemoryGuard(b.embedded.door, cfg.EmbeddedMemory()/guardShare, inFlight, b.log))
 	}
 }
 
-// Certificate are the files of an embedded broker's TLS, to be loaded anew when they
-// change; nil if there are none.
+// Certificate returns the TLS files of an embedded broker, which the caller reloads when they
+// change. It is nil without TLS.
 func (b *Broker) Certificate() *tlsfiles.Files { return b.certificate }
 
-// Health is nil while the broker can recover by itself. An error means that
-// only a restart of this process helps: the embedded store stays frozen after a
-// write error, and goes on with files that were removed. An external broker's health
-// is not this process's.
+// Health returns nil while the broker can recover by itself. An error means that only a
+// restart of this process helps: the embedded store stays frozen after a write error, and
+// goes on writing to removed files. For an external broker it returns nil.
 func (b *Broker) Health() error {
 	if b.embedded == nil {
 		return nil
@@ -198,11 +196,11 @@ func (b *Broker) Health() error {
 	return b.embedded.health()
 }
 
-// Commit completes what an acknowledgement of an embedded broker promises: it returns
-// when the files of a stream are where the next start looks for them and, with
-// RELAY_EMBEDDED_SYNC=always, everything is durable that was stored in it before the call.
-// An error, which also comes at the deadline of ctx, means that it may not be; where only a
-// restart mends that, [Broker.Health] has one, too.
+// Commit makes the acknowledged messages of an embedded broker's stream durable. It returns
+// when the files of the stream are in their place and, with RELAY_EMBEDDED_SYNC=always, every
+// message that was stored before the call is fsynced. An error, which also comes at the
+// deadline of ctx, means that messages may not be durable. If only a restart helps,
+// [Broker.Health] returns an error, too.
 func (b *Broker) Commit(ctx context.Context, stream string) error {
 	if b.embedded == nil {
 		return nil
@@ -210,19 +208,20 @@ func (b *Broker) Commit(ctx context.Context, stream string) error {
 	return b.embedded.commit(ctx, stream)
 }
 
-// ObserveCommits tells observed of each group commit from now on how many webhooks shared
-// it and how long it took. It must not block.
+// ObserveCommits has observed called after each later group commit, with the number of
+// webhooks that shared it and its duration. The function must not block.
 func (b *Broker) ObserveCommits(observed func(webhooks int, took time.Duration)) {
 	if b.embedded != nil && b.embedded.durable != nil {
 		b.embedded.durable.Observe(observed)
 	}
 }
 
-// MinFreeBytes is what is left on the disk of an embedded store: a write that
-// fails for want of space freezes the store until the process ends.
+// MinFreeBytes is the free disk space, in bytes, below which an embedded store takes nothing
+// more: a write that fails for lack of space freezes the store until the process ends.
 const MinFreeBytes = 4 << 20
 
-// CheckDiskSpace is nil while the disk of an embedded store has room for more.
+// CheckDiskSpace returns an error if the disk of an embedded store has less than
+// [MinFreeBytes] left.
 func (b *Broker) CheckDiskSpace() error {
 	if b.embedded == nil {
 		return nil
@@ -230,7 +229,8 @@ func (b *Broker) CheckDiskSpace() error {
 	return CheckDiskSpaceAt(b.embedded.server.StoreDir())
 }
 
-// CheckDiskSpaceAt is nil while there is room for more in a folder, or where that cannot be told.
+// CheckDiskSpaceAt returns an error if the file system of a folder has less than
+// [MinFreeBytes] left. It returns nil if the free space is unknown.
 func CheckDiskSpaceAt(folder string) error {
 	free, _, err := DiskUsage(folder)
 	if err != nil || free >= MinFreeBytes {
@@ -239,8 +239,8 @@ func CheckDiskSpaceAt(folder string) error {
 	return fmt.Errorf("the disk is full: %d bytes are free at %s, and the last %d are not used; make room there", free, folder, MinFreeBytes)
 }
 
-// Close ends the connection, after what was sent has left, and then the
-// embedded server. It is bounded by ctx, and by 5 s.
+// Close flushes and ends the connection, and then the embedded server. It takes until the end
+// of ctx, or 5 s, at the most.
 func (b *Broker) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -252,7 +252,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	conn := b.conn
 	b.mu.Unlock()
 	if conn.IsConnected() {
-		// A flush that fails loses nothing: whoever waits for an acknowledgement
+		// A failed flush loses nothing: a caller that waits for an acknowledgement
 		// has not got one.
 		_ = conn.FlushWithContext(ctx)
 	}

@@ -26,11 +26,11 @@ const (
 	// flusherTimeout bounds how long a stalled broker can hold the connection's
 	// lock; the default of a minute is longer than the sender waits.
 	flusherTimeout = 3 * time.Second
-	// inboxPrefix is where the broker's answers come, instead of _INBOX: whoever may
-	// listen to _INBOX.>, as consumers must, would hear what others are told, the
-	// quarantine for instance. It cannot lie below _INBOX: what a stream delivers is
-	// not looked up in a user's denied subjects by the inbox that it goes to, but by
-	// the subject that it was stored with (nats-server 2.15.2, client.go, deliverMsg).
+	// inboxPrefix is the prefix of the broker's replies, instead of _INBOX: a user that
+	// may subscribe to _INBOX.>, as consumers must, would hear the replies to others, the
+	// quarantine for instance. It cannot lie below _INBOX: the server checks a delivery of
+	// a stream against a user's denied subjects by the subject under which the message is
+	// stored, not by the inbox (nats-server 2.15.2, client.go, deliverMsg).
 	inboxPrefix = "_INBOX_RELAY"
 )
 
@@ -135,9 +135,8 @@ func refused(err error) bool {
 	return false
 }
 
-// Connect is for commands: it finds the external broker, or the embedded one of
-// a running relay, and says what to do if there is none. The caller closes the
-// connection.
+// Connect connects a command to the external broker, or to the embedded broker of a running
+// relay. Its error says what to do if there is none. The caller closes the connection.
 func Connect(cfg config.Config, name string) (*nats.Conn, error) {
 	options, err := commandOptions(cfg)
 	if err != nil {
@@ -159,9 +158,8 @@ func logAsyncError(_ *nats.Conn, _ *nats.Subscription, err error) {
 	}
 }
 
-// OpenClient is [Connect] for commands that publish: the connection comes with what
-// there is to [Broker.Observe]. Nothing runs in this process, whatever the
-// configuration says.
+// OpenClient is [Connect] for commands that publish: it returns a Broker, whose connection
+// can be observed. It never starts an embedded server, whatever the configuration says.
 func OpenClient(cfg config.Config, name string, log *slog.Logger) (*Broker, error) {
 	options, err := commandOptions(cfg)
 	if err != nil {
@@ -209,10 +207,10 @@ type ConnectError struct {
 	Err error
 }
 
-// Error is the problem and the hint.
+// Error returns the problem and the hint.
 func (e *ConnectError) Error() string { return e.Problem + "; " + e.Hint }
 
-// Unwrap is the cause.
+// Unwrap returns the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
 // isAboutTLS reports whether the two sides are not agreed on TLS, or on a certificate.

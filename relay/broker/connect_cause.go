@@ -17,11 +17,11 @@ import (
 // ConnectCause says why there is no connection to a broker.
 type ConnectCause struct {
 	// Problem says what happened, without addresses or secrets, Hint what to look at.
-	// Of the same trouble both are the same each time.
+	// Both are the same each time for the same cause.
 	Problem, Hint string
 }
 
-// Error is the problem and the hint.
+// Error returns the problem and the hint.
 func (c *ConnectCause) Error() string { return c.Problem + "; " + c.Hint }
 
 const (
@@ -68,7 +68,7 @@ func connectCause(cfg config.NATS, err error) *ConnectCause {
 	case errors.As(err, &dns):
 		return &ConnectCause{"the name " + dns.Name + " cannot be looked up: " + dns.Err, "look at the name servers of this machine"}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, nats.ErrNoServers):
-		// The client's word for connections that are refused.
+		// The NATS client's error for refused connections.
 		return &ConnectCause{"nothing listens there: connection refused", addressHint}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return &ConnectCause{"there is no way to it: " + errorText(err), "look at the address in NATS_URL, and at the network"}

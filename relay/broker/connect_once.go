@@ -10,10 +10,10 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
-// ConnectOnce is [Connect] for a command that finds out what works. What it does ends with
-// ctx, whatever the broker does; and so does the connection, which is not made again
-// once it is lost. told learns what the broker does not let this user do; it may
-// be called by another goroutine, and must not use the connection.
+// ConnectOnce is [Connect] for a command that probes the broker. The attempt and the
+// connection end with ctx, whatever the broker does. The connection does not reconnect. told
+// is called for each permission violation, perhaps by another goroutine, and must not use the
+// connection.
 func ConnectOnce(ctx context.Context, cfg config.Config, name string, told func(PermissionViolation)) (*nats.Conn, error) {
 	options, err := commandOptions(cfg)
 	if err != nil {
@@ -60,7 +60,7 @@ func (d *singleDialer) Dial(network, address string) (net.Conn, error) {
 	if d.err = err; err != nil {
 		return nil, err
 	}
-	// What has been waiting for the broker hears that the connection is closed.
+	// Closing the connection ends calls that wait for the broker.
 	context.AfterFunc(d.ctx, func() { _ = conn.Close() })
 	return conn, nil
 }

@@ -4,8 +4,8 @@ package broker
 
 import "syscall"
 
-// DiskUsage is how much this user may still write to the folder's file system, and how
-// large that is, in bytes.
+// DiskUsage returns the free space for this user on the folder's file system, and its total
+// size, in bytes.
 func DiskUsage(folder string) (free, total uint64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(folder, &s); err != nil {

@@ -158,7 +158,7 @@ func outboxOptions(cfg config.Config) (*server.Options, error) {
 	return options, nil
 }
 
-// OutboxFolder is where in RELAY_DATA_DIR the outbox is.
+// OutboxFolder is the name of the outbox's folder in RELAY_DATA_DIR.
 const OutboxFolder = "outbox"
 
 func localOptions(cfg config.Config, dir string) (*server.Options, error) {

@@ -45,8 +45,8 @@ func (b *Broker) handlers() []nats.Option {
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.noteDisconnected(err) }),
-		// The handler before it hears of connections that cannot be made, and not of
-		// those that end before the broker has let this user in.
+		// The handler above is called for connections that cannot be made, but not for
+		// connections that end before the broker has admitted this user.
 		nats.CustomReconnectDelay(func(int) time.Duration {
 			if conn := b.Conn(); conn != nil && conn.IsReconnecting() {
 				if err := conn.LastError(); err != nil {
@@ -59,13 +59,13 @@ func (b *Broker) handlers() []nats.Option {
 	}
 }
 
-// disconnectReason is why there is no connection, and the error from which that is known.
+// disconnectReason is why there is no connection, with the text of the error that says so.
 type disconnectReason struct {
 	text  string
 	cause *ConnectCause
 }
 
-// noteDisconnected tells the log why there is no connection, once until that changes.
+// noteDisconnected logs why there is no connection, once until the reason changes.
 func (b *Broker) noteDisconnected(err error) {
 	before := b.disconnected.Load()
 	if before != nil && before.text == errorText(err) {
@@ -78,7 +78,8 @@ func (b *Broker) noteDisconnected(err error) {
 	}
 }
 
-// Cause is why there is no connection, as far as that is known; nil while there is one.
+// Cause returns why there is no connection, as far as that is known. It returns nil while there
+// is one.
 func (b *Broker) Cause() error {
 	if t := b.disconnected.Load(); t != nil {
 		return t.cause
@@ -86,10 +87,10 @@ func (b *Broker) Cause() error {
 	return nil
 }
 
-// PermissionViolation is what the broker's permissions keep from this user.
+// PermissionViolation is an operation that the broker's permissions deny to this user.
 type PermissionViolation struct {
 	Subject string
-	// Subscribing: it may not be subscribed to. Otherwise it may not be published to.
+	// Subscribing reports that subscribing is denied. Otherwise publishing is denied.
 	Subscribing bool
 }
 
@@ -113,9 +114,9 @@ func (b *Broker) notify(what func(ConnObserver)) {
 	}
 }
 
-// closed makes a new connection if the client has given up on the old one. It
-// does so for ever on some words of the broker, among them that a message was
-// larger than a limit that had been lowered meanwhile.
+// closed makes a new connection if the client has closed the old one for good. nats.go
+// closes permanently on some protocol errors, for example when a message is larger than a
+// limit that was lowered meanwhile.
 func (b *Broker) closed(nc *nats.Conn) {
 	for {
 		b.mu.Lock()

@@ -263,8 +263,8 @@ func IsLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// RedactURLs replaces what may be a secret in comma-separated broker addresses:
-// a user, which may be a token, and a password.
+// RedactURLs replaces possible secrets in comma-separated broker addresses: a user, which may
+// be a token, and a password.
 func RedactURLs(urls string) string {
 	items := list(urls)
 	rest := false // without a scheme, what follows may be the rest of a password with commas in it

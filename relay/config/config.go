@@ -1,8 +1,8 @@
-// Package config reads the environment once and turns it into values that
-// cannot be wrong any more: whoever holds a Config from Load need not check it.
+// Package config reads the environment once and validates it: a Config from Load needs no
+// further checks.
 //
-// It knows the names, defaults and limits of the settings. It must not know
-// what they are used for: no HTTP, no NATS, no other room.
+// It knows the names, defaults and limits of the settings. It must not know their use: no
+// HTTP, no NATS, no other package of the relay but small helpers.
 package config
 
 import (
@@ -33,9 +33,9 @@ type Config struct {
 	Stream Stream
 	// Event is how a webhook becomes a CloudEvent.
 	Event Event
-	// API is APIXO's status API, which only a command asks.
+	// API is APIXO's status API, which only commands use.
 	API API
-	// Tracing is where spans go.
+	// Tracing is the export of spans.
 	Tracing Tracing `env:"-"`
 
 	// Unknown are the names of variables that start with RELAY_ and mean
@@ -153,13 +153,13 @@ type Stream struct {
 	MaxBytes int64 `env:"RELAY_STREAM_MAX_BYTES" envDefault:"-1" doc:"size of a stream in bytes, -1 for no bound. A full stream refuses new events (503) and never evicts old ones silently"`
 	// Dedupe is the duplicate window.
 	Dedupe time.Duration `env:"RELAY_DEDUPE_WINDOW" envDefault:"1h" doc:"how long a task id is remembered: within it, a repeated webhook stores nothing. APIXO's last retry comes up to 14m30s after the first try"`
-	// Given are those of the settings above that an existing stream is held
-	// against, because they were set.
+	// Given says which of the settings above were set. An existing stream is compared
+	// with these only.
 	Given GivenStream `env:"-"`
 }
 
-// GivenStream tells which settings of a stream were set. The others have their
-// defaults, and somebody else's stream need not have those.
+// GivenStream says which settings of a stream were set. The others have their defaults, which
+// a stream that somebody else made need not have.
 type GivenStream struct {
 	Replicas, MaxAge, MaxBytes, Dedupe bool
 }
@@ -224,12 +224,12 @@ const (
 	natsMaxPayload = 1 << 20
 )
 
-// MaxConnections is how many connections may be open at once to the webhook endpoint:
-// one for each webhook in flight, and as many idle ones. The process's limit of open
+// MaxConnections returns how many connections to the webhook endpoint may be open at once: one
+// for each webhook in flight, and as many idle ones. The process's limit of open
 // files may allow less.
 func (w Webhooks) MaxConnections() int { return max(2*w.MaxInFlight, leastConnections) }
 
-// MemoryBound is how much memory, in bytes, the relay can need at these limits.
+// MemoryBound returns the most memory, in bytes, that the relay can need at these limits.
 func (c Config) MemoryBound() int64 {
 	w := c.Webhooks
 	return ProgramMemory +
@@ -238,13 +238,13 @@ func (c Config) MemoryBound() int64 {
 		c.EmbeddedMemory()
 }
 
-// EmbeddedPending is how much may wait for a client of the embedded broker, in bytes:
-// four messages at least.
+// EmbeddedPending returns how many bytes may wait for a client of the embedded broker: four
+// messages at least.
 func (c Config) EmbeddedPending() int64 {
 	return max(embeddedPending, 4*BodyCopies*c.Webhooks.MaxBodyBytes)
 }
 
-// EmbeddedMemory is how much memory, in bytes, the clients of an embedded broker can
+// EmbeddedMemory returns the most memory, in bytes, that the clients of an embedded broker can
 // make it take, whatever they send and however little they read.
 func (c Config) EmbeddedMemory() int64 {
 	if !c.UsesEmbedded() {
@@ -259,7 +259,7 @@ func (w Webhooks) HasSenderPolicy() bool { return len(w.Tokens) > 0 || w.TLSClie
 // OthersCanSend reports whether other machines can reach the webhook endpoint.
 func (c Config) OthersCanSend() bool { return !isLoopback(c.Webhooks.ListenAddr) }
 
-// AdminURL is where the admin endpoint answers on this machine; empty where it is off.
+// AdminURL returns the admin endpoint's URL on this machine. It is empty if the endpoint is off.
 func (c Config) AdminURL() string {
 	if c.Admin.Addr == "" {
 		return ""
@@ -267,12 +267,12 @@ func (c Config) AdminURL() string {
 	return "http://" + reachable(string(c.Admin.Addr))
 }
 
-// CallbackURL is the URL that reaches the webhook endpoint from this machine,
+// CallbackURL returns the URL that reaches the webhook endpoint from this machine,
 // with the first of the tokens where there are any: a secret, not to be printed.
 func (c Config) CallbackURL() string { return c.WebhookURL(c.Webhooks.ListenAddr, c.firstToken()) }
 
-// WebhookURL is the URL of the webhook endpoint at the address at which it
-// really listens, with a token, or with what stands for one, as its last segment.
+// WebhookURL returns the URL of the webhook endpoint at the address on which it listens, with a
+// token, or a placeholder for one, as its last segment.
 func (c Config) WebhookURL(addr, token string) string {
 	u := url.URL{Scheme: "http", Host: reachable(addr), Path: c.Webhooks.Path}
 	if c.Webhooks.TLSCertFile != "" {
@@ -294,7 +294,7 @@ func (c Config) firstToken() string {
 	return c.Webhooks.Tokens[0]
 }
 
-// EmbeddedURL is where clients on this machine find the embedded broker.
+// EmbeddedURL returns the embedded broker's address for clients on this machine.
 func (c Config) EmbeddedURL() string {
 	scheme := "nats://"
 	if c.Embedded.TLSCertFile != "" {

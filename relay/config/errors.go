@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Error is one thing that is wrong with the configuration.
+// Error is one wrong or missing setting.
 type Error struct {
 	// Variable is the environment variable, or empty if it is about none.
 	Variable string
@@ -16,7 +16,7 @@ type Error struct {
 	Problem, Hint string
 }
 
-// Error is a sentence with the variable, the value unless it is a secret, and the hint.
+// Error returns a sentence with the variable, the value unless it is a secret, and the hint.
 func (e Error) Error() string {
 	var b strings.Builder
 	switch {
@@ -35,10 +35,10 @@ func (e Error) Error() string {
 	return b.String()
 }
 
-// Errors is all that is wrong with the configuration.
+// Errors are all wrong and missing settings.
 type Errors []Error
 
-// Error lists them, a line each.
+// Error lists the errors, a line each.
 func (e Errors) Error() string {
 	if len(e) == 1 {
 		return "the configuration has an error:\n  " + e[0].Error()

@@ -21,7 +21,7 @@ import (
 // A variable that is set but empty counts as unset. Of every variable that
 // holds a secret X there is also X_FILE, which names a file to read it from.
 //
-// All that is wrong is reported together, in one Errors.
+// The error is an Errors with all wrong and missing settings.
 func Load(environ []string) (Config, error) {
 	vars := make(map[string]string, len(environ))
 	for _, entry := range environ {
@@ -69,7 +69,7 @@ type Variable struct {
 	typ   reflect.Type
 }
 
-// Variables lists all settings in their order in Config.
+// Variables returns all settings in their order in Config.
 func Variables() []Variable {
 	var vars []Variable
 	for group := range reflect.TypeFor[Config]().Fields() {
@@ -110,8 +110,8 @@ func ReadSecretFile(path string) (string, error) {
 	return ReadSecret(file, path)
 }
 
-// ReadSecret does so with what has been opened. Its errors name it as given, unless
-// it is a file, whose own errors do.
+// ReadSecret reads a secret from an open file or another reader, as [ReadSecretFile] does. Its
+// errors contain name, unless from is a file, whose own errors name it.
 func ReadSecret(from io.Reader, name string) (string, error) {
 	content, err := io.ReadAll(io.LimitReader(from, maxSecretFileBytes+1))
 	switch {

@@ -116,8 +116,8 @@ func isQuoted(value string) bool {
 	return len(value) > size && quotes[first] != 0 && quotes[first] == last
 }
 
-// Warning is about a value that is taken otherwise than it was written, or that is
-// right only if it is very unusual.
+// Warning is about a value that is used in another form than it was written, or that is
+// probably a mistake.
 type Warning struct {
 	// Variable is the environment variable, and Value what it is set to; empty where
 	// Secret is true.
@@ -127,7 +127,7 @@ type Warning struct {
 	Problem, Instead string
 }
 
-// String is a sentence with the variable, the value unless it is a secret, and the rest.
+// String returns a sentence with the variable, the value unless it is a secret, and the rest.
 func (w Warning) String() string {
 	return Error{Variable: w.Variable, Value: w.Value, Secret: w.Secret, Problem: w.Problem, Hint: w.Instead}.Error()
 }

@@ -19,8 +19,8 @@ import (
 // Specification" and "OpenTelemetry Protocol Exporter"); those of the sampler, the
 // limits, the batches and the resource are read by OpenTelemetry's SDK itself.
 //
-// No value of theirs is an error: platforms set them for everybody, and no webhook is
-// to wait for a span. What cannot be used is in Warnings, with what comes of it.
+// None of their values is an error: platforms set them for every program, and tracing must not
+// keep webhooks out. Warnings has the values that cannot be used, and the consequences.
 type Tracing struct {
 	// Endpoint is where spans are sent: the whole URL with http/protobuf, and a URL
 	// without a path with grpc. It has no user and no password; these are in Headers.

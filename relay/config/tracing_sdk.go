@@ -32,7 +32,7 @@ var (
 
 const (
 	maxBatchMillis = 24 * 60 * 60 * 1000
-	// maxBatchSpans is more than anybody wants in a queue, which takes its room at once.
+	// maxBatchSpans bounds a queue whose memory is allocated at once.
 	maxBatchSpans = 1 << 20
 )
 

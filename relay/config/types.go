@@ -12,11 +12,11 @@ import (
 // random letters and digits are 95 bits, far beyond guessing over a network.
 const MinTokenLength = 16
 
-// Tokens are webhook secrets. They print as their number and nothing else.
+// Tokens are webhook secrets. Printing them shows only their number.
 type Tokens []string
 
-// UnmarshalText reads comma-separated tokens. Its errors tell a token's place
-// and length, never the token.
+// UnmarshalText reads comma-separated tokens. Its errors have a token's position and length,
+// never the token.
 func (t *Tokens) UnmarshalText(text []byte) error {
 	var tokens Tokens
 	if isQuoted(strings.TrimSpace(string(text))) {
@@ -72,10 +72,10 @@ func unstable(token string) (what string, at int) {
 	return "", 0
 }
 
-// String tells how many tokens there are.
+// String returns the number of tokens, as in "2 tokens".
 func (t Tokens) String() string { return fmt.Sprintf("%d tokens", len(t)) }
 
-// GoString tells no more than String.
+// GoString returns the same as String.
 func (t Tokens) GoString() string { return t.String() }
 
 // Prefixes are networks.
@@ -132,7 +132,7 @@ var reservedAttributes = map[string]bool{
 }
 
 // maxAttributes bounds, with the bound on a value, what attributes add to the
-// size of an event, for which the broker's max_payload has to leave room.
+// size of an event, which the broker's max_payload has to allow for.
 const maxAttributes = 10
 
 // UnmarshalText reads comma-separated attribute names.

@@ -1,8 +1,7 @@
-// Package telemetry sets up what the relay tells about itself: its log, its metrics
-// and its traces.
+// Package telemetry makes the relay's log, its metrics and its traces, and exports them.
 //
-// It must not know what the numbers mean elsewhere: the rooms that count hold
-// a [Metrics] and call it.
+// It must not know what the numbers mean elsewhere: the packages that count have a
+// [Metrics] and call its methods.
 package telemetry
 
 import (
@@ -23,7 +22,7 @@ type Format int
 const (
 	// Text is key=value, with the whole time.
 	Text Format = iota
-	// JSON is an object a line, for programs. Durations are in seconds.
+	// JSON is one object a line, for programs. Durations are in seconds.
 	JSON
 	// Color is for people at a terminal: the time of day, a short level, colors, and
 	// durations with three digits.
@@ -32,8 +31,8 @@ const (
 	NoColor
 )
 
-// NewLogger returns a logger that writes lines of the level and above, each in one
-// write, to which other writes of the same logger do not come in between.
+// NewLogger returns a logger that writes lines of the level and above. Each line is one write,
+// and the writes of one logger do not overlap.
 func NewLogger(w io.Writer, format Format, level slog.Leveler) *slog.Logger {
 	h := handler{out: w}
 	switch format {

@@ -25,14 +25,14 @@ const (
 	logFlush = time.Second
 )
 
-// AsyncWriter passes lines on to an output, from a goroutine of its own: Write never
-// waits, whatever the output does. Lines keep their order, and those that come while
-// one write is on its way share the next one.
+// AsyncWriter passes lines on to an output, from a goroutine of its own: Write never waits,
+// whatever the output does. Lines keep their order. Lines that come during one write share
+// the next.
 //
-// Up to 1 MiB waits while the output is slow or fails for a while, as a full disk
-// does. What does not fit is dropped, and so is what meets a broken pipe. Each line
-// that is dropped is counted, and when the output works again a line in its place
-// says how many are missing, and since when.
+// Up to 1 MiB waits while the output is slow or fails for a while, for example on a full
+// disk. Lines that do not fit are dropped, and so are lines that meet a broken pipe. Dropped
+// lines are counted. When the output works again, a line in their place says how many are
+// missing, and since when.
 type AsyncWriter struct {
 	out     io.Writer
 	notice  func(gap) []byte
@@ -69,7 +69,7 @@ func (g *gap) add(lines uint64, since time.Time) {
 	g.lines += lines
 }
 
-// NewAsyncWriter starts a writer of lines in that format, which the caller closes.
+// NewAsyncWriter starts a writer of lines in that format. The caller closes it.
 func NewAsyncWriter(out io.Writer, format Format) *AsyncWriter {
 	w := &AsyncWriter{out: out, closing: make(chan struct{}), done: make(chan struct{})}
 	w.wake.L = &w.mu
@@ -82,11 +82,11 @@ func NewAsyncWriter(out io.Writer, format Format) *AsyncWriter {
 	return w
 }
 
-// OnStall takes what is called when one write has taken a second, and again when it
-// has ended. It must be called before the first Write, and its function must not wait.
+// OnStall has changed called when one write has taken a second, and again when that write has
+// ended. It must be called before the first Write. The function must not block.
 func (w *AsyncWriter) OnStall(changed func(stalled bool)) { w.onStall = changed }
 
-// Write implements io.Writer for whole lines. It copies them, and has no error.
+// Write implements io.Writer for whole lines. It copies them, and never returns an error.
 func (w *AsyncWriter) Write(lines []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,15 +109,15 @@ func (w *AsyncWriter) drop(g *gap, lines []byte, since time.Time) {
 	w.dropped += n
 }
 
-// Dropped is the number of lines that are missing in the output.
+// Dropped returns the number of lines that are missing in the output.
 func (w *AsyncWriter) Dropped() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.dropped
 }
 
-// Close writes what is pending, and gives that up after a second. Lines that come
-// later are dropped. It has no error, and may be called more than once.
+// Close writes the pending lines, for a second at the most. Later lines are dropped. Close
+// never returns an error, and may be called more than once.
 func (w *AsyncWriter) Close() error {
 	w.mu.Lock()
 	if !w.closed {

@@ -64,7 +64,7 @@ type Metrics struct {
 	dedupeWindow    prometheus.Gauge
 }
 
-// NewMetrics makes the metrics of a relay of that version.
+// NewMetrics returns the metrics of a relay of that version.
 func NewMetrics(version string) *Metrics {
 	r := prometheus.NewRegistry()
 	m := &Metrics{registry: r}
@@ -138,8 +138,8 @@ func gauge(r *prometheus.Registry, name, help string) prometheus.Gauge {
 	return g
 }
 
-// Webhook counts a request and the time that it took. The problem is its slug, or
-// empty for a 200; with the id of a sampled trace it is an example of such a time.
+// Webhook counts a request and records its duration. The problem is its slug, or empty for a
+// 200. The id of a sampled trace becomes an exemplar of the duration.
 func (m *Metrics) Webhook(o Outcome, problem string, took time.Duration, traceID string) {
 	m.webhooks[o].Inc()
 	if problem != "" {
@@ -152,7 +152,7 @@ func (m *Metrics) Webhook(o Outcome, problem string, took time.Duration, traceID
 	m.requestDuration.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
 }
 
-// Problems takes the slugs of all problems that there are. It must be called once,
+// Problems sets the slugs of all problems. It must be called once,
 // before Webhook.
 func (m *Metrics) Problems(slugs []string) {
 	m.problems = counters[string](m.registry, "problems_total", "Webhook requests that were not answered with 200, by the type of the problem that they were told.", "problem", slugs)
@@ -162,8 +162,8 @@ func (m *Metrics) Problems(slugs []string) {
 // duplicate, conflict or quarantined.
 func (m *Metrics) Forwarded(o Outcome) { m.forwarded[o].Inc() }
 
-// Stored counts a task's event that was stored for the first time. A zero
-// completed or cost means that the webhook did not tell it.
+// Stored counts a task's event that was stored for the first time. A zero completed or cost
+// means that the webhook had no such member.
 func (m *Metrics) Stored(state, failCode string, completed, now time.Time, cost time.Duration) {
 	if c, ok := m.events[state]; ok {
 		c.Inc()
@@ -184,8 +184,8 @@ func (m *Metrics) Stored(state, failCode string, completed, now time.Time, cost 
 	}
 }
 
-// Normalized counts a task's event that was stored for the first time and does not
-// have these members, which schema.NormalizedMembers lists, as they came.
+// Normalized counts a task's event that was stored for the first time with these members
+// normalized. schema.NormalizedMembers lists the names.
 func (m *Metrics) Normalized(members []string) {
 	for _, name := range members {
 		m.normalized[name].Inc()
@@ -201,41 +201,41 @@ func (m *Metrics) Fsync(webhooks int, took time.Duration) {
 	m.fsyncWebhooks.Observe(float64(webhooks))
 }
 
-// InFlight changes the number of webhooks that are being worked on. It takes
-// changes, since those that many goroutines make add up in any order.
+// InFlight changes the number of webhooks in flight. It takes a difference, because the
+// differences of many goroutines add up in any order.
 func (m *Metrics) InFlight(change int) { m.inFlight.Add(float64(change)) }
 
-// HTTPError counts what was refused before it was a request.
+// HTTPError counts a connection or request that the HTTP library refused.
 func (m *Metrics) HTTPError() { m.httpErrors.Inc() }
 
 // DedupeWindow records the stream's duplicate window.
 func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()) }
 
-// BrokerConnected takes what tells whether the broker is connected, which is
-// asked at each scrape. It must be called once at the most.
+// BrokerConnected sets the function that reports whether the broker is connected. It is called
+// at each scrape. BrokerConnected must be called once at the most.
 func (m *Metrics) BrokerConnected(connected func() bool) {
 	m.boolGauge("broker_connected", "1 while there is a connection to the broker.", connected)
 }
 
-// Health takes what tells whether a webhook would be accepted now, and whether the
-// process can recover by itself, which are asked at each scrape. It must be called
+// Health sets the functions that report whether a webhook would be accepted now, and whether
+// the process can recover by itself. They are called at each scrape. Health must be called
 // once at the most.
 func (m *Metrics) Health(ready, healthy func() bool) {
 	m.boolGauge("ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
 	m.boolGauge("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
 }
 
-// Limits records settings that figures are held against: how many webhooks are worked
-// on at once, how long one of them may take, and what the outbox takes, in bytes (0
-// without one). It must be called once at the most.
+// Limits records the limits that other metrics are compared with: webhooks in flight at once,
+// the time for one webhook, and the size of the outbox in bytes (0 without one). It must be
+// called once at the most.
 func (m *Metrics) Limits(inFlight int, publishTimeout time.Duration, outboxBytes int64) {
 	gauge(m.registry, "in_flight_requests_limit", "RELAY_MAX_IN_FLIGHT: more webhooks at once are refused.").Set(float64(inFlight))
 	gauge(m.registry, "publish_timeout_seconds", "RELAY_PUBLISH_TIMEOUT: the whole budget for one webhook.").Set(publishTimeout.Seconds())
 	gauge(m.registry, "outbox_limit_bytes", "RELAY_OUTBOX_MAX_BYTES: a full outbox refuses; 0 without an outbox.").Set(float64(outboxBytes))
 }
 
-// Log takes the logger whose lines are counted that its [AsyncWriter] has dropped. It
-// must be called once at the most.
+// Log sets the logger whose dropped lines are counted (see [AsyncWriter]). It must be called
+// once at the most.
 func (m *Metrics) Log(log *slog.Logger) {
 	dropped := droppedLines(log)
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -253,9 +253,9 @@ func (m *Metrics) boolGauge(name, help string, holds func() bool) {
 	}))
 }
 
-// Outbox takes what tells how many webhooks wait in the outbox, their size in
-// bytes and the age of the oldest, which is asked at each scrape. It must be
-// called once at the most.
+// Outbox sets the function that returns the backlog of the outbox: entries, their size in bytes
+// and the age of the oldest. It is called at each scrape. Outbox must be called once at the
+// most.
 func (m *Metrics) Outbox(state func() (messages, bytes uint64, oldest time.Duration)) {
 	m.registry.MustRegister(outboxCollector(state))
 }
@@ -284,9 +284,9 @@ func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(outboxOldest, prometheus.GaugeValue, oldest.Seconds())
 }
 
-// Handler serves the metrics in the format that a scraper asks for: as text, as
-// OpenMetrics with the ids of traces, or as protocol buffers, which alone can carry
-// native histograms. Whoever asks while enough others do gets 503.
+// Handler serves the metrics in the format that a scraper asks for: as text, as OpenMetrics
+// with the ids of traces, or as protocol buffers, the only format with native histograms.
+// Requests over the limit of concurrent ones get 503.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxGathering, Timeout: gatherTimeout})
 }

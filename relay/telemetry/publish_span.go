@@ -16,8 +16,8 @@ var messagingNATS = semconv.MessagingSystemKey.String("nats")
 // PublishSpan is the span of a message on its way to a store.
 type PublishSpan struct{ span trace.Span }
 
-// StartPublish starts the span of a message that is about to be made, a child of the one in
-// ctx. Its context is what the message has to carry, in the W3C's form; empty if none
+// StartPublish starts the span of a message that is about to be made, a child of the span in
+// ctx. It returns the trace context for the message, in the W3C's form, which is empty if none
 // is to be passed on.
 func (t *Tracing) StartPublish(ctx context.Context) (_ context.Context, p *PublishSpan, traceParent, traceState string) {
 	if t == nil {
@@ -32,8 +32,8 @@ func (t *Tracing) StartPublish(ctx context.Context) (_ context.Context, p *Publi
 	return ctx, &PublishSpan{span}, traceParent, traceState
 }
 
-// StartForward starts the span of a message that was made earlier, with the context that it
-// carries.
+// StartForward starts the span of a message of the outbox, with the trace context that the
+// message carries.
 func (t *Tracing) StartForward(traceParent, traceState string) *PublishSpan {
 	if t == nil || traceParent == "" {
 		return nil
@@ -42,7 +42,7 @@ func (t *Tracing) StartForward(traceParent, traceState string) *PublishSpan {
 	return &PublishSpan{span}
 }
 
-// PublishResult is what became of a message.
+// PublishResult is the result of publishing a message.
 type PublishResult struct {
 	// Operation is "publish", or "forward" from the outbox.
 	Operation   string
@@ -75,7 +75,8 @@ func (p *PublishSpan) End(r PublishResult) {
 	p.span.End()
 }
 
-// AddRetryEvent notes on the span in ctx that a try to publish failed, and another follows.
+// AddRetryEvent adds an event to the span in ctx: an attempt to publish failed, and another
+// follows.
 func AddRetryEvent(ctx context.Context, err error) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.AddEvent("try failed", trace.WithAttributes(attribute.String("error", err.Error())))

@@ -28,9 +28,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// Tracing makes the relay's spans, by OpenTelemetry's conventions for HTTP servers and
-// for messaging. All methods of a nil one, which is that of a relay without tracing,
-// do nothing.
+// Tracing makes the relay's spans, by OpenTelemetry's conventions for HTTP servers and for
+// messaging. A nil Tracing means that tracing is off: all its methods do nothing.
 type Tracing struct {
 	provider  *sdktrace.TracerProvider
 	tracer    trace.Tracer
@@ -44,9 +43,9 @@ const (
 	flushTimeout = 3 * time.Second
 )
 
-// StartTracing begins to export spans, of a relay of that version; the result is nil
-// if there is nowhere to send them, or no way: that is logged, and keeps nobody from
-// storing webhooks.
+// StartTracing begins to export the spans of a relay of that version. It returns nil if there
+// is no endpoint, or if it cannot be used: then it logs a warning, and the relay stores
+// webhooks without tracing.
 func StartTracing(cfg config.Tracing, version string, log *slog.Logger) *Tracing {
 	if cfg.Endpoint == "" {
 		return nil
@@ -84,8 +83,8 @@ func newExporter(cfg config.Tracing, log *slog.Logger) (*otlptrace.Exporter, err
 	return otlptrace.New(context.Background(), &loggingClient{collectorClient: client, log: log})
 }
 
-// ProbeCollector has the collector take a request without spans, within the timeout of
-// the settings. The error says why it does not.
+// ProbeCollector sends the collector a request without spans, within the timeout of the
+// settings. The error says why the collector does not take it.
 func ProbeCollector(ctx context.Context, cfg config.Tracing) error {
 	client, err := newCollectorClient(cfg)
 	if err != nil {
@@ -107,7 +106,7 @@ func instance() string {
 	return host + ":" + strconv.Itoa(os.Getpid())
 }
 
-// Stop sends what spans are left, if the collector takes them soon.
+// Stop sends the remaining spans, if the collector takes them soon.
 func (t *Tracing) Stop(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -141,8 +140,8 @@ func (r *loggingClient) UploadTraces(ctx context.Context, spans []*tracepb.Resou
 	return nil
 }
 
-// Request is what the span of a webhook tells of its request. Nothing of the URL is
-// in it, since any part of that may be a token.
+// Request holds the attributes of a request for its span. It has no part of the URL, because
+// any part may be a token.
 type Request struct {
 	Start    time.Time
 	Route    string // the webhook path, as it is configured
@@ -158,8 +157,8 @@ type Request struct {
 // RequestSpan is the span of a webhook.
 type RequestSpan struct{ span trace.Span }
 
-// StartRequest starts the span of a webhook, as a child of ctx as far as its end goes, and
-// of the sender's or the callback URL's context.
+// StartRequest starts the span of a webhook, as a child of the callback URL's or the sender's
+// trace context. The returned context ends with ctx.
 func (t *Tracing) StartRequest(ctx context.Context, r Request) (context.Context, *RequestSpan) {
 	if t == nil {
 		return ctx, nil
@@ -185,7 +184,7 @@ func (t *Tracing) StartRequest(ctx context.Context, r Request) (context.Context,
 	return ctx, &RequestSpan{span}
 }
 
-// IDs are those of the trace and the span, for the log, and whether it is recorded.
+// IDs returns the ids of the trace and the span, for the log, and whether the span is recorded.
 func (w *RequestSpan) IDs() (traceID, spanID string, sampled bool) {
 	if w == nil {
 		return "", "", false

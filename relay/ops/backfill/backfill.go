@@ -1,10 +1,9 @@
-// Package backfill asks APIXO's status API how tasks ended whose webhooks never
-// came, and stores their results as the webhooks would have been stored: the same
-// event under the same message id, by the same rooms of the relay.
+// Package backfill fetches the results of tasks whose webhooks never came from APIXO's
+// status API. It stores each as its webhook would have been stored: the same event under the
+// same message id, by the same packages of the relay.
 //
-// A task whose event is in the stream is not asked for, however long ago it got
-// there, so that a second run changes nothing. It must not know where the tasks'
-// ids come from, nor where its results go.
+// It does not ask for a task whose event is in the stream, however old, so that a second run
+// changes nothing. It must not know where the tasks' ids come from, nor where its results go.
 package backfill
 
 import (
@@ -78,8 +77,8 @@ type Options struct {
 	room    func(folder string) error // broker.CheckDiskSpaceAt if it is nil
 }
 
-// Check returns what is wrong with the options and the configuration, in the words
-// of a user.
+// Check returns an error for wrong options or a wrong configuration, in terms of the command's
+// arguments and variables.
 func (o Options) Check(cfg config.Config) error {
 	switch {
 	case cfg.API.Key == "":
@@ -99,9 +98,9 @@ func (o Options) Check(cfg config.Config) error {
 // Run asks for the tasks that are not stored, and stores the results. The options
 // must have passed Check.
 //
-// When ctx ends it begins nothing more, and finishes what is in flight. It does so,
-// too, when going on would be in vain: the key is wrong, the broker refuses, the API
-// is away. Both are errors, and the summary is of what was done until then.
+// When ctx ends it begins no further task, and finishes the tasks in flight. It stops in the
+// same way when no further task can succeed: the key is wrong, the broker refuses, the API is
+// away. Both are errors, and the summary counts the tasks up to then.
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (summary Summary, err error) {
 	began := time.Now()
 	r := &run{
@@ -280,8 +279,8 @@ func (r *run) publish(ctx context.Context, t *task, state string, body []byte) R
 	return result
 }
 
-// checkSpace is nil while the disk of a relay's embedded broker has room for more, as far as
-// it is this machine's: a write that fails freezes its store, and ends the relay.
+// checkSpace returns an error if the disk of an embedded broker on this machine is nearly full:
+// a failed write freezes the store, and ends the relay.
 func (r *run) checkSpace() error {
 	if !r.cfg.UsesEmbedded() {
 		return nil

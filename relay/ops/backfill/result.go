@@ -27,7 +27,7 @@ const (
 	Failed = "failed"
 )
 
-// Result is what became of a task.
+// Result is the result of one task.
 type Result struct {
 	TaskID string `json:"taskId"`
 	Model  string `json:"model"`
@@ -42,7 +42,7 @@ type Result struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Summary counts what became of all tasks.
+// Summary counts the results of all tasks.
 type Summary struct {
 	Tasks      int `json:"tasks"`
 	Stored     int `json:"stored"`
@@ -59,7 +59,7 @@ type Summary struct {
 	Seconds  float64 `json:"seconds"`
 }
 
-// Done is how many tasks something is known of.
+// Done returns the number of tasks with a result.
 func (s *Summary) Done() int { return s.Tasks - s.NotAsked }
 
 func (s *Summary) count(result string) {
@@ -92,7 +92,7 @@ type Printer struct {
 // maxColumn bounds a column: who has longer names does without alignment.
 const maxColumn = 40
 
-// NewPrinter makes one for the results of these tasks; dryRun as in Options.
+// NewPrinter returns a Printer for the results of these tasks; dryRun as in Options.
 func NewPrinter(w io.Writer, tasks *Tasks, dryRun, color bool) *Printer {
 	p := &Printer{w: w, word: len(Conflict), color: color}
 	if dryRun {

@@ -40,7 +40,7 @@ type task struct {
 	at atomic.Uint64
 }
 
-// Len is how many they are.
+// Len returns the number of tasks.
 func (t *Tasks) Len() int { return len(t.list) }
 
 // CheckModel returns an error if a name cannot be that of a model: it becomes a
@@ -52,9 +52,8 @@ func CheckModel(name string) error {
 	return nil
 }
 
-// FromArguments reads tasks from arguments, each of them "ID" or "MODEL ID"; model
-// is that of those without their own, and may be empty. Its error tells all that is
-// wrong with them.
+// FromArguments reads tasks from arguments, each "ID" or "MODEL ID". model is the model of
+// tasks without their own, and may be empty. The error lists all wrong arguments.
 func FromArguments(args []string, model string) (*Tasks, error) {
 	in := newInput("argument", model)
 	for _, arg := range args {
@@ -63,8 +62,8 @@ func FromArguments(args []string, model string) (*Tasks, error) {
 	return in.tasks()
 }
 
-// FromLines is FromArguments for lines. Empty ones, and those that begin with #,
-// are passed over, and so is a byte order mark.
+// FromLines is [FromArguments] for lines. It skips empty lines, lines that begin with #, and a
+// byte order mark.
 func FromLines(r io.Reader, model string) (*Tasks, error) {
 	in := newInput("line", model)
 	scanner := bufio.NewScanner(utf8text.NewReader(r))

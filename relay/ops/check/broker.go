@@ -58,7 +58,7 @@ func (x *runner) broker(ctx context.Context) (found, delivery checkList) {
 	version(&found, conn)
 
 	events, quarantine := x.streams(ctx, a)
-	// From here on nothing waits for anything else.
+	// The checks from here on are independent.
 	var streams checkList
 	var all sync.WaitGroup
 	all.Go(func() { delivery = x.delivery(ctx, a, quarantine) })

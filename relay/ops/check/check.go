@@ -1,10 +1,9 @@
-// Package check finds out whether everything that the relay needs is there, and says
-// what to do where it is not: settings, broker, streams, permissions, clock, disk, and
-// the way that webhooks come.
+// Package check checks everything that the relay needs, and says what to do where something
+// is missing: settings, broker, streams, permissions, clock, disk, and the way of a webhook.
 //
-// It changes nothing, and stores nothing but what a delivery through a callback URL
-// leaves in the quarantine. What the relay itself says of a stream, it says in the
-// same words: see [publisher.ValidateStream]. It must not know flags or exit codes.
+// It changes nothing. It stores only what a delivery through a callback URL leaves in the
+// quarantine. It reports on a stream in the same words as the relay: see
+// [publisher.ValidateStream]. It must not know flags or exit codes.
 package check
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
-// Status is how something that must hold was found.
+// Status is the result of a check.
 type Status string
 
 // The statuses. Skip is that of what could not be looked at, because something
@@ -36,7 +35,7 @@ const (
 	Senders       = "senders"       // who can send webhooks
 	Certificate   = "certificate"   // of the relay's own HTTPS
 	API           = "api"           // APIXO's status API
-	Disk          = "disk"          // room in RELAY_DATA_DIR
+	Disk          = "disk"          // free space in RELAY_DATA_DIR
 	Descriptors   = "descriptors"   // files and connections that a process may have open
 	Tracing       = "tracing"       // a collector takes spans
 	Broker        = "broker"        // a connection to it
@@ -55,7 +54,7 @@ const (
 	Strangers     = "strangers"     // who have the callback URL without its secret
 )
 
-// Check is one thing that must hold.
+// Check is one condition and its result.
 type Check struct {
 	// Name is one of the constants; several checks can have the same one.
 	Name   string `json:"name"`
@@ -66,15 +65,15 @@ type Check struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Report is all that was looked at. Each name is in it, except those of a delivery
-// where none was asked for.
+// Report has all checks. Each name is in it, except the checks of a delivery if there was
+// none.
 type Report struct {
 	// OK: nothing failed. There can be warnings, and things that were not looked at.
 	OK     bool    `json:"ok"`
 	Checks []Check `json:"checks"`
 }
 
-// Count is how many of the checks have a status.
+// Count returns how many checks have status s.
 func (r Report) Count(s Status) (n int) {
 	for _, c := range r.Checks {
 		if c.Status == s {
@@ -84,7 +83,7 @@ func (r Report) Count(s Status) (n int) {
 	return n
 }
 
-// Options says what is looked at, and from where.
+// Options says what is checked, and from where.
 type Options struct {
 	// Environ is the relay's environment, in the form of os.Environ.
 	Environ []string
@@ -114,7 +113,7 @@ type runner struct {
 // maxTimeout is longer than any broker that is well takes for an answer.
 const maxTimeout = 3 * time.Second
 
-// Run looks at everything, as far as ctx and the timeout let it.
+// Run makes all checks that the time until the timeout, or the end of ctx, allows.
 func Run(ctx context.Context, o Options) Report {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()

@@ -137,7 +137,7 @@ func days(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-// disk looks at the room for an embedded broker's store, and for the outbox.
+// disk checks the free space for an embedded broker's store, and for the outbox.
 func (x *runner) disk(found *checkList) {
 	dir := x.cfg.Embedded.DataDir
 	if !x.cfg.UsesEmbedded() && !x.cfg.Outbox.Enabled {

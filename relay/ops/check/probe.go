@@ -14,21 +14,22 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 )
 
-// Probes maps the questions that Probe puts to the paths at which the relay answers them.
+// Probes maps the names of probes to their paths at the admin endpoint.
 var Probes = map[string]string{
 	"health": "/healthz", // can it recover by itself?
 	"ready":  "/readyz",  // would a webhook be accepted now?
 }
 
-// ErrNoProbe is that of a configuration with which nobody can be asked.
+// ErrNoProbe is returned when the configuration cannot be used for a probe: RELAY_ADMIN_ADDR is
+// wrong or off.
 var ErrNoProbe = errors.New("the relay cannot be probed")
 
-// Probe puts one of Probes to the relay on this machine, and nothing to the broker.
-// It returns a line that says yes, or an error that says why not, which is an
-// ErrNoProbe where asking again changes nothing.
+// Probe sends one of [Probes] to the relay on this machine, and nothing to the broker. It
+// returns a line if the probe succeeds, or an error that says why it failed. The error is an
+// [ErrNoProbe] if trying again changes nothing.
 //
-// Of the environment it reads where to ask and nothing else: the file of a token that
-// is being replaced makes no relay unhealthy.
+// It reads only the admin address from the environment: a token's file that is being replaced
+// makes no relay unhealthy.
 func Probe(ctx context.Context, environ []string, probe string, timeout time.Duration) (string, error) {
 	var about []string
 	for _, entry := range environ {

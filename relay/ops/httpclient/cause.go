@@ -34,7 +34,7 @@ const (
 	CauseOther       = "other transport error"
 )
 
-// ErrBrokenOff says that an answer began and did not end.
+// ErrBrokenOff is returned when an answer began and did not end.
 var ErrBrokenOff = errors.New("the connection was closed in the middle of the body")
 
 // causes is looked through in order for an error that is not otherwise known
@@ -61,7 +61,7 @@ var causes = []struct {
 	{io.ErrUnexpectedEOF, CauseNoAnswer},
 }
 
-// CauseOf tells which of the causes an error of the transport is.
+// CauseOf returns the cause of a transport's error, one of the constants.
 func CauseOf(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		switch {

@@ -71,7 +71,7 @@ func (c *Client) RedactHeader(values ...string) {
 // and at most MaxDetailBytes long.
 func (c *Client) Redact(s string) string { return c.redactor.Redact(s, MaxDetailBytes) }
 
-// Result is what came back for one request, or why nothing did.
+// Result is the answer to one request, or why there is none.
 type Result struct {
 	Status int    // 0 when there was no whole answer
 	Cause  string // then why, as one of the Cause constants
@@ -156,7 +156,7 @@ func (r Redactor) Problem(a Result) (title, detail string) {
 	return "", r.Redact(string(a.Body), MaxDetailBytes)
 }
 
-// Failure says in one line why an answer is none that was hoped for.
+// Failure returns in one line why a request did not succeed.
 func (c *Client) Failure(a Result) string {
 	if a.Status == 0 {
 		return a.Cause + ": " + a.Detail

@@ -1,4 +1,4 @@
-// Package httpclient is HTTP as operators' commands speak it: requests with one bounded
-// answer each, why there was none, when to try again, and no secret in what is
-// shown. The commands' flags and their meaning are not its affair.
+// Package httpclient is the HTTP client of the operators' commands: requests with one bounded
+// answer each, the cause where there is none, when to try again, and no secret in any text
+// for people. It must not know the commands' flags.
 package httpclient

@@ -16,14 +16,14 @@ const minSecretLength = 16
 // given: shorter than the shortest key of any service, longer than most words.
 const minHeaderSecretLength = 8
 
-// Redactor blots out the secrets of a URL where an answer or an error repeats them.
+// Redactor replaces the secrets of a URL where an answer or an error repeats them.
 type Redactor struct {
 	pairs   []string // as strings.NewReplacer takes them
 	secrets *strings.Replacer
 }
 
-// NewRedactor makes one for the secrets in a URL: its password, or else its user,
-// and what is long enough for a token in its path and query.
+// NewRedactor returns a Redactor for the secrets in a URL: its password, or else its user, and
+// the parts of its path and query that are long enough for a token.
 func NewRedactor(u *url.URL) Redactor {
 	var secrets []string
 	hide := func(secret string) { secrets = append(secrets, secret) }
@@ -53,7 +53,7 @@ func NewRedactor(u *url.URL) Redactor {
 	return Redactor{}.With(secrets...)
 }
 
-// With makes one that blots out these secrets besides.
+// With returns a Redactor that also replaces these secrets.
 func (r Redactor) With(secrets ...string) Redactor {
 	pairs := r.pairs[:len(r.pairs):len(r.pairs)]
 	for _, secret := range secrets {
@@ -67,7 +67,7 @@ func (r Redactor) With(secrets ...string) Redactor {
 	return Redactor{pairs, strings.NewReplacer(pairs...)}
 }
 
-// Add replaces the secrets in text from elsewhere.
+// Add returns text from elsewhere with the secrets replaced.
 func (r Redactor) Add(s string) string { return r.secrets.Replace(s) }
 
 // Redact makes text from elsewhere fit to be shown: without secrets, in one line

@@ -25,7 +25,7 @@ const (
 	// far smaller.
 	maxAnswerBytes = 16 << 10
 
-	// troubleEvery is how often trouble is told of.
+	// troubleEvery is the least time between two calls of OnTrouble.
 	troubleEvery = 30 * time.Second
 )
 

@@ -26,7 +26,7 @@ const (
 	ackTimeout   = 5 * time.Second
 	retryTimeout = 30 * time.Second
 	// maxWait bounds the time between two attempts, so that a broker that is back gets
-	// the rest soon, and patience ends when it should.
+	// the rest soon, and RetryTimeout is kept.
 	maxWait = 2 * time.Second
 )
 
@@ -44,7 +44,7 @@ type NATSOptions struct {
 	// Concurrency is that of the replay.
 	Concurrency int
 	// AckTimeout is how long an acknowledgement may take before an event is published
-	// again, with the same id; 0 means 5 seconds. Patience is how long a broker that
+	// again, with the same id; 0 means 5 seconds. RetryTimeout is how long a broker that
 	// takes nothing is waited for; 0 means 30 seconds.
 	AckTimeout, RetryTimeout time.Duration
 	// Backoff returns how long to wait between the attempts of one delivery; nil means
@@ -156,7 +156,7 @@ func (t *natsTarget) deliver(ctx context.Context, p outgoing, done func(result))
 	out := &pendingPublish{ctx: ctx, done: done, msg: &nats.Msg{Subject: t.o.Subject, Header: p.header, Data: p.body}}
 	t.publish(out)
 	t.open.Add(1)
-	t.queue <- out // which has room for as many as may be under way
+	t.queue <- out // its buffer holds as many as may be in flight
 }
 
 func (t *natsTarget) publish(p *pendingPublish) {

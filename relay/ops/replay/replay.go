@@ -51,10 +51,10 @@ type Target interface {
 	name() string
 	// prepare makes of a message what is delivered. An error is a reason to skip it.
 	prepare(m streamreader.Message) (outgoing, error)
-	// deliver is called for one parcel after the other, in order. It calls done once,
+	// deliver is called for one outgoing message after the other, in order. It calls done once,
 	// at once or later. With the end of ctx it gives up what has not left yet.
 	deliver(ctx context.Context, p outgoing, done func(result))
-	// close is called when each parcel is done.
+	// close is called when each outgoing message is done.
 	close()
 }
 
@@ -92,7 +92,7 @@ var (
 	ErrTooManyFailures = errors.New("too many failures in a row")
 )
 
-// Run delivers what is selected, and tells what came of it.
+// Run delivers the selected events, and returns a summary.
 //
 // With the end of ctx it begins nothing more, lets what is under way end, and
 // returns ErrStopped; ErrTooManyFailures is about Options.MaxFailures. Each error

@@ -13,7 +13,7 @@ import (
 // SubjectError says why events are not published to a subject.
 type SubjectError struct{ why string }
 
-// Error is the reason, and what to do instead.
+// Error returns the reason, and what to do instead.
 func (e *SubjectError) Error() string { return e.why }
 
 // instead is what serves those who want to replay into the relay's own subjects.

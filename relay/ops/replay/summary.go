@@ -14,8 +14,7 @@ import (
 // maxShown is how many failures, and skipped messages, the text of a summary shows.
 const maxShown = 10
 
-// Summary is what came of a replay. Its JSON form holds the same facts under names
-// that stay.
+// Summary is the result of a replay. Its JSON form has the same facts under stable names.
 type Summary struct {
 	Stream string `json:"stream"`
 	Target string `json:"target"` // of a URL, scheme and host alone
@@ -73,7 +72,7 @@ type Undelivered struct {
 	Reason string `json:"reason"` // one line, without secrets
 }
 
-// Complete tells whether everything that was selected is delivered, or need not be.
+// Complete reports whether every selected event is delivered, or need not be.
 func (s Summary) Complete() bool { return s.Failed+s.Unfinished == 0 }
 
 // listed puts one more into a list of the lowest sequences, by sequence: deliveries do
@@ -165,7 +164,7 @@ func list(b *strings.Builder, items []Undelivered, all int) {
 	}
 }
 
-// String is the place for a person to read.
+// String returns the position for a person to read.
 func (p *Position) String() string {
 	return fmt.Sprintf("%d  %s  %s", p.Sequence, p.Stored.Local().Format(time.DateTime), shown(p.ID))
 }
