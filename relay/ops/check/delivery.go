@@ -123,7 +123,7 @@ func (a *requester) read(ctx context.Context, subject string, sequence uint64) (
 	return e.Data, nil
 }
 
-// strangers tries the callback URL with another secret.
+// strangers checks that the callback URL is refused with another secret.
 func (x *runner) strangers(ctx context.Context, found *checkList, client *httpclient.Client, header http.Header, body []byte) {
 	u, ok := withWrongToken(x.CallbackURL)
 	if !ok {

@@ -51,7 +51,7 @@ type Target interface {
 	name() string
 	// prepare makes of a message what is delivered. An error is a reason to skip it.
 	prepare(m streamreader.Message) (outgoing, error)
-	// deliver is called for one outgoing message after the other, in order. It calls done once,
+	// deliver is called for each outgoing message, in order. It calls done once,
 	// at once or later. With the end of ctx it gives up what has not left yet.
 	deliver(ctx context.Context, p outgoing, done func(result))
 	// close is called when each outgoing message is done.

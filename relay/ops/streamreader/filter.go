@@ -2,8 +2,8 @@ package streamreader
 
 import "slices"
 
-// Filter picks messages by what is in their events. Each of its lists that is not
-// empty has to hold the event's value.
+// Filter selects messages by their events. Each list that is not empty must contain the event's
+// value.
 type Filter struct {
 	// Tasks are task ids; of what is quarantined, only conflicts tell one.
 	Tasks []string
@@ -13,8 +13,8 @@ type Filter struct {
 	Reasons []string
 }
 
-// Matches reports whether a message is picked. One without an event is only by a
-// filter that has no lists.
+// Matches reports whether the filter selects a message. A message without an event matches only
+// a filter without lists.
 func (f Filter) Matches(m Message) bool {
 	in := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 	return in(f.Tasks, m.Event.Subject) && in(f.Models, m.Event.Extensions["model"]) && in(f.Reasons, m.Event.Extensions["reason"])

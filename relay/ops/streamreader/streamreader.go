@@ -1,8 +1,8 @@
-// Package streamreader reads what a stream holds, in order and in bounded memory, and
-// goes on with what comes if asked to.
+// Package streamreader reads the messages of a stream, in order and in bounded memory, and
+// follows new ones if asked to.
 //
-// It leaves nothing in the broker: its consumers are ephemeral, acknowledge nothing,
-// and are deleted at the end. It must not know what becomes of the messages.
+// It leaves nothing in the broker: its consumers are ephemeral, acknowledge nothing, and are
+// deleted at the end. It must not know what the messages are used for.
 package streamreader
 
 import (
@@ -43,7 +43,7 @@ const (
 	inactiveThreshold = 6 * time.Second
 )
 
-// Selection says what to read.
+// Selection says which messages to read.
 type Selection struct {
 	// Domain is the JetStream domain that has the stream; empty means that of the
 	// server that is connected to.
@@ -89,7 +89,7 @@ type Message struct {
 	Pending uint64
 }
 
-// Start is what is known when reading begins.
+// Start is the state of the stream when reading begins.
 type Start struct {
 	// Pending is how many messages match the stream, the subjects and the beginning
 	// of the selection. Some of them may be behind its end.
@@ -99,11 +99,11 @@ type Start struct {
 	FirstSeq, LastSeq uint64
 }
 
-// Read calls each for every selected message, in order, until the selection's end
-// or that of ctx, neither of which is an error, or until each returns one, which it
-// returns as it is. started is called before; it may be nil.
+// Read calls each for every selected message, in order. It returns nil at the end of the
+// selection or of ctx, and the error of each, unchanged, as soon as each returns one. started
+// is called before the first message; it may be nil.
 //
-// A broker that goes away is waited for, for ever with Follow and else for about
+// If the broker goes away, Read waits for it: without end with Follow, and otherwise for about
 // half a minute.
 func Read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start), each func(Message) error) error {
 	for {

@@ -41,9 +41,8 @@ func word(m streamreader.Message) string {
 	return wordUnknown
 }
 
-// Text writes a message for a person: a line for it, and below it one for each
-// address of its result, or for the beginning of what it holds instead. It returns
-// what w returns.
+// Text writes a message for a person: one line for the event, and below it one for each URL of
+// its result, or for the beginning of its data. The error is the writer's.
 func Text(w io.Writer, m streamreader.Message, color bool) error {
 	if err := line(w, m, color); err != nil {
 		return err
@@ -141,8 +140,8 @@ func shorten(s string, limit int) string {
 	return short
 }
 
-// jsonEvent is a CloudEvent in the JSON event format (1.0.2), with the message's
-// place in the stream beside it.
+// jsonMessage is the line of a message: its position in the stream, its subject, and its
+// CloudEvent in the JSON event format (1.0.2), or the error if it has none.
 type jsonMessage struct {
 	Sequence uint64         `json:"sequence"`
 	Stored   time.Time      `json:"stored"`
@@ -151,8 +150,8 @@ type jsonMessage struct {
 	Error    string         `json:"error,omitempty"`
 }
 
-// JSON writes a message as one line: its place in the stream, and the CloudEvent
-// in the JSON event format whichever mode it came in.
+// JSON writes a message as one line: its position in the stream, and the CloudEvent in the
+// JSON event format, whatever its content mode. The error is the writer's.
 func JSON(w io.Writer, m streamreader.Message) error {
 	line := jsonMessage{Sequence: m.Sequence, Stored: m.Stored.UTC(), Subject: m.Subject}
 	if m.Err != nil {

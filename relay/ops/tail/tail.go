@@ -1,5 +1,5 @@
-// Package tail shows the messages of a stream to a person, at a pace that can be
-// followed, or to a program. It must not know where they come from.
+// Package tail prints the messages of a stream for a person, at a readable pace, or for a
+// program. It must not know where the messages come from.
 package tail
 
 import (
@@ -22,13 +22,13 @@ const (
 	// that failures do not drown.
 	shownRate  = 4
 	shownBurst = 20
-	// suppressInterval is how often the others are summed up.
+	// suppressInterval is the time between two lines that count suppressed messages.
 	suppressInterval = time.Second
 )
 
-// ThrottledPrinter shows messages on a terminal as they come. Where more come than can be
-// read, it shows some of them, each on one line, and sums up the others every
-// second. It may be used by many goroutines.
+// ThrottledPrinter prints messages on a terminal as they come. If more come than a person can
+// read, it prints some of them, each on one line, and every second a line with the number of
+// suppressed ones. It may be used by many goroutines.
 type ThrottledPrinter struct {
 	w     io.Writer
 	color bool
@@ -42,8 +42,8 @@ type ThrottledPrinter struct {
 	quiet           time.Time      // when there was nothing folded for a while
 }
 
-// NewThrottledPrinter shows on w, with or without colors. What was stored before a time is history that somebody
-// asked for, and is never folded.
+// NewThrottledPrinter returns a printer to w, with or without colors. Messages that were stored
+// before since are never suppressed: the user asked for this history.
 func NewThrottledPrinter(w io.Writer, color bool, since time.Time) *ThrottledPrinter {
 	return &ThrottledPrinter{
 		w: w, color: color, since: since, suppressed: make(map[string]int),
@@ -51,7 +51,7 @@ func NewThrottledPrinter(w io.Writer, color bool, since time.Time) *ThrottledPri
 	}
 }
 
-// Print shows a message, or counts it. It returns what the writer returns.
+// Print prints a message, or suppresses and counts it. The error is the writer's.
 func (s *ThrottledPrinter) Print(m streamreader.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *ThrottledPrinter) Print(m streamreader.Message) error {
 	return Text(s.w, m, s.color)
 }
 
-// Close sums up what has not been yet.
+// Close prints the number of messages that are suppressed and not reported yet.
 func (s *ThrottledPrinter) Close() error {
 	s.flushSuppressed()
 	s.mu.Lock()

@@ -13,8 +13,8 @@ const (
 	Faint  = color.Faint
 )
 
-// Paint returns s in a color, or as it is where on is false. Whether a terminal shows
-// colors, and its user wants them, is the caller's to know.
+// Paint returns s in a color, or unchanged if on is false. The caller decides whether the
+// terminal shows colors and its user wants them.
 func Paint(on bool, c Color, s string) string {
 	if !on {
 		return s

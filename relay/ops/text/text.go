@@ -1,5 +1,5 @@
-// Package text makes what operators read: foreign text that cannot steer a
-// terminal, and figures with about three digits.
+// Package text formats output for operators: foreign text that cannot steer a terminal, and
+// figures with about three digits.
 package text
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Printable replaces what is not valid UTF-8 and what could steer a terminal, the
-// marks that turn the direction of writing among it. Line breaks and tabs stay.
+// Printable replaces invalid UTF-8 and characters that could steer a terminal, including marks
+// that change the direction of writing. Line breaks and tabs stay.
 func Printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c == '\n' || c == '\t' || unicode.IsPrint(c) {
@@ -28,7 +28,7 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Line is foreign text as one line of printable characters.
+// Line returns foreign text as one line of printable characters.
 func Line(s string) string { return strings.Join(strings.Fields(Printable(s)), " ") }
 
 // Shorten cuts text between characters so that it has at most limit bytes.
