@@ -146,18 +146,18 @@ func unquote(value string) string {
 }
 
 func decodeStructured(payload []byte) (Event, error) {
-	text, _, err := validate(payload)
+	text, _, err := parse(payload, func(*decoder) error { return nil })
 	if err != nil {
 		return Event{}, fmt.Errorf("the CloudEvent is %w", err)
 	}
-	object := jsontext.Value(text)
-	if object.Kind() != jsontext.KindBeginObject {
-		return Event{}, fmt.Errorf("the CloudEvent is %s, an object was expected", kindName(object))
+	d := newDecoder(text)
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return Event{}, fmt.Errorf("the CloudEvent is %s, an object was expected", kindName(text))
 	}
 	attributes := make(map[string]string)
 	var data []byte
-	for quoted, m := range members(object) {
-		name, v := string(quoted), m.value
+	for quoted := range d.members() {
+		name, v := string(quoted), d.value().value
 		var err error
 		switch {
 		case name == "data":

@@ -18,21 +18,23 @@ import (
 // levels; the bound keeps consumers safe whose readers recurse.
 const MaxDepth = 64
 
-// validate returns text if it is one JSON text that every reader understands in
-// the same way, and a repaired copy if nothing but lone surrogates keeps it from
-// being one. Otherwise its error is an [Error] of kind ErrNotJSON.
-func validate(text []byte) (valid []byte, repaired bool, err error) {
-	if isValid(text) {
-		return text, false, nil
+// parse reads a text by a function, as decode does, if it is one JSON text that every
+// reader understands in the same way, or a repaired copy of it if nothing but lone
+// surrogates keeps it from being one. Otherwise its error is an [Error] of kind ErrNotJSON.
+// The function may be called twice.
+func parse(text []byte, read func(*decoder) error) (valid []byte, repaired bool, err error) {
+	valid, err = text, decode(text, read)
+	if err == ErrNotJSON {
+		valid = replaceSurrogates(text)
+		if repaired = !bytes.Equal(valid, text); repaired {
+			err = decode(valid, read)
+		}
 	}
-	valid = replaceSurrogates(text)
-	if bytes.Equal(valid, text) || !isValid(valid) {
-		return nil, false, explainSyntax(valid)
+	if err == ErrNotJSON {
+		err = explainSyntax(valid)
 	}
-	return valid, true, nil
+	return valid, repaired, err
 }
-
-func isValid(text []byte) bool { return !tooDeep(text) && jsontext.Value(text).IsValid() }
 
 // explainSyntax says what is wrong with a text that is not valid.
 func explainSyntax(text []byte) error {
@@ -87,7 +89,7 @@ func tooDeep(text []byte) bool {
 	if bytes.Count(text, []byte("{"))+bytes.Count(text, []byte("[")) <= MaxDepth {
 		return false
 	}
-	d := newDecoder(text)
+	d := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for d.StackDepth() <= MaxDepth {
 		if _, err := d.ReadToken(); err != nil {
 			return false
@@ -129,65 +131,49 @@ func escapedUnit(text []byte) rune {
 	return rune(unit)
 }
 
-// decoder reads a JSON text, and is as strict about it as validate but for nesting. After
-// an error it stays where it is: whoever reads on gets the error again, and values that
-// are empty.
+// decoder reads a JSON text. After a syntax error it stays where it is, and the values
+// that it returns are empty.
 type decoder struct {
 	jsontext.Decoder
 	text []byte
 	in   bytes.Buffer
 }
 
-// decoders are kept for the memory that they have: a webhook is read by several.
+// decoders keep the memory that they have: a webhook is read by several.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func newDecoder(text []byte) *decoder {
+	d := new(decoder)
+	d.reset(text)
+	return d
+}
 
 func (d *decoder) reset(text []byte) {
 	d.text, d.in = text, *bytes.NewBuffer(text)
 	d.Reset(&d.in)
 }
 
-// errNotRead is about a text that is not read to its end.
-var errNotRead = errors.New("more follows")
-
-// decode reads a text by a function, which is to read one value. It returns the error of
-// the function, or else one if the text is anything but that value.
+// decode reads a text by a function, which may leave some of it unread, and returns its
+// error; or ErrNotJSON itself, whatever the function returned, if the text is not valid.
 func decode(text []byte, read func(*decoder) error) error {
+	if tooDeep(text) {
+		return ErrNotJSON
+	}
 	d := decoders.Get().(*decoder)
 	d.reset(text)
 	defer func() {
-		d.reset(nil)
+		d.reset(nil) // nobody else keeps the text
 		decoders.Put(d)
 	}()
-	if err := read(d); err != nil {
-		return err
+	err := read(d)
+	var end error
+	for end == nil {
+		_, end = d.ReadToken()
 	}
-	switch _, err := d.ReadToken(); err {
-	case io.EOF:
-		return nil
-	case nil:
-		return errNotRead
-	default:
-		return err
+	if _, values := d.StackIndex(0); end != io.EOF || values != 1 {
+		return ErrNotJSON
 	}
-}
-
-// parse is validate and decode in one pass over a text that has no need to be repaired.
-// Otherwise it calls the function once more. That a text is not valid comes before what
-// the function says of it.
-func parse(text []byte, read func(*decoder) error) (valid []byte, repaired bool, err error) {
-	if !tooDeep(text) {
-		if err = decode(text, read); err == nil {
-			return text, false, nil
-		}
-	}
-	valid, repaired, invalid := validate(text)
-	switch {
-	case invalid != nil:
-		return nil, false, invalid
-	case repaired:
-		err = decode(valid, read)
-	}
-	return valid, repaired, err
+	return err
 }
 
 // member is the value of a member of an object.
@@ -214,21 +200,14 @@ func (d *decoder) hasMore() bool {
 	return true
 }
 
-// enter reads the brace that begins an object, and returns its offset. It returns an
-// [Error] of kind ErrNotResult about what has to be an object if it is none.
-func (d *decoder) enter(what string) (at int, err error) {
-	if d.PeekKind() != jsontext.KindBeginObject {
-		return 0, notResult(CodeMemberType, "%s is %s, an object was expected", what, kindName(d.value().value))
-	}
-	_, err = d.ReadToken()
-	return int(d.InputOffset()) - 1, err
-}
-
-// members reads an object behind its brace, to its end, and returns the names of its
-// members, unquoted. The value that follows a name is for the caller to read, or else is
-// passed over.
+// members returns the names of the members of an object, unquoted; none of what is no
+// object. The value that follows a name may be read, or else is passed over.
 func (d *decoder) members() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
+		if d.PeekKind() != jsontext.KindBeginObject {
+			return
+		}
+		_, _ = d.ReadToken() // the opening brace
 		for d.hasMore() {
 			name := d.value().value
 			if len(name) == 0 || !yield(unquoteText(name)) {
@@ -242,22 +221,7 @@ func (d *decoder) members() iter.Seq[[]byte] {
 	}
 }
 
-// members returns the members of an object, which is valid. They alias it.
-func members(object jsontext.Value) iter.Seq2[[]byte, member] {
-	return func(yield func([]byte, member) bool) {
-		_ = decode(object, func(d *decoder) error {
-			_, _ = d.ReadToken() // the opening brace
-			for name := range d.members() {
-				if !yield(name, d.value()) {
-					break
-				}
-			}
-			return nil
-		})
-	}
-}
-
-// elements returns the elements of an array, which is valid. They alias it.
+// elements returns the elements of an array. They alias it.
 func elements(array jsontext.Value) iter.Seq[jsontext.Value] {
 	return func(yield func(jsontext.Value) bool) {
 		_ = decode(array, func(d *decoder) error {
@@ -278,11 +242,6 @@ func unquoteText(quoted []byte) []byte {
 	// No error: the string is known to be well-formed.
 	text, _ := jsontext.AppendUnquote(nil, quoted)
 	return text
-}
-
-// newDecoder returns a decoder that checks syntax alone.
-func newDecoder(text []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // kindName returns what a value is, for errors.

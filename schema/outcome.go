@@ -85,8 +85,10 @@ func canonical(v jsontext.Value) []byte {
 // withoutNullURLs is a result without what is null among its resultUrls: it counts
 // for nothing.
 func withoutNullURLs(result jsontext.Value) jsontext.Value {
-	for name, m := range members(result) {
-		if string(name) == "resultUrls" && m.value.Kind() == jsontext.KindBeginArray {
+	d := newDecoder(result)
+	for name := range d.members() {
+		if string(name) == "resultUrls" && d.PeekKind() == jsontext.KindBeginArray {
+			m := d.value()
 			return slices.Concat(result[:m.at], withoutNulls(m.value), result[m.at+len(m.value):])
 		}
 	}

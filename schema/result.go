@@ -101,30 +101,21 @@ func unwrap(v jsontext.Value) (inner, urls, repaired jsontext.Value, err error) 
 	if err := resultType(v); err != nil || v == nil {
 		return nil, nil, nil, err
 	}
-	read := func(d *decoder) error {
-		if d.PeekKind() != jsontext.KindBeginObject {
-			return d.SkipValue()
-		}
-		_, _ = d.ReadToken() // the opening brace
+	text := v
+	if v.Kind() == jsontext.KindString {
+		text = unquoteText(v)
+	}
+	if inner = trimSpace(text); len(inner) == 0 || string(inner) == "null" {
+		return nil, nil, nil, nil
+	}
+	valid, changed, err := parse(text, func(d *decoder) error {
 		for name := range d.members() {
 			if string(name) == "resultUrls" && d.PeekKind() != jsontext.KindNull {
 				urls = d.value().value
 			}
 		}
 		return nil
-	}
-	switch v.Kind() {
-	case jsontext.KindNull:
-		return nil, nil, nil, nil
-	case jsontext.KindBeginObject:
-		err = decode(v, read) // none, since it was read before
-		return v, urls, nil, err
-	}
-	text := unquoteText(v)
-	if inner = trimSpace(text); len(inner) == 0 || string(inner) == "null" {
-		return nil, nil, nil, nil
-	}
-	valid, changed, err := parse(text, read)
+	})
 	if err != nil {
 		return nil, nil, nil, notResult(CodeResultJSON, "the text in resultJson is %v", err)
 	}

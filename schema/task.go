@@ -104,12 +104,14 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 // read reads a data object.
 func (r *taskReader) read(d *decoder) error {
 	*r = taskReader{}
-	at, err := d.enter("data")
-	if err != nil {
-		return err
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return notResult(CodeMemberType, "data is %s, an object was expected", kindName(d.value().value))
 	}
+	r.at = int(d.InputOffset())
+	r.at += bytes.IndexByte(d.text[r.at:], '{') // behind a colon and white space
 	var id, state []byte
 	for name := range d.members() {
+		var err error
 		switch string(name) {
 		case "taskId":
 			id, err = required("taskId", d.value().value)
@@ -135,7 +137,7 @@ func (r *taskReader) read(d *decoder) error {
 			return err
 		}
 	}
-	r.data, r.at = d.text[at:d.InputOffset()], at
+	r.data = d.text[r.at:d.InputOffset()]
 	r.task.ID = string(id)
 	switch {
 	case id == nil:

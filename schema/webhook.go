@@ -44,8 +44,8 @@ func ParseWebhook(body []byte) (Webhook, error) {
 
 // readEnvelope reads the object that a webhook is.
 func (r *taskReader) readEnvelope(d *decoder) error {
-	if _, err := d.enter("it"); err != nil {
-		return err
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return notResult(CodeMemberType, "it is %s, an object was expected", kindName(d.value().value))
 	}
 	var normalized memberSet
 	for name := range d.members() {
@@ -77,21 +77,22 @@ func (r *taskReader) readEnvelope(d *decoder) error {
 // of the same length.
 func repairedMembers(body []byte, valid jsontext.Value) (found memberSet) {
 	rest := bytes.Clone(body)
-	compare := func(which memberSet, m member, at int) {
-		if came := rest[at : at+len(m.value)]; !bytes.Equal(came, m.value) {
+	compare := func(which memberSet, m member) {
+		if came := rest[m.at : m.at+len(m.value)]; !bytes.Equal(came, m.value) {
 			found |= which
 			copy(came, m.value)
 		}
 	}
-	for name, m := range members(valid) {
+	d := newDecoder(valid)
+	for name := range d.members() {
 		switch string(name) {
 		case "code":
-			compare(memberCode, m, m.at)
+			compare(memberCode, d.value())
 		case "message":
-			compare(memberMessage, m, m.at)
+			compare(memberMessage, d.value())
 		case "data":
-			for name, inner := range members(m.value) {
-				compare(memberNamed(string(name)), inner, m.at+inner.at)
+			for name := range d.members() {
+				compare(memberNamed(string(name)), d.value())
 			}
 		}
 	}
