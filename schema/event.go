@@ -150,7 +150,7 @@ func decodeStructured(payload []byte) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("the CloudEvent is %w", err)
 	}
-	d := newDecoder(text)
+	d := new(decoder).reset(text)
 	if d.PeekKind() != jsontext.KindBeginObject {
 		return Event{}, fmt.Errorf("the CloudEvent is %s, an object was expected", kindName(text))
 	}

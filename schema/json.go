@@ -139,18 +139,13 @@ type decoder struct {
 	in   bytes.Buffer
 }
 
-// decoders keep the memory that they have: a webhook is read by several.
+// decoders are kept for the memory that they have: a webhook is read by several.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
-func newDecoder(text []byte) *decoder {
-	d := new(decoder)
-	d.reset(text)
-	return d
-}
-
-func (d *decoder) reset(text []byte) {
+func (d *decoder) reset(text []byte) *decoder {
 	d.text, d.in = text, *bytes.NewBuffer(text)
 	d.Reset(&d.in)
+	return d
 }
 
 // decode reads a text by a function, which may leave some of it unread, and returns its
@@ -159,12 +154,8 @@ func decode(text []byte, read func(*decoder) error) error {
 	if tooDeep(text) {
 		return ErrNotJSON
 	}
-	d := decoders.Get().(*decoder)
-	d.reset(text)
-	defer func() {
-		d.reset(nil) // nobody else keeps the text
-		decoders.Put(d)
-	}()
+	d := decoders.Get().(*decoder).reset(text)
+	defer func() { decoders.Put(d.reset(nil)) }() // without the text, which it would keep
 	err := read(d)
 	var end error
 	for end == nil {
@@ -178,8 +169,9 @@ func decode(text []byte, read func(*decoder) error) error {
 
 // member is the value of a member of an object.
 type member struct {
-	value jsontext.Value
-	at    int // its offset in the text
+	value   jsontext.Value
+	at      int    // its offset in the text
+	instead []byte // what is published in its place, where it is normalized
 }
 
 // value reads the next value. It is a part of the text: those that ReadValue returns
@@ -188,27 +180,17 @@ func (d *decoder) value() member {
 	value, _ := d.ReadValue()
 	end := int(d.InputOffset())
 	at := end - len(value)
-	return member{d.text[at:end:end], at}
-}
-
-// hasMore reports whether another member or element follows in an object or array.
-func (d *decoder) hasMore() bool {
-	switch d.PeekKind() {
-	case jsontext.KindEndObject, jsontext.KindEndArray, jsontext.KindInvalid:
-		return false
-	}
-	return true
+	return member{value: d.text[at:end:end], at: at}
 }
 
 // members returns the names of the members of an object, unquoted; none of what is no
 // object. The value that follows a name may be read, or else is passed over.
 func (d *decoder) members() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		if d.PeekKind() != jsontext.KindBeginObject {
+		if brace, _ := d.ReadToken(); brace.Kind() != jsontext.KindBeginObject {
 			return
 		}
-		_, _ = d.ReadToken() // the opening brace
-		for d.hasMore() {
+		for d.PeekKind() == jsontext.KindString {
 			name := d.value().value
 			if len(name) == 0 || !yield(unquoteText(name)) {
 				return
@@ -221,12 +203,12 @@ func (d *decoder) members() iter.Seq[[]byte] {
 	}
 }
 
-// elements returns the elements of an array. They alias it.
+// elements returns the elements of an array, which is valid. They alias it.
 func elements(array jsontext.Value) iter.Seq[jsontext.Value] {
 	return func(yield func(jsontext.Value) bool) {
 		_ = decode(array, func(d *decoder) error {
 			_, _ = d.ReadToken() // the opening bracket
-			for d.hasMore() && yield(d.value().value) {
+			for d.PeekKind() != jsontext.KindEndArray && yield(d.value().value) {
 			}
 			return nil
 		})

@@ -176,7 +176,8 @@ func (r *taskReader) normalize(which memberSet, m member, value []byte) {
 	if value == nil {
 		value = null
 	}
-	r.replaced = append(r.replaced, replacement{m, value})
+	m.instead = value
+	r.replaced = append(r.replaced, m)
 	r.normalized |= which
 }
 
@@ -211,12 +212,12 @@ func (r *taskReader) normalizedData() jsontext.Value {
 	if len(r.replaced) == 0 {
 		return r.data
 	}
-	slices.SortFunc(r.replaced, func(a, b replacement) int { return a.came.at - b.came.at })
+	slices.SortFunc(r.replaced, func(a, b member) int { return a.at - b.at })
 	dst, done := make([]byte, 0, len(r.data)+16*len(r.replaced)), 0
 	for _, m := range r.replaced {
-		at := m.came.at - r.at
-		dst = append(append(dst, r.data[done:at]...), m.by...)
-		done = at + len(m.came.value)
+		at := m.at - r.at
+		dst = append(append(dst, r.data[done:at]...), m.instead...)
+		done = at + len(m.value)
 	}
 	return append(dst, r.data[done:]...)
 }

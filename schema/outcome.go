@@ -85,7 +85,7 @@ func canonical(v jsontext.Value) []byte {
 // withoutNullURLs is a result without what is null among its resultUrls: it counts
 // for nothing.
 func withoutNullURLs(result jsontext.Value) jsontext.Value {
-	d := newDecoder(result)
+	d := new(decoder).reset(result)
 	for name := range d.members() {
 		if string(name) == "resultUrls" && d.PeekKind() == jsontext.KindBeginArray {
 			m := d.value()
@@ -98,7 +98,7 @@ func withoutNullURLs(result jsontext.Value) jsontext.Value {
 // canonicalNumbers returns a JSON text with the numbers as appendDecimal writes them.
 func canonicalNumbers(text jsontext.Value) []byte {
 	var out bytes.Buffer
-	d, e := newDecoder(text), jsontext.NewEncoder(&out, jsontext.AllowDuplicateNames(true))
+	d, e := new(decoder).reset(text), jsontext.NewEncoder(&out, jsontext.AllowDuplicateNames(true))
 	for {
 		switch token, err := d.ReadToken(); {
 		case err != nil: // the end

@@ -64,13 +64,7 @@ type taskReader struct {
 	data       jsontext.Value // the object itself
 	at         int            // its offset in the text, from which members have theirs
 	normalized memberSet      // what is published otherwise than it came
-	replaced   []replacement  // in the data object
-}
-
-// replacement is a value that is published instead of a member's.
-type replacement struct {
-	came member
-	by   []byte
+	replaced   []member       // those whose value that is
 }
 
 // DecodeTask reads the data of a task's event: a JSON object as it stands in

@@ -83,7 +83,7 @@ func repairedMembers(body []byte, valid jsontext.Value) (found memberSet) {
 			copy(came, m.value)
 		}
 	}
-	d := newDecoder(valid)
+	d := new(decoder).reset(valid)
 	for name := range d.members() {
 		switch string(name) {
 		case "code":
