@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 )
 
 // maxCopies is for how many copies of a task's event is asked: more often than that
@@ -122,7 +122,7 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	if json.Unmarshal(reply.Data, &answer) != nil {
 		return ack, jetstream.ErrInvalidJSAck
 	}
-	if e := answer.Error; e != nil && jscode.IsTransient(e.ErrorCode) && e.ErrorCode != jscode.WrongLastSequence {
+	if e := answer.Error; e != nil && jserr.IsTransient(e.ErrorCode) && e.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
 		return ack, e
 	}
 	if answer.Error != nil || answer.Stream != p.cfg.Name {

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
@@ -19,15 +19,15 @@ import (
 func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason store.Code, again bool) {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		if jscode.IsTransient(api.ErrorCode) {
+		if jserr.IsTransient(api.ErrorCode) {
 			return store.BrokerUnavailable, true
 		}
 		switch api.ErrorCode {
-		case jscode.AccountExceeded, jscode.InsufficientResources, jscode.StorageExceeded, jscode.MemoryExceeded, jscode.MaxStreamBytesExceeded:
+		case jserr.AccountResourcesExceeded, jserr.InsufficientResources, jserr.StorageResourcesExceeded, jserr.MemoryResourcesExceeded, jserr.MaxStreamBytesExceeded:
 			return store.StreamFull, false
-		case jscode.MessageTooLarge:
+		case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 			return store.TooLarge, false
-		case jscode.StoreFailed:
+		case jserr.StreamStoreFailed:
 			if isFull(api.Description) {
 				return store.StreamFull, false
 			}

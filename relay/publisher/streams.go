@@ -11,7 +11,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 )
 
 // MissingStream is the error of a stream that does not exist although the policy leaves
@@ -74,10 +74,10 @@ func (p *Publisher) refusedConfig(ctx context.Context, l *session, done string, 
 		return explain(want.Name, err)
 	}
 	// The server calls this the client's error (400), and yet it passes.
-	if api.ErrorCode == jscode.NoPeers {
+	if api.ErrorCode == jserr.ClusterNoPeers {
 		return fmt.Errorf("the stream %s cannot be %s yet: the broker says %q; %d servers of its cluster have to be there for that (RELAY_STREAM_REPLICAS)", want.Name, done, api.Description, want.Replicas)
 	}
-	if api.ErrorCode == jscode.SubjectOverlap {
+	if api.ErrorCode == jserr.StreamSubjectOverlap {
 		return p.overlapping(ctx, l, done, want)
 	}
 	return &StreamConfigError{

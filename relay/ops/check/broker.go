@@ -14,7 +14,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 )
@@ -150,7 +150,7 @@ func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine
 		}
 		found.skip("there is no JetStream", aboutJetStream...)
 		return found
-	case code == jscode.ClusterNotAvailable:
+	case code == jserr.ClusterNotAvail:
 		found.fail(JetStream, "bring back the servers of the cluster that are away: most of them have to be there", "the broker's cluster has no leader for JetStream")
 	case errors.Is(err, errSilent):
 		found.fail(JetStream, "look at the servers of its cluster: most of them have to be there", "the broker did not answer about the stream within %s: it is stalled or without quorum", text.Duration(a.timeout))

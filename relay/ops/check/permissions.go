@@ -13,7 +13,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -197,7 +197,7 @@ func (x *runner) wasAccepted(found *checkList, t *target, n *permissionProbe) {
 		}
 	case json.Unmarshal(n.answer.Data, &said) != nil || said.Error == nil:
 		found.fail(t.name, "look at who takes that subject besides the stream", "what answers on %s is no stream", n.msg.Subject)
-	case said.Error.ErrorCode != jscode.StreamNotMatch:
+	case said.Error.ErrorCode != jserr.StreamNotMatch:
 		found.fail(t.name, "look at the stream's limits, the account's and the broker's", "the stream %s takes no messages on %s: the broker says %q", said.Stream, n.msg.Subject, said.Error.Description)
 	case said.Stream != t.want.Name:
 		found.fail(t.name, "take the subject away from it, or choose another RELAY_SUBJECT_PREFIX", "another stream, %s, takes %s", said.Stream, n.msg.Subject)

@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
-	"github.com/apixo-relay/apixo-relay/relay/jscode"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -281,7 +281,7 @@ func (r *reader) message(msg jetstream.Msg) (Message, error) {
 
 func isWorkQueue(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == jscode.WorkQueueNeedsAcks
+	return ok && api.ErrorCode == jserr.ConsumerPullRequiresAck
 }
 
 // explain words why a stream cannot be read.
