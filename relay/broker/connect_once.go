@@ -11,10 +11,10 @@ import (
 )
 
 // ConnectOnce is [Connect] for a command that probes the broker. The attempt and the
-// connection end with ctx, whatever the broker does. The connection does not reconnect. told
-// is called for each permission violation, perhaps by another goroutine, and must not use the
-// connection.
-func ConnectOnce(ctx context.Context, cfg config.Config, name string, told func(PermissionViolation)) (*nats.Conn, error) {
+// connection end with ctx, whatever the broker does. The connection does not reconnect.
+// denied is called for each permission error, perhaps by another goroutine, and must not use
+// the connection.
+func ConnectOnce(ctx context.Context, cfg config.Config, name string, denied func(*PermissionError)) (*nats.Conn, error) {
 	options, err := commandOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -28,8 +28,8 @@ func ConnectOnce(ctx context.Context, cfg config.Config, name string, told func(
 		nats.SetCustomDialer(d),
 		nats.SkipHostLookup(), // by the client; the dialer's own ends with ctx
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if denial, ok := parsePermissionViolation(err); ok {
-				told(denial)
+			if e, ok := parsePermissionError(err); ok {
+				denied(e)
 			}
 		}))...)
 	if errors.Is(err, nats.ErrNoServers) && d.err != nil {

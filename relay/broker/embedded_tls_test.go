@@ -52,7 +52,7 @@ var everyWay = map[string]func(context.Context, config.Config) error{
 		return err
 	},
 	"Look": func(ctx context.Context, cfg config.Config) error {
-		conn, err := ConnectOnce(ctx, cfg, "test", func(PermissionViolation) {})
+		conn, err := ConnectOnce(ctx, cfg, "test", func(*PermissionError) {})
 		if err == nil {
 			conn.Close()
 		}

@@ -1,10 +1,7 @@
 package broker
 
 import (
-	"errors"
 	"math/rand/v2"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,15 +30,15 @@ func (b *Broker) handlers() []nats.Option {
 			b.notify(ConnObserver.Disconnected)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			switch denial, ok := parsePermissionViolation(err); {
+			switch denied, ok := parsePermissionError(err); {
 			case !ok && refused(err):
 				b.noteDisconnected(err) // again with each try to connect
 			case !ok:
 				b.log.Warn("the broker reports an error", "error", err)
-			case denial.Subscribing:
-				b.notify(func(f ConnObserver) { f.SubscribeDenied(denial.Subject) })
+			case denied.Subscribing:
+				b.notify(func(f ConnObserver) { f.SubscribeDenied(denied.Subject) })
 			default:
-				b.notify(func(f ConnObserver) { f.PublishDenied(denial.Subject) })
+				b.notify(func(f ConnObserver) { f.PublishDenied(denied.Subject) })
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.noteDisconnected(err) }),
@@ -85,25 +82,6 @@ func (b *Broker) Cause() error {
 		return t.cause
 	}
 	return nil
-}
-
-// PermissionViolation is an operation that the broker's permissions deny to this user.
-type PermissionViolation struct {
-	Subject string
-	// Subscribing reports that subscribing is denied. Otherwise publishing is denied.
-	Subscribing bool
-}
-
-// permissionViolation is how nats-server words that a user may not do something.
-var permissionViolation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
-
-// parsePermissionViolation reads an error that the client reports, if it is about permissions.
-func parsePermissionViolation(err error) (PermissionViolation, bool) {
-	match := permissionViolation.FindStringSubmatch(err.Error())
-	if match == nil || !errors.Is(err, nats.ErrPermissionViolation) {
-		return PermissionViolation{}, false
-	}
-	return PermissionViolation{Subject: match[2], Subscribing: strings.EqualFold(match[1], "subscription")}, true
 }
 
 func (b *Broker) notify(what func(ConnObserver)) {

@@ -29,7 +29,7 @@ var (
 // broker looks at the broker and what is in it, and delivers something to the
 // callback URL meanwhile.
 func (x *runner) broker(ctx context.Context) (found, delivery checkList) {
-	a := &requester{domain: x.cfg.Stream.Domain, timeout: x.timeout}
+	a := newRequester(x.cfg.Stream.Domain, x.timeout)
 	conn, err := broker.ConnectOnce(ctx, x.cfg, "apixo-relay check", a.denied)
 	if err != nil {
 		problem, remedy := err.Error(), "correct the NATS_* variables"

@@ -102,16 +102,16 @@ func (x *runner) permissions(ctx context.Context, a *requester, found *checkList
 		denied, isDenial := isDenied(n.err)
 		switch {
 		case isDenial && n.hears:
-			found.warn(Permissions, allow("subscribing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+			found.warn(Permissions, allow("subscribing to", n.msg.Subject), "this user may not subscribe to %s: the relay cannot %s", n.msg.Subject, n.to)
 		case isDenial && denied.Subscribing:
-			denied.Subject = inboxes(denied.Subject)
-			found.fail(Permissions, allow("subscribing to", denied.Subject), "%v, so no answer of the broker reaches the relay", denied)
+			inbox := inboxes(denied.Subject)
+			found.fail(Permissions, allow("subscribing to", inbox), "this user may not subscribe to %s, so no answer of the broker reaches the relay", inbox)
 			found.skip("no answer of the broker reaches this user", Stream, Quarantine)
 			return
 		case isDenial && n.weak:
-			found.warn(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+			found.warn(Permissions, allow("publishing to", n.msg.Subject), "this user may not publish to %s: the relay cannot %s", n.msg.Subject, n.to)
 		case isDenial:
-			found.fail(Permissions, allow("publishing to", n.msg.Subject), "%v: the relay cannot %s", denied, n.to)
+			found.fail(Permissions, allow("publishing to", n.msg.Subject), "this user may not publish to %s: the relay cannot %s", n.msg.Subject, n.to)
 			if n.makes != nil {
 				n.makes.unmakeable = true
 			}

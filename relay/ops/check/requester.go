@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,17 +14,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
-
-// deniedError says that the broker's permissions keep something from this user.
-type deniedError struct{ broker.PermissionViolation }
-
-// Error names the subject.
-func (e *deniedError) Error() string {
-	if e.Subscribing {
-		return "this user may not subscribe to " + e.Subject
-	}
-	return "this user may not publish to " + e.Subject
-}
 
 // errSilent is that of a question to which nothing was replied in time.
 var errSilent = errors.New("the broker did not answer")
@@ -36,51 +24,36 @@ type requester struct {
 	domain  string // of JetStream
 	timeout time.Duration
 
-	mu      sync.Mutex
-	inbox   *deniedError // no reply reaches this user, if so
-	waiting map[*context.CancelCauseFunc]string
+	permissions broker.PermissionWatcher
+	// replies ends, with a *broker.PermissionError, when no reply reaches this user.
+	replies   context.Context
+	noReplies context.CancelCauseFunc
+}
+
+func newRequester(domain string, timeout time.Duration) *requester {
+	a := &requester{domain: domain, timeout: timeout}
+	a.replies, a.noReplies = context.WithCancelCause(context.Background())
+	return a
 }
 
 // denied learns what this user may not do. The broker says so apart from the question.
-func (a *requester) denied(d broker.PermissionViolation) {
-	if d.Subscribing && strings.HasPrefix(d.Subject, "$") {
-		return // who listens there sees it itself
-	}
-	err := &deniedError{d}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if d.Subscribing {
-		a.inbox = err
-	}
-	for cancel, subject := range a.waiting {
-		if d.Subscribing || subject == d.Subject {
-			(*cancel)(err)
-		}
+func (a *requester) denied(e *broker.PermissionError) {
+	switch {
+	case !e.Subscribing:
+		a.permissions.Denied(e.Subject)
+	case !strings.HasPrefix(e.Subject, "$"): // who listens there sees it itself
+		a.noReplies(e)
 	}
 }
 
-// request returns the reply to a message. Its error is a *deniedError, errSilent,
+// request returns the reply to a message. Its error is a *broker.PermissionError, errSilent,
 // nats.ErrNoResponders, or that the connection is lost.
 func (a *requester) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := a.permissions.Guard(ctx, msg.Subject)
 	defer cancel(nil)
 	timer := time.AfterFunc(a.timeout, func() { cancel(errSilent) })
 	defer timer.Stop()
-	a.mu.Lock()
-	if a.inbox != nil {
-		defer a.mu.Unlock()
-		return nil, a.inbox
-	}
-	if a.waiting == nil {
-		a.waiting = make(map[*context.CancelCauseFunc]string)
-	}
-	a.waiting[&cancel] = msg.Subject
-	a.mu.Unlock()
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.waiting, &cancel)
-	}()
+	defer context.AfterFunc(a.replies, func() { cancel(context.Cause(a.replies)) })()
 	reply, err := a.conn.RequestMsgWithContext(ctx, msg)
 	if err == nil {
 		return reply, nil
@@ -94,7 +67,7 @@ func (a *requester) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, erro
 	return nil, err
 }
 
-// subscribe returns a *deniedError if this user may not subscribe to a subject, or
+// subscribe returns a *broker.PermissionError if this user may not subscribe to a subject, or
 // errSilent.
 func (a *requester) subscribe(ctx context.Context, subject string) error {
 	sub, err := a.conn.SubscribeSync(subject)
@@ -108,7 +81,7 @@ func (a *requester) subscribe(ctx context.Context, subject string) error {
 		return errSilent
 	}
 	if _, err := sub.NextMsg(time.Nanosecond); errors.Is(err, nats.ErrPermissionViolation) {
-		return &deniedError{broker.PermissionViolation{Subject: subject, Subscribing: true}}
+		return &broker.PermissionError{Subject: subject, Subscribing: true}
 	}
 	return nil
 }
@@ -133,7 +106,9 @@ func (a *requester) api(ctx context.Context, subject string, answer any) error {
 }
 
 // isDenied returns the error of what this user may not do.
-func isDenied(err error) (*deniedError, bool) { return errors.AsType[*deniedError](err) }
+func isDenied(err error) (*broker.PermissionError, bool) {
+	return errors.AsType[*broker.PermissionError](err)
+}
 
 // apiCode is the code of JetStream's refusal, or 0.
 func apiCode(err error) jetstream.ErrorCode {

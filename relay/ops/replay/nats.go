@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jserr"
@@ -205,9 +206,10 @@ func (t *natsTarget) settled(p *pendingPublish, duplicate bool, err error) resul
 		t.publish(p)
 		duplicate, err = t.acknowledged(p)
 	}
+	if denied, ok := errors.AsType[*broker.PermissionError](err); ok {
+		return result{outcome: unfinished, stop: denied}
+	}
 	switch {
-	case errors.Is(err, nats.ErrPermissionViolation):
-		return result{outcome: unfinished, stop: fmt.Errorf("the broker does not let this user publish to %s: %w", t.o.Subject, err)}
 	case err != nil:
 		return result{outcome: failed, reason: err.Error()}
 	case duplicate:
@@ -231,8 +233,10 @@ func (t *natsTarget) acknowledged(p *pendingPublish) (duplicate bool, err error)
 		}
 	}
 	// Nobody answers to what is not allowed: the broker says so apart from it.
-	if last := t.conn.LastError(); (err == nil || t.isTransient(err)) && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), fmt.Sprintf("%q", t.o.Subject)) {
-		return false, last
+	if err == nil || t.isTransient(err) {
+		if denied := broker.LastPermissionError(t.conn, t.o.Subject); denied != nil {
+			return false, denied
+		}
 	}
 	return false, err
 }

@@ -1,12 +1,9 @@
 package streamreader
 
 import (
-	"errors"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
 
@@ -32,7 +29,7 @@ func (r *reader) close() {
 	}
 	// To what is not allowed nobody answers: the broker says so before it answers the
 	// flush.
-	if err := r.conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), subject) {
+	if broker.LastPermissionError(r.conn, subject) != nil {
 		return
 	}
 	_, _ = answers.NextMsg(deleteTimeout)

@@ -16,7 +16,7 @@ import (
 )
 
 // consumers are the names of those that the stream has.
-func (b *broker) consumers(t *testing.T) (names []string) {
+func (b *testBroker) consumers(t *testing.T) (names []string) {
 	t.Helper()
 	stream, err := b.js.Stream(t.Context(), "S")
 	if err != nil {
@@ -51,7 +51,7 @@ func TestReadLeavesNoConsumer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBroker(t, 3)
+			b := newTestBroker(t, 3)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			tt.s.Stream = "S"
@@ -91,7 +91,7 @@ func TestReadWhereConsumersAreFew(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{url: s.ClientURL(), conn: js.Conn(), js: js}
+	b := &testBroker{url: s.ClientURL(), conn: js.Conn(), js: js}
 	b.publish(t)
 	for range 20 {
 		if got := b.read(t, Selection{FromSeq: 1}); !slices.Equal(got, []uint64{1}) {
@@ -105,7 +105,7 @@ const soon = 300 * time.Millisecond
 // A reader that takes its time keeps its consumer.
 func TestSlowReaderKeepsItsConsumer(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 3)
+	b := newTestBroker(t, 3)
 	asked := make(chan *nats.Msg, 100)
 	if _, err := b.conn.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.S.*", asked); err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestReadWithoutPermissionToDelete(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{url: s.ClientURL(), js: js, conn: natstest.JetStream(t, s.ClientURL(), nats.UserInfo("reader", "reader"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})).Conn()}
+	b := &testBroker{url: s.ClientURL(), js: js, conn: natstest.JetStream(t, s.ClientURL(), nats.UserInfo("reader", "reader"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})).Conn()}
 	b.publish(t)
 	deleted := make(chan *nats.Msg, 1)
 	if _, err := js.Conn().ChanSubscribe("$JS.EVENT.ADVISORY.CONSUMER.DELETED.S.*", deleted); err != nil {

@@ -17,28 +17,28 @@ import (
 
 func TestMain(m *testing.M) { natstest.Main(m) }
 
-// broker has a stream with the subjects a.x and a.y in turn, from sequence 1 to n.
-type broker struct {
+// testBroker has a stream with the subjects a.x and a.y in turn, from sequence 1 to n.
+type testBroker struct {
 	url  string
 	conn *nats.Conn
 	js   jetstream.JetStream
 }
 
-func newBroker(t *testing.T, n int) *broker {
+func newTestBroker(t *testing.T, n int) *testBroker {
 	t.Helper()
 	server := natstest.Start(t, natstest.Options(t))
 	js := natstest.JetStream(t, server.ClientURL())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"a.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{url: server.ClientURL(), conn: js.Conn(), js: js}
+	b := &testBroker{url: server.ClientURL(), conn: js.Conn(), js: js}
 	for range n {
 		b.publish(t)
 	}
 	return b
 }
 
-func (b *broker) publish(t *testing.T) {
+func (b *testBroker) publish(t *testing.T) {
 	t.Helper()
 	stream, err := b.js.Stream(t.Context(), "S")
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *broker) publish(t *testing.T) {
 }
 
 // read returns the sequences that a selection has.
-func (b *broker) read(t *testing.T, s Selection) (sequences []uint64) {
+func (b *testBroker) read(t *testing.T, s Selection) (sequences []uint64) {
 	t.Helper()
 	s.Stream = "S"
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -70,7 +70,7 @@ func (b *broker) read(t *testing.T, s Selection) (sequences []uint64) {
 
 func TestReadEndsWithTheSelection(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 5)
+	b := newTestBroker(t, 5)
 	stream, err := b.js.Stream(t.Context(), "S")
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestReadEndsWithTheSelection(t *testing.T) {
 // it reads itself would never end.
 func TestReadDoesNotRunAfterItsOwnEnd(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 3)
+	b := newTestBroker(t, 3)
 	var sequences []uint64
 	var start Start
 	if err := Read(t.Context(), b.conn, Selection{Stream: "S", FromSeq: 1}, func(s Start) { start = s }, func(m Message) error {
@@ -132,7 +132,7 @@ func TestReadDoesNotRunAfterItsOwnEnd(t *testing.T) {
 // The last ones may be deleted by retention, or by somebody, before they are read.
 func TestReadEndsThoughTheLastOnesWereDeleted(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 2*prefetchMessages)
+	b := newTestBroker(t, 2*prefetchMessages)
 	stream, err := b.js.Stream(t.Context(), "S")
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestReadEndsThoughTheLastOnesWereDeleted(t *testing.T) {
 
 func TestFollowGoesOnUntilItsContextEnds(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 2)
+	b := newTestBroker(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var sequences []uint64
@@ -174,7 +174,7 @@ func TestFollowGoesOnUntilItsContextEnds(t *testing.T) {
 
 func TestReadReturnsWhatItsCallerReturns(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 2)
+	b := newTestBroker(t, 2)
 	enough := errors.New("enough")
 	if err := Read(t.Context(), b.conn, Selection{Stream: "S", FromSeq: 1}, nil, func(Message) error { return enough }); err != enough {
 		t.Errorf("%v", err)
@@ -183,7 +183,7 @@ func TestReadReturnsWhatItsCallerReturns(t *testing.T) {
 
 func TestReadSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t, 0)
+	b := newTestBroker(t, 0)
 	err := Read(t.Context(), b.conn, Selection{Stream: "OTHER", FromSeq: 1}, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "no stream OTHER") || !strings.Contains(err.Error(), "RELAY_STREAM") {
 		t.Errorf("%v", err)
