@@ -135,7 +135,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	r.addCleanup("broker", r.broker.Close)
 
 	maxMessage := broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes)
-	r.publisher = publisher.New(cfg.Stream, event.NewEncoder(cfg), maxMessage, metrics, tracing, log)
+	r.publisher = publisher.New(publisher.Options{Config: cfg.Stream, Encoder: event.NewEncoder(cfg), MaxMessage: maxMessage, Metrics: metrics, Log: log})
 	r.broker.Observe(r.publisher)
 	metrics.BrokerConnected(r.publisher.IsConnected)
 	if err = r.start(ctx, "publisher", r.publisher); err != nil {

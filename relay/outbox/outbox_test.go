@@ -78,7 +78,10 @@ func prepare(t *testing.T, options *server.Options, dir string, environ ...strin
 	}
 	metrics := telemetry.NewMetrics("test")
 	r.metrics = metrics
-	p := publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log)
+	p := publisher.New(publisher.Options{
+		Config: cfg.Stream, Encoder: encoder, MaxMessage: broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes),
+		Metrics: metrics, Log: log,
+	})
 	r.external.Observe(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -113,8 +114,7 @@ func (p *Publisher) readable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	_, err := p.getMsg(ctx, math.MaxUint64) // where nothing ever is
-	var denied *DeniedError
-	if errors.As(err, &denied) || errors.Is(err, nats.ErrNoResponders) {
+	if is[*broker.PermissionError](err) || errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Errorf("the messages of the stream %s cannot be read, so that a repeat which contradicts a stored event, or whose event was removed, cannot be told from one that does not: %w", p.cfg.Name, err)
 	}
 	return nil

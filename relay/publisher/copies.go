@@ -20,7 +20,7 @@ import (
 //
 // Of what goes to the quarantine a duplicate is believed: that is kept for somebody
 // to judge, and whoever removes it has. Nor may the relay's user read it.
-func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bool) (store.Receipt, error) {
+func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck) (store.Receipt, error) {
 	p := s.p
 	for gone := uint64(0); ; {
 		switch {
@@ -33,7 +33,7 @@ func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bo
 			p.outcomes.add(ack.Sequence, s.id)
 			return store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
 		}
-		mine := retried && p.outcomes.insertIfAbsent(ack.Sequence, s.id)
+		mine := s.ambiguous && p.outcomes.insertIfAbsent(ack.Sequence, s.id)
 		first, err := p.lookup(ctx, ack.Sequence, s.id)
 		if err != nil {
 			return store.Receipt{}, err
@@ -48,7 +48,7 @@ func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bo
 			s.id = event.CopyID(s.msg.ID, s.copy)
 		}
 		gone = ack.Sequence
-		if ack, retried, err = s.acknowledgement(ctx); err != nil {
+		if ack, err = s.publishWithRetry(ctx); err != nil {
 			return store.Receipt{}, err
 		}
 	}
@@ -56,6 +56,10 @@ func (s *pubFuture) settle(ctx context.Context, ack jetstream.PubAck, retried bo
 
 // repeated makes the receipt of a repeat of an event that is there; mine says that
 // it is this message itself, stored by a try before.
+//
+// A conflict is stored in its turn, by [Publisher.Store] with what is left of the time.
+// That goes no deeper: what is acknowledged for the quarantine is settled without a look
+// at what it repeats.
 func (s *pubFuture) repeated(ctx context.Context, ack jetstream.PubAck, first cacheEntry, mine bool) (store.Receipt, error) {
 	receipt := store.Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: true}
 	detail, err := s.p.checkConflict(s.msg, first)
@@ -117,13 +121,13 @@ func (p *Publisher) getCopy(ctx context.Context, sequence uint64, id string) (*j
 // getMsg asks the leader of the events' stream for the message at a sequence: nobody
 // else is believed, neither that it is there nor that it is not.
 func (p *Publisher) getMsg(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	l, ok := p.connection()
+	l, ok := p.broker.connection()
 	if !ok {
 		return nil, errNotConnected
 	}
 	subject := jsapi.MessageSubject(p.cfg.Domain, p.cfg.Name)
-	ctx, answered := p.permissions.guard(ctx, subject)
-	defer answered()
+	ctx, cancel := p.broker.permissions.Guard(ctx, subject)
+	defer cancel(nil)
 	reply, err := l.conn.RequestWithContext(ctx, subject, jsapi.MessageRequest(sequence))
 	switch {
 	case err != nil && context.Cause(ctx) != nil:

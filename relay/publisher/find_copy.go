@@ -30,7 +30,7 @@ type removals struct {
 // younger than the duplicate window, and of a single server only as long after its
 // start as its window is.
 func (p *Publisher) mayHaveForgotten(msg event.Message) bool {
-	state, connected := p.streams.Load(), p.connectedAt.Load()
+	state, connected := p.streams.Load(), p.broker.connectedAt.Load()
 	if msg.Kind != event.TaskEvent || state.events == nil || state.unreadable != nil || connected == nil {
 		return false
 	}
@@ -92,7 +92,7 @@ func (s *pubFuture) findCopy(ctx context.Context) (ack jetstream.PubAck, known b
 // id of the last message, but after its sequence; a cluster has to look at the latter
 // before its servers agree about the message.
 func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetstream.PubAck, err error) {
-	l, ok := p.connection()
+	l, ok := p.broker.connection()
 	if !ok {
 		return ack, nats.ErrDisconnected
 	}
@@ -102,8 +102,8 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	} else {
 		msg.Header.Set(jetstream.ExpectedLastMsgIDHeader, "~")
 	}
-	ctx, answered := p.permissions.guard(ctx, subject)
-	defer answered()
+	ctx, cancel := p.broker.permissions.Guard(ctx, subject)
+	defer cancel(nil)
 	reply, err := l.conn.RequestMsgWithContext(ctx, msg)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -113,6 +113,7 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	case err != nil:
 		return ack, err
 	}
+	p.broker.allowed(subject)
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
 		Stream    string              `json:"stream"`

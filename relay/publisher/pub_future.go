@@ -7,11 +7,21 @@ import (
 	"maps"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
+	"github.com/apixo-relay/apixo-relay/relay/store"
+	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 const (
+	// Back-off between tries, doubling from the first to the last figure.
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = time.Second
 	// ackTimeout bounds one try: a replica that is not the leader, and a store with
 	// an I/O error, never answer.
 	ackTimeout = 4 * time.Second
@@ -35,10 +45,119 @@ func (e *notSentError) Error() string { return e.err.Error() }
 // Unwrap is the cause.
 func (e *notSentError) Unwrap() error { return e.err }
 
-var errBusy = errors.New("the broker is busy with those before it")
+var (
+	errBusy        = errors.New("the broker is busy with those before it")
+	errWrongStream = errors.New("the wrong stream acknowledged")
+)
 
 // noRetries has nats.go not try again by itself, where nothing takes the subject.
 var noRetries = jetstream.WithRetryAttempts(0)
+
+// pubFuture is a message on its way to the broker.
+type pubFuture struct {
+	p       *Publisher
+	msg     event.Message
+	id      string // under which it is sent: see event.CopyID
+	copy    int
+	start   time.Time
+	changes uint64 // how many changes of its stream had been told before it was sent
+	once    bool   // no other try
+	// ambiguous: a try before the one that is acknowledged may have stored it.
+	ambiguous bool
+
+	// ack is the broker's word on a try, nil while none is under way, and denied is
+	// closed when the broker does not let this user publish.
+	ack    jetstream.PubAckFuture
+	denied <-chan struct{}
+}
+
+// newFuture begins with a message, unless its stream must not be used. Its error is a
+// *store.Error.
+func (p *Publisher) newFuture(msg event.Message) (*pubFuture, error) {
+	m := p.watcherOf(msg.Kind)
+	s := &pubFuture{p: p, msg: msg, id: msg.ID, start: time.Now(), changes: m.changes.Load()}
+	if unfit := m.refuses(); unfit != nil {
+		return nil, &store.Error{Code: store.BrokerError, Err: unfit}
+	}
+	return s, nil
+}
+
+// Wait implements store.Future.
+func (s *pubFuture) Wait(ctx context.Context) (store.Receipt, error) {
+	ack, err := s.publishWithRetry(ctx)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	return s.settle(ctx, ack)
+}
+
+// publishWithRetry returns the broker's acknowledgement of the message, which it sends
+// again while that can help. Its error is a *store.Error.
+func (s *pubFuture) publishWithRetry(ctx context.Context) (jetstream.PubAck, error) {
+	s.ambiguous = false
+	var cause error // of the last try that ended by itself
+	ack, err := retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (jetstream.PubAck, error) {
+		ack, err := s.try(ctx)
+		if err == nil {
+			s.p.metrics.Acknowledged(time.Since(s.start))
+			return ack, nil
+		}
+		if ctx.Err() == nil || cause == nil {
+			cause = err
+		}
+		code, again := s.tryFailed(err, cause)
+		if !again || s.once {
+			return ack, backoff.Permanent(&store.Error{Code: code, Err: cause})
+		}
+		telemetry.AddRetryEvent(ctx, cause)
+		return ack, cause
+	})
+	if _, refused := err.(*store.Error); err != nil && !refused {
+		code, _ := s.p.classify(s.msg.Kind, s.start, cause) // more may be known by now
+		err = outOfTime(code, cause)
+	}
+	return ack, err
+}
+
+// tryFailed notes what the failure of a try says of the broker and of the message, and
+// reports whether another one can help. The cause is err, or the failure before it, where
+// err is no more than that the time was up.
+func (s *pubFuture) tryFailed(err, cause error) (code store.Code, again bool) {
+	if isAmbiguous(err) {
+		s.ambiguous = true
+		s.p.broker.ackTimedOut()
+	}
+	s.p.requestCheck() // so that readiness tells what senders are told
+	code, again = s.p.classify(s.msg.Kind, s.start, cause)
+	if code == store.StreamFull {
+		s.p.broker.streamFull()
+	}
+	return code, again
+}
+
+// try returns the broker's acknowledgement of one try, which it makes unless
+// [Publisher.PublishAsync] has. What the broker may have forgotten is asked for first.
+func (s *pubFuture) try(ctx context.Context) (ack jetstream.PubAck, err error) {
+	if s.ack == nil {
+		if s.copy == 0 && s.p.mayHaveForgotten(s.msg) {
+			ack, known, err := s.findCopy(ctx)
+			if known || err != nil {
+				return ack, err
+			}
+		}
+		if s.p.pending.Acquire(ctx, s.pendingBytes()) != nil {
+			return ack, &notSentError{fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))}
+		}
+		if err := s.publish(); err != nil {
+			return ack, err
+		}
+	}
+	if ack, err = s.awaitAck(ctx); err != nil {
+		return ack, err
+	}
+	s.p.broker.acknowledged(s.msg.Subject)
+	return ack, s.confirmAck(ctx, ack)
+}
 
 // pendingBytes is how much of maxPendingBytes the message takes.
 func (s *pubFuture) pendingBytes() int64 {
@@ -49,40 +168,40 @@ func (s *pubFuture) pendingBytes() int64 {
 // which must be acquired before, is released when the broker's word has been waited for, or
 // with the error.
 func (s *pubFuture) publish() error {
-	future, err := s.publishAsync()
+	ack, err := s.publishAsync()
 	if err != nil {
 		s.p.pending.Release(s.pendingBytes())
 		return &notSentError{err}
 	}
-	s.future = future
+	s.ack = ack
 	return nil
 }
 
 func (s *pubFuture) publishAsync() (jetstream.PubAckFuture, error) {
-	l, ok := s.p.connection()
+	l, ok := s.p.broker.connection()
 	if !ok {
 		return nil, nats.ErrDisconnected
 	}
 	header := make(nats.Header, len(s.msg.Header)+1) // events share theirs
 	maps.Copy(header, s.msg.Header)
 	header[jetstream.MsgIDHeader] = []string{s.id}
-	s.denied = s.p.permissions.watch(s.msg.Subject)
+	s.denied = s.p.broker.permissions.Watch(s.msg.Subject)
 	return l.js.PublishMsgAsync(&nats.Msg{Subject: s.msg.Subject, Header: header, Data: s.msg.Data}, noRetries)
 }
 
-// awaitAck returns the broker's word: it, or a *jetstream.APIError, a *DeniedError, or
-// another error after which the message may be stored or not.
+// awaitAck waits for the acknowledgement of what was published. Its error is a
+// *jetstream.APIError, a *broker.PermissionError, or another one after which the message may be stored or not.
 func (s *pubFuture) awaitAck(ctx context.Context) (ack jetstream.PubAck, err error) {
 	defer func() {
-		s.future = nil
+		s.ack = nil
 		s.p.pending.Release(s.pendingBytes())
 	}()
 	select {
-	case ack := <-s.future.Ok():
+	case ack := <-s.ack.Ok():
 		return *ack, nil
-	case err = <-s.future.Err():
+	case err = <-s.ack.Err():
 	case <-s.denied:
-		err = &DeniedError{s.msg.Subject}
+		err = &broker.PermissionError{Subject: s.msg.Subject}
 	case <-ctx.Done():
 		err = fmt.Errorf("no acknowledgement came: %w", context.Cause(ctx))
 	}
@@ -90,4 +209,18 @@ func (s *pubFuture) awaitAck(ctx context.Context) (ack jetstream.PubAck, err err
 		err = errNoAck
 	}
 	return ack, err
+}
+
+// confirmAck returns an error if an acknowledgement does not mean that the message is
+// stored for good.
+//
+// Another stream that takes the subject is not what a 200 means. Asking the broker to
+// check it would leave a header in every event, on which whoever forwards events to a
+// stream of his own would stumble.
+func (s *pubFuture) confirmAck(ctx context.Context, ack jetstream.PubAck) error {
+	m := s.p.watcherOf(s.msg.Kind)
+	if want := m.needs.Config.Name; ack.Stream != want {
+		return fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
+	}
+	return s.p.confirmStream(ctx, m, s.changes, s.id, ack)
 }

@@ -56,7 +56,10 @@ func openAt(t testing.TB, url string, environ ...string) bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.broker.Close(context.Background()) })
-	b.Publisher = publisher.New(cfg.Stream, encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), b.metrics, nil, log)
+	b.Publisher = publisher.New(publisher.Options{
+		Config: cfg.Stream, Encoder: encoder, MaxMessage: broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes),
+		Metrics: b.metrics, Log: log,
+	})
 	b.broker.Observe(b.Publisher)
 	return b
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/store"
@@ -17,8 +18,7 @@ import (
 // classify says what the error of a message means that was first sent at a time,
 // and whether another try can help.
 func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason store.Code, again bool) {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		if jserr.IsTransient(api.ErrorCode) {
 			return store.BrokerUnavailable, true
 		}
@@ -36,12 +36,8 @@ func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason
 			return store.BrokerError, false
 		}
 	}
-	var (
-		denied *DeniedError
-		unfit  *StreamConfigError
-	)
 	switch {
-	case errors.As(err, &denied), errors.As(err, &unfit):
+	case is[*broker.PermissionError](err), is[*StreamConfigError](err):
 		return store.BrokerError, false
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		// Nobody takes the subject: the stream is gone, or it has no leader now.
@@ -56,7 +52,7 @@ func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason
 	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
 		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
 		// If not soon, the sender's next call finds a broker, or another relay.
-		return store.BrokerUnavailable, p.withinReconnectGrace()
+		return store.BrokerUnavailable, p.broker.withinReconnectGrace()
 	case errors.Is(err, nats.ErrMaxPayload):
 		return store.TooLarge, false
 	case errors.Is(err, jetstream.ErrInvalidJSAck), errors.Is(err, errWrongStream), errors.Is(err, errChanged):
@@ -69,13 +65,14 @@ func (p *Publisher) classify(kind event.Kind, sent time.Time, err error) (reason
 // isAmbiguous reports whether a try that ended with an error may have stored the
 // message all the same: it was sent, and the broker has not said no.
 func isAmbiguous(err error) bool {
-	var (
-		notSent *notSentError
-		api     *jetstream.APIError
-		denied  *DeniedError
-		unfit   *StreamConfigError
-	)
-	return !errors.As(err, &notSent) && !errors.As(err, &api) && !errors.As(err, &denied) && !errors.As(err, &unfit) && !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, errChanged)
+	refused := is[*notSentError](err) || is[*jetstream.APIError](err) || is[*broker.PermissionError](err) || is[*StreamConfigError](err)
+	return !refused && !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, errChanged)
+}
+
+// is reports whether an error of a type is in err's tree.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // outOfTime is the refusal when no further try fits.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
@@ -41,9 +41,9 @@ type streamsState struct {
 }
 
 // Start implements service.Service: it brings the streams in order by the policy, and
-// monitors them until Stop, after which Store must not be called. A broker that is away is waited for, and so is somebody who mends a stream;
-// an *UnfitError that is fatal is returned, and each where somebody else has to make
-// the streams.
+// monitors them until Stop, after which Store must not be called. A broker that is away is
+// waited for, and so is somebody who mends a stream; a *[StreamConfigError] that is fatal is
+// returned, and each where somebody else has to make the streams.
 func (p *Publisher) Start(ctx context.Context) error {
 	select {
 	case <-p.arrived: // which this first look is for
@@ -71,7 +71,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 
 // Ready is nil if a message would be stored now, and else says why not.
 func (p *Publisher) Ready() error {
-	if _, ok := p.connection(); !ok {
+	if _, ok := p.broker.connection(); !ok {
 		return errNotConnected
 	}
 	if err := p.streams.Load().err; err != nil {
@@ -82,18 +82,7 @@ func (p *Publisher) Ready() error {
 			return unfit
 		}
 	}
-	// The limit may be the account's or the server's, of which nothing is known
-	// until the next message comes.
-	if full := p.lastFull.Load(); full != nil && time.Since(*full) < recheckGood {
-		return fmt.Errorf("the stream is full: the broker refused a message for want of room %s ago", time.Since(*full).Round(time.Second))
-	}
-	if silent := p.lastAckTimeout.Load(); silent != nil && time.Since(*silent) < recheckGood {
-		return fmt.Errorf("the broker did not acknowledge a message %s ago", time.Since(*silent).Round(time.Second))
-	}
-	if denied := p.permissions.deniedSubjects(); len(denied) > 0 {
-		return &DeniedError{strings.Join(denied, ", ")}
-	}
-	return nil
+	return p.broker.refusal()
 }
 
 // streamError is what makes the stream of a kind of messages unusable until somebody changes it, or
@@ -114,7 +103,7 @@ func (p *Publisher) monitorStreams(ctx context.Context) {
 		if !p.isWatched() {
 			wait = recheckUnwatched
 		}
-		if p.streams.Load().err != nil || p.lastFull.Load() != nil || p.lastAckTimeout.Load() != nil {
+		if p.streams.Load().err != nil || p.broker.isInDoubt() {
 			wait = recheckBad
 		}
 		makes := true
@@ -135,7 +124,7 @@ func (p *Publisher) monitorStreams(ctx context.Context) {
 			makes = false
 		}
 		timer.Stop()
-		if _, ok := p.connection(); !ok {
+		if _, ok := p.broker.connection(); !ok {
 			continue
 		}
 		before := p.streams.Load().err
@@ -173,18 +162,11 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 	before := p.streams.Load()
 	settle := before.err != nil
 	now := streamsState{at: time.Now(), events: before.events, found: before.found, unreadable: before.unreadable}
-	defer func() {
-		// A broker that answers now may have been silent before.
-		if silent := p.lastAckTimeout.Load(); now.err == nil && silent != nil && silent.Before(now.at) {
-			p.lastAckTimeout.CompareAndSwap(silent, nil)
-		}
-	}()
-	var unfit *StreamConfigError
-	if settle && !errors.As(before.err, &unfit) {
+	if settle && !is[*StreamConfigError](before.err) {
 		clear(p.warned) // one that stays unfit is looked at every second
 	}
 	now.err = func() error {
-		l, ok := p.connection()
+		l, ok := p.broker.connection()
 		if !ok {
 			return errNotConnected
 		}
@@ -193,7 +175,6 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 		if events != nil {
 			p.metrics.DedupeWindow(events.CachedInfo().Config.Duplicates)
 		}
-		var denied *DeniedError
 		switch {
 		case err == nil:
 			now.events, now.found = events, now.at
@@ -205,19 +186,19 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 				now.unreadable = before.unreadable
 				p.requestCheck()
 			}
-		case errors.As(err, &denied) && now.events == nil:
+		case is[*broker.PermissionError](err) && now.events == nil:
 			now.unreadable = err // without a look at the stream nothing in it is found
 		}
 		quarantine, quarantineErr := p.checkStreamOnce(ctx, l, p.quarantine, settle, makes)
 		switch {
-		case errors.As(err, &unfit) && errors.As(quarantineErr, &unfit):
+		case is[*StreamConfigError](err) && is[*StreamConfigError](quarantineErr):
 			return fmt.Errorf("%w; and %w", err, quarantineErr)
 		case err != nil:
 			return err
 		case quarantineErr != nil:
 			return quarantineErr
 		}
-		p.detectFreedSpace(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
+		p.broker.detectFreedSpace(events.CachedInfo().State.Bytes + quarantine.CachedInfo().State.Bytes)
 		return nil
 	}()
 	if errors.Is(context.Cause(ctx), errNotConnected) {
@@ -225,6 +206,9 @@ func (p *Publisher) checkStreams(ctx context.Context, makes bool) error {
 	}
 	if now.unreadable != nil && before.unreadable == nil {
 		p.log.Warn("repeats are taken for plain duplicates", "error", now.unreadable)
+	}
+	if now.err == nil {
+		p.broker.answered(now.at)
 	}
 	p.streams.Store(&now)
 	return now.err
@@ -242,7 +226,8 @@ func (p *Publisher) checkStreamOnce(ctx context.Context, l *session, m *streamWa
 	needs.MaxPayload = l.conn.MaxPayload()
 	stream, err := p.checkStream(ctx, l, needs, settle, makes)
 	if err != nil {
-		if errors.As(err, &v.unfit) {
+		if unfit, ok := errors.AsType[*StreamConfigError](err); ok {
+			v.unfit = unfit
 			m.verdict.Store(v)
 		} // else what the last look has found counts
 		return nil, err
@@ -276,17 +261,4 @@ func (p *Publisher) warn(stream string, issues []Issue) {
 		}
 	}
 	p.warned[stream] = now
-}
-
-// detectFreedSpace finds out whether there is room again, by the size of the streams
-// together: that they shrink since a message was refused.
-func (p *Publisher) detectFreedSpace(bytes uint64) {
-	full := p.lastFull.Load()
-	switch {
-	case full == nil:
-	case full != p.fullSeen:
-		p.fullSeen, p.fullBytes = full, bytes
-	case bytes < p.fullBytes:
-		p.lastFull.CompareAndSwap(full, nil)
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jserr"
@@ -55,13 +56,13 @@ func (p *Publisher) checkStream(ctx context.Context, l *session, needs Requireme
 	return stream, nil
 }
 
-// streamInfo puts a question about a stream to the broker, or returns a [DeniedError].
+// streamInfo puts a question about a stream to the broker, or returns a
+// *[broker.PermissionError].
 func (p *Publisher) streamInfo(ctx context.Context, verb, name string, question func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
-	ctx, answered := p.permissions.guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM."+verb+"."+name)
-	defer answered()
+	ctx, cancel := p.broker.permissions.Guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM."+verb+"."+name)
+	defer cancel(nil)
 	stream, err := question(ctx)
-	var denied *DeniedError
-	if err != nil && errors.As(context.Cause(ctx), &denied) {
+	if denied, ok := errors.AsType[*broker.PermissionError](context.Cause(ctx)); ok && err != nil {
 		return nil, denied
 	}
 	return stream, err
@@ -69,8 +70,8 @@ func (p *Publisher) streamInfo(ctx context.Context, verb, name string, question 
 
 // refusedConfig explains why the broker did not let a stream be made or changed.
 func (p *Publisher) refusedConfig(ctx context.Context, l *session, done string, want jetstream.StreamConfig, err error) error {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) || api.Code >= 500 {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.Code >= 500 {
 		return explain(want.Name, err)
 	}
 	// The server calls this the client's error (400), and yet it passes.
@@ -95,8 +96,8 @@ func (p *Publisher) overlapping(ctx context.Context, l *session, done string, wa
 		Problem: fmt.Sprintf("cannot be %s: another stream has subjects that overlap with %q", done, want.Subjects),
 		Hint:    "find it ('nats stream ls'), and take those subjects away from it, or choose another RELAY_SUBJECT_PREFIX",
 	}
-	ctx, answered := p.permissions.guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM.LIST")
-	defer answered()
+	ctx, cancel := p.broker.permissions.Guard(ctx, jsapi.Prefix(p.cfg.Domain)+"STREAM.LIST")
+	defer cancel(nil)
 	var others []string
 	for _, subject := range want.Subjects {
 		list := l.js.ListStreams(ctx, jetstream.WithStreamListSubject(subject))
@@ -118,9 +119,8 @@ func (p *Publisher) overlapping(ctx context.Context, l *session, done string, wa
 
 // explain words an error of the broker that may pass.
 func explain(stream string, err error) error {
-	var denied *DeniedError
 	switch {
-	case errors.As(err, &denied):
+	case is[*broker.PermissionError](err):
 		return fmt.Errorf("the stream %s cannot be looked after: %w", stream, err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("the broker has no JetStream for this account: %w; start it with JetStream enabled ('nats-server -js'), enable it for the account, or name in NATS_JS_DOMAIN the domain that has it", err)

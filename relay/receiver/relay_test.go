@@ -85,7 +85,10 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 		prepare(js)
 	}
 	metrics := telemetry.NewMetrics("test")
-	p := publisher.New(cfg.Stream, event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), metrics, nil, log.logger())
+	p := publisher.New(publisher.Options{
+		Config: cfg.Stream, Encoder: event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, MaxMessage: broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes),
+		Metrics: metrics, Log: log.logger(),
+	})
 	b.Observe(p)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -132,7 +132,10 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // what is stored has been acknowledged
 	if !o.DryRun {
-		p := publisher.New(cfg.Stream, r.encoder, broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes), telemetry.NewMetrics(o.Version), nil, log)
+		p := publisher.New(publisher.Options{
+			Config: cfg.Stream, Encoder: r.encoder, MaxMessage: broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes),
+			Metrics: telemetry.NewMetrics(o.Version), Log: log,
+		})
 		b.Observe(p)
 		if err := p.Start(ctx); err != nil {
 			return summary, err
