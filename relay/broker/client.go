@@ -119,8 +119,7 @@ func (b *Broker) setConn(conn *nats.Conn) {
 
 // refused tells errors that waiting would not mend from a broker that is away.
 func refused(err error) bool {
-	var untrusted *tls.CertificateVerificationError
-	if errors.As(err, &untrusted) {
+	if isUntrusted(err) {
 		return true
 	}
 	for _, target := range []error{
@@ -133,6 +132,11 @@ func refused(err error) bool {
 		}
 	}
 	return false
+}
+
+func isUntrusted(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
 }
 
 // Connect connects a command to the external broker, or to the embedded broker of a running
@@ -215,8 +219,7 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 
 // isAboutTLS reports whether the two sides are not agreed on TLS, or on a certificate.
 func isAboutTLS(err error) bool {
-	var untrusted *tls.CertificateVerificationError
-	return errors.As(err, &untrusted) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
+	return isUntrusted(err) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
 }
 
 // connectError words why a command has no connection.

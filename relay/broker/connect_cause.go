@@ -35,25 +35,23 @@ const (
 func connectCause(cfg config.NATS, err error) *ConnectCause {
 	text := strings.ToLower(err.Error())
 	said := func(what string) bool { return strings.Contains(text, what) }
-	var (
-		untrusted *tls.CertificateVerificationError
-		record    tls.RecordHeaderError
-		dns       *net.DNSError
-		operation *net.OpError
-		timeout   net.Error
-	)
-	isTimeout := errors.Is(err, nats.ErrTimeout) || errors.As(err, &timeout) && timeout.Timeout()
+	untrusted, _ := errors.AsType[*tls.CertificateVerificationError](err)
+	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
+	dns, _ := errors.AsType[*net.DNSError](err)
+	operation, _ := errors.AsType[*net.OpError](err)
+	timeout, _ := errors.AsType[net.Error](err)
+	isTimeout := errors.Is(err, nats.ErrTimeout) || timeout != nil && timeout.Timeout()
 	switch {
-	case errors.As(err, &untrusted):
+	case untrusted != nil:
 		return &ConnectCause{"its certificate is not trusted: " + untrusted.Err.Error(),
 			"name a file with the authority that signed it in NATS_CA, and look whether NATS_URL has the name that the certificate is for"}
-	case errors.As(err, &record):
+	case isRecord:
 		hint := "look whether it takes TLS at all"
 		if cfg.TLSFirst {
 			hint = "unset NATS_TLS_FIRST, or set handshake_first in the broker's tls block"
 		}
 		return &ConnectCause{"it does not expect TLS first", hint}
-	case errors.As(err, &operation) && operation.Op == "remote error": // an alert of TLS
+	case operation != nil && operation.Op == "remote error": // an alert of TLS
 		return &ConnectCause{"it ends the TLS handshake: " + operation.Err.Error(), "look at NATS_CERT and NATS_KEY, for which it may ask, and at the broker's log"}
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return &ConnectCause{"it does not offer TLS", "write nats:// in NATS_URL and unset NATS_CA and NATS_CERT, or give the broker a tls block"}
@@ -63,9 +61,9 @@ func connectCause(cfg config.NATS, err error) *ConnectCause {
 		return &ConnectCause{"this is not its port for clients: " + err.Error(), notNATSHint}
 	case refused(err), said("authorization violation"), said("authentication"):
 		return &ConnectCause{"it does not let this user in: " + err.Error(), credentialsHint}
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case dns != nil && dns.IsNotFound:
 		return &ConnectCause{"there is no such host as " + dns.Name + " (no such host)", "look at the name in NATS_URL, and at the name servers"}
-	case errors.As(err, &dns):
+	case dns != nil:
 		return &ConnectCause{"the name " + dns.Name + " cannot be looked up: " + dns.Err, "look at the name servers of this machine"}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, nats.ErrNoServers):
 		// The NATS client's error for refused connections.
@@ -74,7 +72,7 @@ func connectCause(cfg config.NATS, err error) *ConnectCause {
 		return &ConnectCause{"there is no way to it: " + errorText(err), "look at the address in NATS_URL, and at the network"}
 	case errors.Is(err, nats.ErrNoInfoReceived), said("expected 'pong'"):
 		return &ConnectCause{"what answers there is no NATS server", notNATSHint}
-	case isTimeout && errors.As(err, &operation) && operation.Op == "dial":
+	case isTimeout && operation != nil && operation.Op == "dial":
 		return &ConnectCause{"nothing answers there (time-out)", "look at the address in NATS_URL, and at firewalls and network policies on the way"}
 	case isTimeout || isEnd(err):
 		return diagnose(cfg, isTimeout)
@@ -111,8 +109,7 @@ func isEnd(err error) bool {
 
 // errorText is an error without the addresses of a connection, which are others each time.
 func errorText(err error) string {
-	var operation *net.OpError
-	if errors.As(err, &operation) {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		return operation.Op + ": " + operation.Err.Error()
 	}
 	return err.Error()

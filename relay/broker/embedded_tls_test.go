@@ -121,8 +121,8 @@ func TestCommandsTrustTheCertificateOfTheEmbeddedBroker(t *testing.T) {
 			"an authority in its place": append(environ, "NATS_CA="+cert), // which vouches for 127.0.0.1
 		} {
 			err := connect(t.Context(), at(t, b, environ...))
-			var why *ConnectError
-			if !errors.As(err, &why) || !strings.Contains(why.Problem, "certificate is not trusted") || !strings.Contains(why.Hint, "RELAY_EMBEDDED_TLS_CERT_FILE") {
+			why, ok := errors.AsType[*ConnectError](err)
+			if !ok || !strings.Contains(why.Problem, "certificate is not trusted") || !strings.Contains(why.Hint, "RELAY_EMBEDDED_TLS_CERT_FILE") {
 				t.Errorf("%s, %s: %v", way, name, err)
 			}
 		}

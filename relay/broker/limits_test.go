@@ -89,8 +89,8 @@ func TestStalledSubscriberIsCutOff(t *testing.T) {
 }
 
 func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // The relay's own connection has a place of its own beside those of clients.
@@ -105,8 +105,8 @@ func TestEmbeddedBrokerLetsSoManyIn(t *testing.T) {
 		defer conn.Close()
 	}
 	err := everyWay["Connect"](t.Context(), load(t, "RELAY_EMBEDDED_ADDR="+strings.TrimPrefix(b.URL(), "nats://")))
-	var why *ConnectError
-	if !errors.As(err, &why) || !strings.Contains(why.Problem, "as many connections as it takes") {
+	why, ok := errors.AsType[*ConnectError](err)
+	if !ok || !strings.Contains(why.Problem, "as many connections as it takes") {
 		t.Errorf("one more: %v", err)
 	}
 	if err := b.Conn().FlushTimeout(patience); err != nil {
@@ -121,8 +121,8 @@ func TestEmbeddedBrokerHasNoStreamsInMemory(t *testing.T) {
 	b := mustOpen(t, load(t))
 	js := natstest.JetStream(t, b.URL())
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "IN_MEMORY", Subjects: []string{"memory.>"}, Storage: jetstream.MemoryStorage})
-	var refusal *jetstream.APIError
-	if !errors.As(err, &refusal) || refusal.ErrorCode != 10028 || !strings.Contains(refusal.Description, "memory") {
+	refusal, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || refusal.ErrorCode != 10028 || !strings.Contains(refusal.Description, "memory") {
 		t.Errorf("a stream in memory: %v", err)
 	}
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ON_DISK", Subjects: []string{"disk.>"}}); err != nil {

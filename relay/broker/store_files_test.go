@@ -74,8 +74,7 @@ func (b *filesBench) make() {
 	// A server that still deletes the stream of that name says that it cannot make one.
 	for {
 		_, err := b.js.CreateStream(b.Context(), streamConfig)
-		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.ErrorCode == storeFailed {
+		if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == storeFailed {
 			continue
 		}
 		b.must(err)
@@ -126,8 +125,8 @@ func TestFilesThatGoAway(t *testing.T) {
 				if err := b.Commit(context.Background(), "S"); err == nil {
 					t.Error("what is stored now is taken for kept")
 				}
-				var gone *goneError
-				if err := b.Health(); !errors.As(err, &gone) || !strings.HasPrefix(gone.path, b.data) {
+				err := b.Health()
+				if gone, ok := errors.AsType[*goneError](err); !ok || !strings.HasPrefix(gone.path, b.data) {
 					t.Errorf("health: %v", err)
 				}
 			})
@@ -141,8 +140,8 @@ func TestLockThatGoesAway(t *testing.T) {
 	for kind := range kinds {
 		b := newFilesBench(t, kind)
 		b.must(os.Remove(filepath.Join(b.data, "relay.lock")))
-		var gone *goneError
-		if err := b.Health(); !errors.As(err, &gone) {
+		err := b.Health()
+		if _, ok := errors.AsType[*goneError](err); !ok {
 			t.Errorf("%s: health: %v", kind, err)
 		}
 	}

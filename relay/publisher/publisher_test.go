@@ -118,8 +118,8 @@ func message(id string) event.Message {
 
 func reasonOf(t *testing.T, err error) store.Code {
 	t.Helper()
-	var refusal *store.Error
-	if !errors.As(err, &refusal) {
+	refusal, ok := errors.AsType[*store.Error](err)
+	if !ok {
 		t.Fatalf("%v is no refusal", err)
 	}
 	return refusal.Code

@@ -114,16 +114,17 @@ func TestUntrueStreamsAtStart(t *testing.T) {
 			required := open(t, s, "RELAY_STREAM_POLICY=require")
 			err := required.Start(t.Context())
 			_ = required.Stop(context.Background())
-			var unfit *publisher.StreamConfigError
-			if !errors.As(err, &unfit) || unfit.Stream != "APIXO" {
+			unfit, ok := errors.AsType[*publisher.StreamConfigError](err)
+			if !ok || unfit.Stream != "APIXO" {
 				t.Errorf("start with require: %v", err)
 			}
 			b := start(t, s)
-			if err := b.Ready(); !errors.As(err, &unfit) {
+			err = b.Ready()
+			if _, ok := errors.AsType[*publisher.StreamConfigError](err); !ok {
 				t.Errorf("ready: %v", err)
 			}
 			_, err = b.Store(within(t, 10*time.Second), message("task_1"))
-			if reason := reasonOf(t, err); reason != store.BrokerError || !errors.As(err, &unfit) {
+			if _, ok := errors.AsType[*publisher.StreamConfigError](err); !ok || reasonOf(t, err) != store.BrokerError {
 				t.Errorf("refused with %v", err)
 			}
 			if _, err = b.PublishAsync([]event.Message{message("task_2")})[0].Wait(t.Context()); reasonOf(t, err) != store.BrokerError {

@@ -148,8 +148,8 @@ func TestUnfitStreams(t *testing.T) {
 			b := open(t, s, "RELAY_STREAM_POLICY="+tt.policy)
 			err := b.Start(t.Context())
 			_ = b.Stop(context.Background())
-			var unfit *publisher.StreamConfigError
-			if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
+			unfit, ok := errors.AsType[*publisher.StreamConfigError](err)
+			if !ok || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
 				t.Errorf("got %v, want an UnfitError with %q", err, tt.want)
 			}
 		})
@@ -163,8 +163,7 @@ func TestBrokerThatTakesTooLittle(t *testing.T) {
 	b := open(t, natstest.Start(t, options))
 	err := b.Start(t.Context())
 	_ = b.Stop(context.Background())
-	var unfit *publisher.StreamConfigError
-	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "max_payload") {
+	if _, ok := errors.AsType[*publisher.StreamConfigError](err); !ok || !strings.Contains(err.Error(), "max_payload") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -180,8 +179,7 @@ func TestSubjectsThatOverlap(t *testing.T) {
 	b := open(t, s)
 	err := b.Start(t.Context())
 	_ = b.Stop(context.Background())
-	var unfit *publisher.StreamConfigError
-	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), `overlap with those of the stream ALL (["apixo.>"])`) {
+	if _, ok := errors.AsType[*publisher.StreamConfigError](err); !ok || !strings.Contains(err.Error(), `overlap with those of the stream ALL (["apixo.>"])`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -196,8 +194,7 @@ func TestSubjectsThatOverlapWithAStranger(t *testing.T) {
 	})
 	err := b.Start(t.Context())
 	_ = b.Stop(context.Background())
-	var unfit *publisher.StreamConfigError
-	if !errors.As(err, &unfit) || !strings.Contains(err.Error(), "another stream has subjects that overlap") {
+	if _, ok := errors.AsType[*publisher.StreamConfigError](err); !ok || !strings.Contains(err.Error(), "another stream has subjects that overlap") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -123,7 +123,9 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	if err != nil {
 		return summary, err // config has looked at it
 	}
-	r.client = httpclient.NewClient("apixo-relay-backfill/"+o.Version, base, o.Transport, o.Timeout, cfg.Webhooks.MaxBodyBytes)
+	r.client = httpclient.NewClient(httpclient.Options{
+		Agent: "apixo-relay-backfill/" + o.Version, URL: base, Transport: o.Transport, Timeout: o.Timeout, MaxAnswer: cfg.Webhooks.MaxBodyBytes,
+	})
 	r.client.RedactURL(cfg.API.Key)
 
 	b, err := broker.OpenClient(cfg, "apixo-relay backfill", log)
@@ -265,8 +267,7 @@ func (r *run) publish(ctx context.Context, t *task, state string, body []byte) R
 	defer cancel()
 	receipt, err := r.publisher.Store(storing, msg)
 	if err != nil {
-		var refusal *store.Error
-		if !errors.As(err, &refusal) || refusal.Code != store.TooLarge {
+		if refusal, ok := errors.AsType[*store.Error](err); !ok || refusal.Code != store.TooLarge {
 			// What the next result would get is the same.
 			r.stop(errors.New("the broker does not store what the API tells, so no more is asked; mend that and run it again"))
 		}

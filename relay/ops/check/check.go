@@ -149,9 +149,9 @@ func Run(ctx context.Context, o Options) Report {
 // configuration reads the environment, and tells all that is wrong with it.
 func (x *runner) configuration() (found checkList) {
 	cfg, err := config.Load(x.Environ)
-	var wrong config.Errors
+	wrong, _ := errors.AsType[config.Errors](err)
 	switch {
-	case errors.As(err, &wrong):
+	case len(wrong) > 0:
 		for _, e := range wrong {
 			remedy := e.Hint
 			if remedy == "" {

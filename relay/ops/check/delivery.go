@@ -40,7 +40,7 @@ func (x *runner) delivery(ctx context.Context, a *requester, quarantine *target)
 	if end, ok := ctx.Deadline(); ok {
 		patience = time.Until(end) * 9 / 10 // so that it is the answer's time that is over
 	}
-	client := httpclient.NewClient(agent, u, x.Transport, patience, maxAnswer)
+	client := httpclient.NewClient(httpclient.Options{Agent: agent, URL: u, Transport: x.Transport, Timeout: patience, MaxAnswer: maxAnswer})
 	header := http.Header{"Content-Type": {"application/json"}}
 	body := x.body(where, quarantine)
 	answer := client.Do(ctx, http.MethodPost, u.String(), header, body)

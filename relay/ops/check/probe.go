@@ -84,7 +84,7 @@ const (
 func probeRelay(ctx context.Context, u *url.URL, path string, timeout time.Duration) (found answer, fact string) {
 	transport := httpclient.NewTransport(1, nil, nil) // no proxy is asked for what is on this machine
 	defer transport.CloseIdleConnections()
-	a := httpclient.NewClient(agent, u, transport, timeout, maxAnswer).Do(ctx, http.MethodGet, u.JoinPath(path).String(), nil, nil)
+	a := httpclient.NewClient(httpclient.Options{Agent: agent, URL: u, Transport: transport, Timeout: timeout, MaxAnswer: maxAnswer}).Do(ctx, http.MethodGet, u.JoinPath(path).String(), nil, nil)
 	var said struct {
 		Status         string
 		Reasons, Notes []string

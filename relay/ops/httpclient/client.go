@@ -23,31 +23,39 @@ const (
 	MaxDetailBytes = 400
 )
 
-// Client makes requests to one URL and those below it. It may be used by many
-// goroutines.
-type Client struct {
+// Options are what a client is made of; all are required.
+type Options struct {
 	// Agent names the command in the receiver's logs.
 	Agent string
+	// URL is where requests go, there and below it. Its secrets are blotted out wherever
+	// an error repeats them.
+	URL *url.URL
+	// Transport makes the requests. Who made it closes its idle connections.
+	Transport http.RoundTripper
 	// Timeout is how long an answer may take, its body included.
 	Timeout time.Duration
 	// MaxAnswer is how much of an answer is looked at, in bytes.
 	MaxAnswer int64
+}
 
+// Client makes requests to one URL and those below it. It may be used by many
+// goroutines.
+type Client struct {
+	options  Options
 	http     *http.Client
 	redactor Redactor
 }
 
-// NewClient makes a client with a transport, whose idle connections its maker
-// closes. Redirects are not followed: one is an answer, and says where to go. The
-// secrets of the URL are blotted out wherever an error repeats them.
-func NewClient(agent string, u *url.URL, transport http.RoundTripper, timeout time.Duration, maxAnswer int64) *Client {
+// NewClient makes a client. Redirects are not followed: one is an answer, and says where
+// to go.
+func NewClient(o Options) *Client {
 	return &Client{
-		Agent: agent, Timeout: timeout, MaxAnswer: maxAnswer,
+		options: o,
 		http: &http.Client{
-			Transport:     transport,
+			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		redactor: NewRedactor(u),
+		redactor: NewRedactor(o.URL),
 	}
 }
 
@@ -86,7 +94,7 @@ type Result struct {
 // Do makes one request within the client's timeout. The header is sent as it is,
 // with a User-Agent besides.
 func (c *Client) Do(ctx context.Context, method, target string, header http.Header, body []byte) Result {
-	attempt, cancel := context.WithTimeout(ctx, c.Timeout)
+	attempt, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	failed := func(err error) Result {
 		cause := CauseOf(err)
@@ -106,7 +114,7 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	for name, values := range header {
 		request.Header[name] = values
 	}
-	request.Header.Set("User-Agent", c.Agent)
+	request.Header.Set("User-Agent", c.options.Agent)
 	began := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -116,7 +124,7 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	a := Result{Status: response.StatusCode, Header: response.Header}
 	// After 101 the "body" is the bare connection, on which nothing need ever come.
 	if response.StatusCode != http.StatusSwitchingProtocols {
-		a.Body, a.Truncated, err = readResult(response.Body, c.MaxAnswer)
+		a.Body, a.Truncated, err = readResult(response.Body, c.options.MaxAnswer)
 	}
 	if err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {

@@ -75,7 +75,9 @@ func HTTP(o HTTPOptions) Target {
 	if o.Backoff == nil {
 		o.Backoff = httpclient.Backoff
 	}
-	t := &httpTarget{o: o, client: httpclient.NewClient(userAgent, o.URL, o.Transport, o.Timeout, maxAnswerBytes)}
+	t := &httpTarget{o: o, client: httpclient.NewClient(httpclient.Options{
+		Agent: userAgent, URL: o.URL, Transport: o.Transport, Timeout: o.Timeout, MaxAnswer: maxAnswerBytes,
+	})}
 	for _, values := range o.Header {
 		t.client.RedactHeader(values...)
 	}

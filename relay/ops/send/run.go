@@ -60,7 +60,7 @@ func newSender(o Options) *sender {
 	s := &sender{
 		options: o,
 		began:   o.Now(),
-		client:  httpclient.NewClient(userAgent, o.URL, o.Transport, o.AnswerTimeout, maxAnswerBytes),
+		client:  httpclient.NewClient(httpclient.Options{Agent: userAgent, URL: o.URL, Transport: o.Transport, Timeout: o.AnswerTimeout, MaxAnswer: maxAnswerBytes}),
 	}
 	if o.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(o.Rate), 1)
