@@ -61,6 +61,21 @@ type PermissionWatcher struct {
 	waiting map[string]chan struct{}
 }
 
+// WatchPermissions returns a watcher of what is published over a connection. Its errors go
+// on to the handler that it has.
+func WatchPermissions(conn *nats.Conn) *PermissionWatcher {
+	w, handler := new(PermissionWatcher), conn.ErrorHandler()
+	conn.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if e, ok := parsePermissionError(err); ok && !e.Subscribing {
+			w.Denied(e.Subject)
+		}
+		if handler != nil {
+			handler(nc, sub, err)
+		}
+	})
+	return w
+}
+
 // Watch returns a channel that is closed when the next message to the subject is denied.
 func (w *PermissionWatcher) Watch(subject string) <-chan struct{} {
 	w.mu.Lock()

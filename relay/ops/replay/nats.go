@@ -72,7 +72,7 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if err != nil {
 		return nil, "", err
 	}
-	p := &natsTarget{o: o, conn: conn, js: js, queue: make(chan *pendingPublish, o.Concurrency), generation: conn.Stats().Reconnects}
+	p := &natsTarget{o: o, conn: conn, js: js, queue: make(chan *pendingPublish, o.Concurrency), generation: conn.Stats().Reconnects, permissions: broker.WatchPermissions(conn)}
 	switch {
 	case stream == nil:
 		p.plain, notice = true, fmt.Sprintf("no stream takes the subject %s: only those who listen to it now get the events", o.Subject)
@@ -90,6 +90,8 @@ type natsTarget struct {
 	conn  *nats.Conn
 	js    jetstream.JetStream
 	plain bool // without acknowledgements
+
+	permissions *broker.PermissionWatcher
 
 	queue      chan *pendingPublish // published, and to be acknowledged in this order
 	collecting sync.WaitGroup
@@ -110,6 +112,7 @@ type pendingPublish struct {
 	done func(result)
 
 	future     jetstream.PubAckFuture
+	denied     <-chan struct{}
 	err        error  // if it could not be published
 	number     uint64 // of all that were published
 	generation uint64 // of the connection
@@ -165,6 +168,7 @@ func (t *natsTarget) publish(p *pendingPublish) {
 	if t.plain {
 		p.err = t.conn.PublishMsg(p.msg)
 	} else {
+		p.denied = t.permissions.Watch(t.o.Subject)
 		// Its own retries would let others overtake.
 		p.future, p.err = t.js.PublishMsgAsync(p.msg, jetstream.WithRetryAttempts(0))
 	}
@@ -225,20 +229,20 @@ func (t *natsTarget) acknowledged(p *pendingPublish) (duplicate bool, err error)
 		return false, p.err
 	case t.plain:
 		err = t.flush(p)
-	default:
-		select {
-		case ack := <-p.future.Ok():
-			return ack.Duplicate, nil
-		case err = <-p.future.Err():
-		}
-	}
-	// Nobody answers to what is not allowed: the broker says so apart from it.
-	if err == nil || t.isTransient(err) {
+		// The broker says so before it answers the flush.
 		if denied := broker.LastPermissionError(t.conn, t.o.Subject); denied != nil {
-			return false, denied
+			err = denied
 		}
+		return false, err
 	}
-	return false, err
+	select {
+	case ack := <-p.future.Ok():
+		return ack.Duplicate, nil
+	case err = <-p.future.Err():
+		return false, err
+	case <-p.denied:
+		return false, &broker.PermissionError{Subject: t.o.Subject}
+	}
 }
 
 // flush makes sure that a publication has reached the broker, and with it all that
