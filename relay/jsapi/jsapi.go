@@ -26,9 +26,11 @@ func Prefix(domain string) string {
 }
 
 // Absent says that nobody answers for JetStream of a domain, and what to do.
-func Absent(domain string) string {
+func Absent(domain string) (problem, hint string) {
 	if domain == "" {
-		return "the broker has no JetStream for this account: start it with JetStream enabled ('nats-server -js'), enable it for the account, or name the domain that has it in NATS_JS_DOMAIN"
+		return "the broker has no JetStream for this account",
+			"start the broker with JetStream ('nats-server -js'), enable it for this user's account, or name the domain that has it in NATS_JS_DOMAIN"
 	}
-	return "nobody answers for JetStream in the domain " + domain + ": compare NATS_JS_DOMAIN with the 'domain' of the server that has the streams, and see whether the leaf node is connected to that and JetStream is enabled for the account"
+	return "nobody answers for JetStream in the domain " + domain,
+		"compare NATS_JS_DOMAIN with the 'domain' of the server that has the streams, and see whether the leaf node is connected to that and JetStream is enabled for the account"
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/ops/text"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -132,8 +133,6 @@ func (x *runner) streams(ctx context.Context, a *requester) (events, quarantine 
 
 // jetStream tells what came of asking for the streams, and looks further.
 func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine *target) (found checkList) {
-	const enable = "start the broker with JetStream ('nats-server -js'), enable it for this user's account, or name the domain that has it in NATS_JS_DOMAIN"
-	const compare = "compare NATS_JS_DOMAIN with the 'domain' of the server that has the streams, and see whether the leaf node is connected to that"
 	err := events.err
 	if _, denied := isDenied(err); denied {
 		err = quarantine.err
@@ -143,11 +142,8 @@ func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine
 	case denied:
 		found.skip("this user may not ask for the streams", JetStream)
 	case errors.Is(err, nats.ErrNoResponders), code == jetstream.JSErrCodeJetStreamNotEnabled, code == jetstream.JSErrCodeJetStreamNotEnabledForAccount:
-		if domain := x.cfg.Stream.Domain; domain != "" {
-			found.fail(JetStream, compare, "nobody answers for JetStream in the domain %s", domain)
-		} else {
-			found.fail(JetStream, enable, "the broker has no JetStream for this account")
-		}
+		problem, hint := jsapi.Absent(x.cfg.Stream.Domain)
+		found.fail(JetStream, hint, "%s", problem)
 		found.skip("there is no JetStream", aboutJetStream...)
 		return found
 	case code == jserr.ClusterNotAvail:

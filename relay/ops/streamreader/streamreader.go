@@ -291,7 +291,8 @@ func explain(s Selection, err error) error {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return errors.New(jsapi.Absent(s.Domain))
+		problem, hint := jsapi.Absent(s.Domain)
+		return errors.New(problem + ": " + hint)
 	case isWorkQueue(err):
 		return fmt.Errorf("the stream %s is a work queue, which only gives up what it has: it cannot be looked through; make it anew with retention limits", stream)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
