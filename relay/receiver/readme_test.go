@@ -26,7 +26,7 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 	}
 	slugs := regexp.MustCompile(`problem\{"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
 	if len(slugs) != len(statuses) {
-		t.Errorf("there are %d kinds of problems, this test knows %d", len(slugs), len(statuses))
+		t.Errorf("there are %d types of problems, this test knows %d", len(slugs), len(statuses))
 	}
 	for _, match := range slugs {
 		slug := match[1]
