@@ -75,6 +75,7 @@ var rooms = []room{
 	{"/relay/test/rig", []string{"/relay/test/disk"}, []string{"testing"}},
 	{"/relay/test/hostile", nil, []string{"testing"}},
 	{"/relay/test/disk", nil, []string{"testing"}},
+	{"/relay/test/relaytest", nil, nil},
 	{"/relay/test/natstest", nil, nil},
 	{"/relay/test/testcert", nil, nil},
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // bench is one server or a cluster, and what users do with it.
@@ -47,7 +47,7 @@ func (b *bench) environ(user string, more ...string) []string {
 // command runs one of the relay's commands, and returns its standard output.
 func (b *bench) command(ctx context.Context, user string, environ []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, b.relay, args...)
-	cmd.Env = rig.Environ(b.environ(user, append(environ, "RELAY_ADMIN_ADDR=off")...)...)
+	cmd.Env = relaytest.Environ(b.environ(user, append(environ, "RELAY_ADMIN_ADDR=off")...)...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {
@@ -61,14 +61,14 @@ func (b *bench) command(ctx context.Context, user string, environ []string, args
 }
 
 // serve starts a relay, and waits until it is ready.
-func (b *bench) serve(t *testing.T, ctx context.Context, user string, environ ...string) (*rig.Relay, error) {
+func (b *bench) serve(t *testing.T, ctx context.Context, user string, environ ...string) (*relaytest.Relay, error) {
 	t.Helper()
-	r := rig.Start(t, b.relay, b.environ(user, environ...)...)
+	r := relaytest.Start(t, b.relay, b.environ(user, environ...)...)
 	return r, b.ready(ctx, r)
 }
 
 // ready waits until a webhook would be accepted.
-func (b *bench) ready(ctx context.Context, r *rig.Relay) error {
+func (b *bench) ready(ctx context.Context, r *relaytest.Relay) error {
 	for {
 		status, said, err := get(ctx, r.Admin+"/readyz")
 		if err == nil && status == http.StatusOK {
@@ -113,7 +113,7 @@ func webhook(task, state string) string {
 }
 
 // post delivers a webhook, once, which must have that status and that text in its answer.
-func post(ctx context.Context, r *rig.Relay, body string, status int, text string) error {
+func post(ctx context.Context, r *relaytest.Relay, body string, status int, text string) error {
 	got, said, err := do(ctx, http.MethodPost, r.Webhooks, body)
 	if err != nil {
 		return err

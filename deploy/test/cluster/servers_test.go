@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // programs are built once for all tests, and so are the certificates.
@@ -36,13 +36,13 @@ func newPrograms(t *testing.T, servers int) *programs {
 		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	p := &programs{
-		relay: rig.Build(t, "./cmd/apixo-relay"), server: rig.Build(t, "github.com/nats-io/nats-server/v2"), tls: t.TempDir(),
+		relay: relaytest.Build(t, "./cmd/apixo-relay"), server: relaytest.Build(t, "github.com/nats-io/nats-server/v2"), tls: t.TempDir(),
 	}
 	// Every address of 127.0.0.0/8 is this machine's, so each server has its ports.
 	for range servers {
 		p.hosts = append(p.hosts, fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
 	}
-	cmd := exec.CommandContext(t.Context(), rig.Deploy("nats", "cluster", "certificates.sh"), append([]string{p.tls}, p.hosts...)...)
+	cmd := exec.CommandContext(t.Context(), relaytest.Deploy("nats", "cluster", "certificates.sh"), append([]string{p.tls}, p.hosts...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("certificates.sh: %v\n%s", err, out)
 	}
@@ -60,7 +60,7 @@ func (p *programs) host() string {
 
 func shipped(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(rig.Deploy("nats", "cluster", name))
+	text, err := os.ReadFile(relaytest.Deploy("nats", "cluster", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func password(user string) string { return "of-" + user }
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(s.program, "-c", filepath.Join(s.dir, "nats-server.conf"))
-	cmd.Env = rig.Environ("SERVER_NAME="+s.name, "RELAY_PASSWORD="+password("relay"), "CONSUMER_PASSWORD="+password("consumer"),
+	cmd.Env = relaytest.Environ("SERVER_NAME="+s.name, "RELAY_PASSWORD="+password("relay"), "CONSUMER_PASSWORD="+password("consumer"),
 		"OPERATOR_PASSWORD="+password("operator"), "SYS_PASSWORD="+password("sys"))
 	cmd.Stderr, cmd.Stdout = s.log, s.log
 	from := s.log.len()

@@ -18,7 +18,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // setUp copies the folders that somebody needs who deploys with Compose, does what its
@@ -27,7 +27,7 @@ func setUp(t *testing.T) string {
 	t.Helper()
 	deploy := t.TempDir()
 	for _, name := range []string{"compose", "nats", "prometheus", "grafana"} {
-		if out, err := exec.Command("cp", "-R", rig.Deploy(name), deploy).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-R", relaytest.Deploy(name), deploy).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
@@ -88,7 +88,7 @@ func TestSetup(t *testing.T) {
 		t.Errorf("secrets: %v, %v", info.Mode(), err)
 	}
 	for name := range before {
-		if out, err := exec.Command("git", "-C", rig.Root, "check-ignore", "deploy/compose/"+name).CombinedOutput(); (name == ".env" || strings.HasPrefix(name, "secrets/")) && err != nil {
+		if out, err := exec.Command("git", "-C", relaytest.Root, "check-ignore", "deploy/compose/"+name).CombinedOutput(); (name == ".env" || strings.HasPrefix(name, "secrets/")) && err != nil {
 			t.Errorf("%s can be committed by mistake: %v %s", name, err, out)
 		}
 	}

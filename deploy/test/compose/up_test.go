@@ -13,7 +13,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // standIn is what an image brings with it.
@@ -42,7 +42,7 @@ func (i images) standIn(t *testing.T, name string) standIn {
 
 func standIns(t *testing.T) images {
 	t.Helper()
-	relay, broker := rig.Build(t, "./cmd/apixo-relay"), rig.Build(t, "github.com/nats-io/nats-server/v2")
+	relay, broker := relaytest.Build(t, "./cmd/apixo-relay"), relaytest.Build(t, "github.com/nats-io/nats-server/v2")
 	const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	return images{
 		// As the Dockerfile makes it, which the test of the image sees to.

@@ -15,7 +15,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // board is a dashboard in Grafana's classic schema, which the versions before
@@ -35,7 +35,7 @@ func TestGrafanaKnowsAllOfIt(t *testing.T) {
 		types.RegisterPanelcfgVariant(panel)
 	}
 	types.RegisterDataqueryVariant(prometheus.VariantConfig())
-	file, err := os.ReadFile(rig.Deploy("grafana", "dashboards", "apixo-relay.json"))
+	file, err := os.ReadFile(relaytest.Deploy("grafana", "dashboards", "apixo-relay.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,11 @@ import (
 	"log"
 	"os"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // path is where Grafana is told to look, by provisioning/dashboards.
-var path = rig.Deploy("grafana", "dashboards", "apixo-relay.json")
+var path = relaytest.Deploy("grafana", "dashboards", "apixo-relay.json")
 
 func main() {
 	log.SetFlags(0)

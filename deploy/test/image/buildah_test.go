@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // builder runs buildah on a store of its own, which is gone with the test.
@@ -145,7 +145,7 @@ func goEnv(t *testing.T, name string) string {
 func download(t *testing.T) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "mod", "download")
-	cmd.Dir = rig.Root
+	cmd.Dir = relaytest.Root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go mod download: %v\n%s", err, out)
 	}

@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // epoch is the SOURCE_DATE_EPOCH of the builds.
@@ -42,7 +42,7 @@ func TestImage(t *testing.T) {
 	if runtime.GOARCH == elsewhere {
 		here, elsewhere = elsewhere, here
 	}
-	id := b.build(t, rig.Root, "linux/"+here, baseImage, buildArgs...)
+	id := b.build(t, relaytest.Root, "linux/"+here, baseImage, buildArgs...)
 	built := b.inspect(t, id)
 	root := b.rootFS(t, id)
 
@@ -56,7 +56,7 @@ func TestImage(t *testing.T) {
 	})
 	t.Run("another platform", func(t *testing.T) {
 		// From scratch: this buildah finds no local image of another platform.
-		other := b.build(t, rig.Root, "linux/"+elsewhere, "scratch", buildArgs...)
+		other := b.build(t, relaytest.Root, "linux/"+elsewhere, "scratch", buildArgs...)
 		if i := b.inspect(t, other); i.Architecture != elsewhere || i.OS != "linux" {
 			t.Errorf("it is for %s/%s", i.OS, i.Architecture)
 		}
@@ -154,7 +154,7 @@ func expectMachine(t *testing.T, root string, want elf.Machine) {
 func copySource(t *testing.T) string {
 	dir := t.TempDir()
 	for _, name := range []string{"cmd", "relay", "schema", "go.mod", "go.sum", "Dockerfile", ".dockerignore"} {
-		if out, err := exec.Command("cp", "-R", filepath.Join(rig.Root, name), dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-R", filepath.Join(relaytest.Root, name), dir).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
@@ -199,7 +199,7 @@ func runImage(t *testing.T, i image, root string) {
 		return answer
 	}
 	t.Run("it takes a webhook", func(t *testing.T) {
-		r := rig.Run(t, c.Command(t))
+		r := relaytest.Run(t, c.Command(t))
 		if a := deliver(t); a.Duplicate || a.Sequence != 1 {
 			t.Errorf("%+v", a)
 		}
@@ -216,9 +216,9 @@ func runImage(t *testing.T, i image, root string) {
 			t.Errorf("tail: exit code %d, %s", code, out)
 		}
 	})
-	// It has stopped in order by now: rig.Run sees to it.
+	// It has stopped in order by now: relaytest.Run sees to it.
 	t.Run("what it stored is there in the next container", func(t *testing.T) {
-		rig.Run(t, c.Command(t))
+		relaytest.Run(t, c.Command(t))
 		if a := deliver(t); !a.Duplicate || a.Sequence != 1 {
 			t.Errorf("%+v", a)
 		}

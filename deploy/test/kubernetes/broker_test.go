@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // startBroker starts the cluster of deploy/nats/cluster, and returns the authority of its
@@ -22,7 +22,7 @@ import (
 func startBroker(t *testing.T, network *engine.Network) (ca []byte) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(rig.Deploy("compose"))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(relaytest.Deploy("compose"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "secrets")); err != nil { // of whoever uses it in this clone
@@ -37,7 +37,7 @@ func startBroker(t *testing.T, network *engine.Network) (ca []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := rig.Build(t, "github.com/nats-io/nats-server/v2")
+	program := relaytest.Build(t, "github.com/nats-io/nats-server/v2")
 	names := []string{"nats-1", "nats-2", "nats-3"}
 	network.Join(t, names...)
 	for _, name := range names {
@@ -52,8 +52,8 @@ func startBroker(t *testing.T, network *engine.Network) (ca []byte) {
 				"RELAY_PASSWORD=" + relayPassword, "CONSUMER_PASSWORD=" + consumerPassword, "OPERATOR_PASSWORD=" + operatorPassword,
 			},
 			Mounts: []engine.Mount{
-				{Source: rig.Deploy("nats", "cluster", "nats-server.conf"), Target: "/etc/nats/nats-server.conf"},
-				{Source: rig.Deploy("nats", "cluster", "accounts.conf"), Target: "/etc/nats/accounts.conf"},
+				{Source: relaytest.Deploy("nats", "cluster", "nats-server.conf"), Target: "/etc/nats/nats-server.conf"},
+				{Source: relaytest.Deploy("nats", "cluster", "accounts.conf"), Target: "/etc/nats/accounts.conf"},
 				{Source: certificates, Target: "/etc/nats/tls"},
 				{Source: t.TempDir(), Target: "/data", Writable: true},
 			},

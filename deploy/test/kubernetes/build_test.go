@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // manifests are the resources of a kustomization.
@@ -56,7 +56,7 @@ const (
 func fill(t *testing.T, ca []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(rig.Deploy("kubernetes"))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(relaytest.Deploy("kubernetes"))); err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{
@@ -102,7 +102,7 @@ func fill(t *testing.T, ca []byte) (dir string) {
 // place of the repository.
 func readmeBlock(t *testing.T, language string) string {
 	t.Helper()
-	text, err := os.ReadFile(rig.Deploy("kubernetes", "README.md"))
+	text, err := os.ReadFile(relaytest.Deploy("kubernetes", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func kustomizations(t *testing.T, dir string) (names []string) {
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	var texts, names []string
-	err := filepath.WalkDir(rig.Deploy("kubernetes"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(relaytest.Deploy("kubernetes"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Base(path) == "README.md" {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 var update = flag.Bool("update", false, "write what is made from other files")
@@ -24,7 +24,7 @@ spec:
 // The alerts are those of deploy/prometheus.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
-	rules, err := os.ReadFile(rig.Deploy("prometheus", "apixo-relay.rules.yaml"))
+	rules, err := os.ReadFile(relaytest.Deploy("prometheus", "apixo-relay.rules.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestAlerts(t *testing.T) {
 		}
 		want.WriteString(line)
 	}
-	path := rig.Deploy("kubernetes", "monitoring", "alerts.yaml")
+	path := relaytest.Deploy("kubernetes", "monitoring", "alerts.yaml")
 	if *update {
 		if err := os.WriteFile(path, []byte(want.String()), 0o644); err != nil {
 			t.Fatal(err)

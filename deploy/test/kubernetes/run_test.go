@@ -18,9 +18,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -32,7 +32,7 @@ func TestWithCluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	network := engine.NewNetwork(t)
-	program := rig.Build(t, "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	ca := startBroker(t, network)
 	dir := fill(t, ca)
 
@@ -91,7 +91,7 @@ func TestEmbedded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	network := engine.NewNetwork(t)
-	program := rig.Build(t, "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	m := build(t, path.Join(fill(t, nil), "example-embedded"))
 	p := newPod(t, m, "application", podSpec(t, m), network)
 	relay := p.container(t, program)
@@ -124,9 +124,9 @@ func TestPlaceholders(t *testing.T) {
 	t.Parallel()
 	engine.Need(t)
 	network := engine.NewNetwork(t)
-	m := build(t, rig.Deploy("kubernetes", "deployment"))
+	m := build(t, relaytest.Deploy("kubernetes", "deployment"))
 	p := newPod(t, m, "apixo-relay", podSpec(t, m), network)
-	if out, code := p.container(t, rig.Build(t, "./cmd/apixo-relay")).Output(t); code != 2 || !strings.Contains(out, "RELAY_WEBHOOK_TOKENS") {
+	if out, code := p.container(t, relaytest.Build(t, "./cmd/apixo-relay")).Output(t); code != 2 || !strings.Contains(out, "RELAY_WEBHOOK_TOKENS") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }

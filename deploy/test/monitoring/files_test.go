@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 var (
-	rulesFile = rig.Deploy("prometheus", "apixo-relay.rules.yaml")
-	testsFile = rig.Deploy("prometheus", "apixo-relay.rules.test.yaml")
+	rulesFile = relaytest.Deploy("prometheus", "apixo-relay.rules.yaml")
+	testsFile = relaytest.Deploy("prometheus", "apixo-relay.rules.test.yaml")
 )
 
 // TestPromtool: the rules and the configuration are what Prometheus takes, and each
@@ -25,7 +25,7 @@ func TestPromtool(t *testing.T) {
 	for _, args := range [][]string{
 		{"check", "rules", rulesFile},
 		{"test", "rules", testsFile},
-		{"check", "config", rig.Deploy("prometheus", "prometheus.yaml")},
+		{"check", "config", relaytest.Deploy("prometheus", "prometheus.yaml")},
 	} {
 		cmd := exec.CommandContext(t.Context(), promtool, args...)
 		cmd.Dir = filepath.Dir(rulesFile)
@@ -39,7 +39,7 @@ func TestPromtool(t *testing.T) {
 // and a section of the runbook that its URL leads to; and no section is about no alert.
 func TestEachAlert(t *testing.T) {
 	t.Parallel()
-	tests, runbook := read(t, testsFile), read(t, rig.Deploy("RUNBOOK.md"))
+	tests, runbook := read(t, testsFile), read(t, relaytest.Deploy("RUNBOOK.md"))
 	fires := matches(tests, `alertname: (\w+)\n +exp_alerts:\n`)
 	quiet := matches(tests, `alertname: (\w+)\}`)
 	sections := matches(runbook, `(?m)^### (ApixoRelay\w+)$`)
@@ -69,7 +69,7 @@ func TestEachAlert(t *testing.T) {
 // TestRunbookLinks: what the dashboard and the runbook itself point to is there.
 func TestRunbookLinks(t *testing.T) {
 	t.Parallel()
-	runbook := read(t, rig.Deploy("RUNBOOK.md"))
+	runbook := read(t, relaytest.Deploy("RUNBOOK.md"))
 	var anchors []string
 	for _, title := range matches(runbook, `(?m)^#+ (.*)$`) {
 		anchor := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(title), "")
@@ -77,7 +77,7 @@ func TestRunbookLinks(t *testing.T) {
 	}
 	links := append(
 		matches(runbook, `\]\(#([^)]*)\)`),
-		matches(read(t, rig.Deploy("grafana", "dashboards", "apixo-relay.json")), `RUNBOOK\.md#([^"]*)"`)...)
+		matches(read(t, relaytest.Deploy("grafana", "dashboards", "apixo-relay.json")), `RUNBOOK\.md#([^"]*)"`)...)
 	if len(links) < 20 {
 		t.Errorf("%d links were found", len(links))
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 var update = flag.Bool("update", false, "draw deploy/grafana/dashboard.svg anew, which takes three minutes")
@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "draw deploy/grafana/dashboard.svg anew,
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	tool(t, "prometheus")
-	program := rig.Build(t, "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	// hub is the broker of others: a relay with an embedded one.
 	hub := startNode(t, program, "hub")
 	busy := startNode(t, program, "busy", "NATS_URL="+hub.Broker)
@@ -204,7 +204,7 @@ type step struct {
 // dashboard evaluates each query as Grafana would, with all relays chosen.
 func (p *prometheus) dashboard(t *testing.T, begun time.Time) {
 	var board grafana
-	if err := json.Unmarshal([]byte(read(t, rig.Deploy("grafana", "dashboards", "apixo-relay.json"))), &board); err != nil {
+	if err := json.Unmarshal([]byte(read(t, relaytest.Deploy("grafana", "dashboards", "apixo-relay.json"))), &board); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
@@ -245,7 +245,7 @@ func (p *prometheus) dashboard(t *testing.T, begun time.Time) {
 		}
 	}
 	if *update && !t.Failed() {
-		if err := os.WriteFile(rig.Deploy("grafana", "dashboard.svg"), draw(board.Panels, begun, now), 0o644); err != nil {
+		if err := os.WriteFile(relaytest.Deploy("grafana", "dashboard.svg"), draw(board.Panels, begun, now), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // interval is that of scrapes and evaluations here.
@@ -33,7 +33,7 @@ type prometheus struct{ url string }
 func startPrometheus(t *testing.T, targets ...*node) *prometheus {
 	t.Helper()
 	program, folder := tool(t, "prometheus"), t.TempDir()
-	config := read(t, rig.Deploy("prometheus", "prometheus.yaml"))
+	config := read(t, relaytest.Deploy("prometheus", "prometheus.yaml"))
 	config = strings.ReplaceAll(config, "15s", interval.String())
 	var list strings.Builder
 	for _, n := range targets {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // token is in the callback URLs.
@@ -24,7 +24,7 @@ const token = "a-token-of-the-tests"
 
 // node is a relay that keeps its addresses and its data over restarts.
 type node struct {
-	*rig.Relay
+	*relaytest.Relay
 	name     string // of its tasks, and of its instance
 	program  string
 	settings []string
@@ -33,7 +33,7 @@ type node struct {
 func startNode(t *testing.T, program, name string, settings ...string) *node {
 	t.Helper()
 	n := &node{name: name, program: program, settings: append(settings, "RELAY_WEBHOOK_TOKENS="+token, "RELAY_DATA_DIR="+t.TempDir())}
-	n.Relay = rig.Start(t, program, n.settings...)
+	n.Relay = relaytest.Start(t, program, n.settings...)
 	n.settings = append(n.settings, "RELAY_LISTEN_ADDR="+host(t, n.Webhooks), "RELAY_ADMIN_ADDR="+host(t, n.Admin))
 	if strings.HasPrefix(n.Broker, "nats://") && !strings.Contains(strings.Join(settings, " "), "NATS_URL") {
 		n.settings = append(n.settings, "RELAY_EMBEDDED_ADDR="+host(t, n.Broker))
@@ -46,9 +46,9 @@ func startNode(t *testing.T, program, name string, settings ...string) *node {
 func startFailing(t *testing.T, program, name string) *node {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", `ulimit -f 200; "$0" & trap "kill $!" TERM; wait $!; [ $? = 1 ]`, program)
-	cmd.Env = rig.Environ("RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
+	cmd.Env = relaytest.Environ("RELAY_LISTEN_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_ADDR=127.0.0.1:0",
 		"RELAY_DATA_DIR="+t.TempDir(), "RELAY_LOG_FORMAT=json")
-	return &node{name: name, Relay: rig.Run(t, cmd)}
+	return &node{name: name, Relay: relaytest.Run(t, cmd)}
 }
 
 func host(t *testing.T, address string) string {
@@ -72,7 +72,7 @@ func (n *node) stop(t *testing.T) {
 // start starts it again where it was.
 func (n *node) start(t *testing.T) {
 	t.Helper()
-	n.Relay = rig.Start(t, n.program, n.settings...)
+	n.Relay = relaytest.Start(t, n.program, n.settings...)
 }
 
 // post sends a body as APIXO does, but once. What comes of it the metrics tell.

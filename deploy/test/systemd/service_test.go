@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // exposure is the most that 'systemd-analyze security' may find, times ten: 20 is "OK",
@@ -25,9 +25,9 @@ func TestService(t *testing.T) {
 	t.Parallel()
 	need(t)
 	m := boot(t)
-	m.put(t, rig.Build(t, "./cmd/apixo-relay"), "apixo-relay", 0o755)
+	m.put(t, relaytest.Build(t, "./cmd/apixo-relay"), "apixo-relay", 0o755)
 	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf"} {
-		m.put(t, rig.Deploy("systemd", name), name, 0o644)
+		m.put(t, relaytest.Deploy("systemd", name), name, 0o644)
 	}
 	m.write(t, "strict.conf", strict, 0o644)
 	m.sh(t, "install -D -m 644 strict.conf /etc/systemd/system/apixo-relay.service.d/strict.conf")
@@ -164,7 +164,7 @@ var (
 // readme is the shell scripts in the README, by the heading that they are under.
 func readme(t *testing.T) map[string][]string {
 	t.Helper()
-	text, err := os.ReadFile(rig.Deploy("systemd", "README.md"))
+	text, err := os.ReadFile(relaytest.Deploy("systemd", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apixo-relay/apixo-relay/deploy/test/rig"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // expectSandbox wants that the running process may no more than these capabilities.
@@ -106,7 +106,7 @@ tls { cert_file: /srv/tls.pem, key_file: /srv/tls-key.pem }
 // is away.
 func (m machine) broker(t *testing.T) {
 	m.certificates(t)
-	m.put(t, rig.Build(t, "github.com/nats-io/nats-server/v2"), "nats-server", 0o755)
+	m.put(t, relaytest.Build(t, "github.com/nats-io/nats-server/v2"), "nats-server", 0o755)
 	m.write(t, "nats.conf", natsConf, 0o644)
 	m.sh(t, `echo 127.0.0.1 nats-1 nats-2 nats-3 >>/etc/hosts
 echo a-password-of-the-test >/etc/apixo-relay/nats-password

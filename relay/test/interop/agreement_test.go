@@ -14,6 +14,7 @@ import (
 
 	events "github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/test/hostile"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -111,7 +112,7 @@ func TestParserAndSchemasAgreeOnWhatIsHostile(t *testing.T) {
 }
 
 func FuzzParserAndSchemas(f *testing.F) {
-	files, err := filepath.Glob(filepath.Join(moduleRoot, "schema/testdata/*.json"))
+	files, err := filepath.Glob(filepath.Join(relaytest.Root, "schema/testdata/*.json"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -35,7 +36,7 @@ type world struct {
 
 func startWorld(ctx context.Context, t *testing.T) world {
 	t.Helper()
-	r := startRelay(ctx, t, build(t, "apixo-relay", "./cmd/apixo-relay"), "structured")
+	r := startRelay(t, relaytest.Build(t, "./cmd/apixo-relay"), "structured")
 	nc := connect(t, r.Broker)
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
@@ -90,7 +91,7 @@ func TestSDKAcknowledgesAfterTheWork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
 	defer cancel()
 	w := startWorld(ctx, t)
-	sdk := worker{"cloudevents", []string{buildIn(t, sdkExample, "cloudevents", ".")}, goFlag}
+	sdk := worker{"cloudevents", []string{relaytest.BuildIn(t, sdkExample, ".")}, goFlag}
 	w.post(ctx, t, succeeded(t, "again", "https://cdn.apixo.ai/a.png"))
 	options := map[string]any{"count": 1, "ack-wait": shortWait}
 	for _, printed := range [][]string{sdk.runUntilAck(ctx, t, w.Broker, options), sdk.run(ctx, t, w.Broker, options)} {
@@ -124,7 +125,7 @@ func TestIdempotentConsumerHasOneEffect(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
 	defer cancel()
 	w := startWorld(ctx, t)
-	idempotent := worker{"idempotent", []string{build(t, "idempotent", "./schema/examples/go/idempotent")}, goFlag}
+	idempotent := worker{"idempotent", []string{relaytest.Build(t, "./schema/examples/go/idempotent")}, goFlag}
 	w.post(ctx, t, succeeded(t, "a.b:c", "https://cdn.apixo.ai/a.png"))
 	options := map[string]any{"count": 1, "ack-wait": shortWait}
 	if printed := idempotent.runUntilAck(ctx, t, w.Broker, options); len(printed) != 1 || printed[0] != "a.b:c done" {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -29,15 +30,15 @@ type reader func(ctx context.Context, t *testing.T, broker, stream, subject stri
 func TestWhatIsPublishedIsReadBack(t *testing.T) {
 	t.Parallel()
 	requireNode(t, javaScriptExample)
-	program := build(t, "apixo-relay", "./cmd/apixo-relay")
-	example := build(t, "example", "./schema/examples/go/consumer")
-	withSDK := buildIn(t, sdkExample, "cloudevents", ".")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
+	example := relaytest.Build(t, "./schema/examples/go/consumer")
+	withSDK := relaytest.BuildIn(t, sdkExample, ".")
 	for _, mode := range []string{"structured", "binary"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
 			defer cancel()
-			r := startRelay(ctx, t, program, mode)
+			r := startRelay(t, program, mode)
 			tasks, rejected := tasks(t), rejected()
 			for _, w := range slices.Concat(tasks, rejected) {
 				r.post(ctx, t, w)

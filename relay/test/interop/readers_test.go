@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -205,7 +206,7 @@ func readWithJavaScript(ctx context.Context, t *testing.T, broker, stream, subje
 }
 
 // javaScriptExample is the folder of the JavaScript example.
-var javaScriptExample = filepath.Join(moduleRoot, "schema", "examples", "javascript")
+var javaScriptExample = filepath.Join(relaytest.Root, "schema", "examples", "javascript")
 
 // requireNode ends the test where a folder's JavaScript cannot run: a proof that
 // was skipped is none.
@@ -229,7 +230,7 @@ func runJavaScript(ctx context.Context, t *testing.T, broker string, args ...str
 func runExample(ctx context.Context, t *testing.T, broker, program string, args ...string) []string {
 	t.Helper()
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = environ("NATS_URL=" + broker)
+	cmd.Env = relaytest.Environ("NATS_URL=" + broker)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

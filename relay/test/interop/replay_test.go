@@ -14,19 +14,21 @@ import (
 	"github.com/cloudevents/sdk-go/v2/client"
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // What replay posts, in either mode and from either, is what the CloudEvents SDK's
 // HTTP receiver takes for the events that were published.
 func TestWhatIsReplayedIsReceived(t *testing.T) {
 	t.Parallel()
-	program := build(t, "apixo-relay", "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	for _, stored := range []string{"structured", "binary"} {
 		t.Run("stored "+stored, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
 			defer cancel()
-			r := startRelay(ctx, t, program, stored)
+			r := startRelay(t, program, stored)
 			tasks, rejected := tasks(t), rejected()
 			for _, w := range slices.Concat(tasks, rejected) {
 				r.post(ctx, t, w)
@@ -74,7 +76,7 @@ func replay(ctx context.Context, t *testing.T, program string, r relay, args ...
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	cmd := exec.CommandContext(ctx, program, append([]string{"replay", "--from-seq", "1", "--to", server.URL, "--concurrency", "1", "--output", "json"}, args...)...)
-	cmd.Env = environ("NATS_URL=" + r.Broker)
+	cmd.Env = relaytest.Environ("NATS_URL=" + r.Broker)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -115,13 +116,13 @@ func TestExamplesAreValid(t *testing.T) {
 // All that a relay publishes is what the schemas say, and so is what APIXO sent for it.
 func TestWhatIsPublishedIsValid(t *testing.T) {
 	t.Parallel()
-	program := build(t, "apixo-relay", "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	for _, mode := range []string{"structured", "binary"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
 			defer cancel()
-			r := startRelay(ctx, t, program, mode)
+			r := startRelay(t, program, mode)
 			posted := tasks(t)
 			for _, w := range posted {
 				r.post(ctx, t, w)

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // collect runs the OTLP receiver of OpenTelemetry's collector, and delivers the spans
@@ -76,7 +78,7 @@ func freeAddress(t *testing.T) string {
 // own propagator finds in the message what a consumer continues.
 func TestCollectorTakesTraces(t *testing.T) {
 	t.Parallel()
-	program := build(t, "apixo-relay", "./cmd/apixo-relay")
+	program := relaytest.Build(t, "./cmd/apixo-relay")
 	overHTTP, overGRPC, spans := collect(t)
 	for name, settings := range map[string][]string{
 		"http/protobuf": {"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + overHTTP},
@@ -87,7 +89,7 @@ func TestCollectorTakesTraces(t *testing.T) {
 	} {
 		// One after the other: what comes then is of this one.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		r := startRelay(ctx, t, program, "structured", append(settings, "OTEL_BSP_SCHEDULE_DELAY=50")...)
+		r := startRelay(t, program, "structured", append(settings, "OTEL_BSP_SCHEDULE_DELAY=50")...)
 		nc := connect(t, r.Broker)
 		events, err := nc.SubscribeSync("apixo.task.>")
 		if err == nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -49,7 +50,7 @@ const something = "(something)"
 // that have what careless software loses.
 func tasks(t *testing.T) []webhook {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(moduleRoot, "schema/testdata/*.json"))
+	files, err := filepath.Glob(filepath.Join(relaytest.Root, "schema/testdata/*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no payloads in schema/testdata (%v)", err)
 	}

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // worker is one of the examples that work on tasks, and how it is told what to do.
@@ -32,7 +34,7 @@ func workers(t *testing.T) []worker {
 	t.Helper()
 	requireNode(t, javaScriptExample)
 	return []worker{
-		{"Go", []string{build(t, "consumer", "./schema/examples/go/consumer")}, goFlag},
+		{"Go", []string{relaytest.Build(t, "./schema/examples/go/consumer")}, goFlag},
 		{"JavaScript", []string{"node", filepath.Join(javaScriptExample, "consumer.mjs")}, func(name string, value any) []string {
 			if d, ok := value.(time.Duration); ok {
 				value = d.Milliseconds()
@@ -70,7 +72,7 @@ func (w worker) runUntilAck(ctx context.Context, t *testing.T, broker string, op
 	defer cancel()
 	acked := make(chan struct{})
 	cmd := exec.CommandContext(ctx, w.command[0], w.args(options)...)
-	cmd.Env = environ("NATS_URL=" + interceptAck(t, broker, acked))
+	cmd.Env = relaytest.Environ("NATS_URL=" + interceptAck(t, broker, acked))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
@@ -148,7 +150,7 @@ func (w worker) start(ctx context.Context, t *testing.T, broker string, options 
 	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, w.command[0], w.args(options)...)
-	cmd.Env = environ("NATS_URL=" + broker)
+	cmd.Env = relaytest.Environ("NATS_URL=" + broker)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

@@ -1,6 +1,6 @@
-// Package rig builds the relay and runs it as whoever deploys it does: a process,
-// settings in its environment, and its log.
-package rig
+// Package relaytest builds the relay and runs it in tests as whoever deploys it does: a
+// process, settings in its environment, and its log.
+package relaytest
 
 import (
 	"bufio"
@@ -40,9 +40,15 @@ const limit = 40 * time.Second
 // the Dockerfile does, and returns its path.
 func Build(t testing.TB, pkg string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	return BuildIn(t, Root, pkg)
+}
+
+// BuildIn is Build for a program of the module in the folder dir.
+func BuildIn(t testing.TB, dir, pkg string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(filepath.Join(dir, pkg)))
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
-	cmd.Dir = Root
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, out)
