@@ -38,8 +38,8 @@ var ErrGone = errors.New("the stream has lost its files")
 // Store is the file store of an embedded server. Its methods may be called by many
 // goroutines.
 type Store struct {
-	folder string
-	relax  func(stream string)
+	folder      string
+	disableSync func(stream string)
 
 	mu       sync.Mutex
 	streams  map[string]*stream
@@ -58,8 +58,8 @@ func New(folder string, s *server.Server, log *slog.Logger) *Store {
 	})
 }
 
-func newStore(folder string, relax func(stream string)) *Store {
-	return &Store{folder: folder, relax: relax, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
+func newStore(folder string, disableSync func(stream string)) *Store {
+	return &Store{folder: folder, disableSync: disableSync, streams: make(map[string]*stream), observed: func(int, time.Duration) {}}
 }
 
 // Observe has observed called after each later group commit, with the number of callers that
@@ -82,7 +82,7 @@ func (s *Store) Commit(ctx context.Context, name string) error {
 	}
 	st := s.streams[name]
 	if st == nil {
-		st = newStream(s.folder, name, s.relax)
+		st = newStream(s.folder, name, s.disableSync)
 		s.streams[name] = st
 	}
 	g := st.next
@@ -150,7 +150,7 @@ type stream struct {
 	next       *group
 	committing bool
 
-	// Only the commit in progress uses the rest. relax is called when anything but messages
+	// Only the commit in progress uses the rest. disableSync is called when anything but messages
 	// has changed. folders are the folders of the stream's files, from the outermost to the
 	// innermost, which holds the blocks.
 	disableSync func()
@@ -159,10 +159,10 @@ type stream struct {
 }
 
 // newStream returns a stream of nats-server's global account, by the place of its files.
-func newStream(store, name string, relax func(string)) *stream {
+func newStream(store, name string, disableSync func(string)) *stream {
 	account := filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT)
 	streams := filepath.Join(account, "streams")
-	return &stream{disableSync: func() { relax(name) }, folders: []*folder{
+	return &stream{disableSync: func() { disableSync(name) }, folders: []*folder{
 		{path: store, once: true}, {path: filepath.Dir(account), once: true}, {path: account, once: true}, {path: streams},
 		{path: filepath.Join(streams, name)}, {path: filepath.Join(streams, name, "msgs"), blocks: true},
 	}}

@@ -18,7 +18,18 @@ func Backoff(first, last time.Duration) *backoff.ExponentialBackOff {
 // Do tries until there is no error, the error is of [backoff.Permanent], or ctx ends; its
 // cause is the error then.
 func Do[T any](ctx context.Context, wait backoff.BackOff, try backoff.Operation[T]) (T, error) {
-	return backoff.Retry(ctx, try, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0))
+	v, err := try()
+	if err == nil { // as mostly, so that nothing has to be made ready for more
+		return v, nil
+	}
+	first := true
+	return backoff.Retry(ctx, func() (T, error) {
+		if first {
+			first = false
+			return v, err
+		}
+		return try()
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0))
 }
 
 // Sleep waits. It returns the cause of ctx's end if that comes first.

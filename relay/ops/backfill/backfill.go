@@ -72,9 +72,9 @@ type Options struct {
 	// once. Its error ends the run.
 	OnResult func(Result, *Summary) error
 
-	backoff func() backoff.BackOff    // httpclient.Backoff if it is nil
-	stall   time.Duration             // stallTime if it is 0
-	room    func(folder string) error // broker.CheckDiskSpaceAt if it is nil
+	backoff        func() backoff.BackOff    // httpclient.Backoff if it is nil
+	stall          time.Duration             // stallTime if it is 0
+	checkDiskSpace func(folder string) error // broker.CheckDiskSpaceAt if it is nil
 }
 
 // Check returns an error for wrong options or a wrong configuration, in terms of the command's
@@ -112,8 +112,8 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	if r.o.backoff == nil {
 		r.o.backoff = httpclient.Backoff
 	}
-	if r.o.room == nil {
-		r.o.room = broker.CheckDiskSpaceAt
+	if r.o.checkDiskSpace == nil {
+		r.o.checkDiskSpace = broker.CheckDiskSpaceAt
 	}
 	defer func() {
 		r.summary.Requests, r.summary.Seconds = r.requests.Load(), time.Since(began).Seconds()
@@ -289,7 +289,7 @@ func (r *run) checkSpace() error {
 	if !r.cfg.UsesEmbedded() {
 		return nil
 	}
-	if err := r.o.room(r.cfg.Embedded.DataDir); err != nil {
+	if err := r.o.checkDiskSpace(r.cfg.Embedded.DataDir); err != nil {
 		return fmt.Errorf("the relay's broker takes nothing more: %w, and run it again", err)
 	}
 	return nil

@@ -6,8 +6,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Room replaces the look at the disk.
-func (o *Options) Room(room func(folder string) error) { o.room = room }
+// CheckDiskSpace replaces the check of the disk.
+func (o *Options) CheckDiskSpace(check func(folder string) error) { o.checkDiskSpace = check }
 
 // Hurry makes back-off a millisecond, and has the stream waited for no longer than stall.
 func (o *Options) Hurry(stall time.Duration) {

@@ -94,14 +94,14 @@ func TestDiskOfTheEmbeddedBrokerIsFull(t *testing.T) {
 	b := open(t)
 	b.config.NATS.URL, b.config.Embedded.Addr, b.config.Embedded.DataDir = "", b.nats.Addr().String(), "the-relays"
 	full := func(folder string) error { return errors.New(folder + " is full") }
-	out := b.run(t.Context(), t, func(o *backfill.Options) { o.Room(full) }, many(100)...)
+	out := b.run(t.Context(), t, func(o *backfill.Options) { o.CheckDiskSpace(full) }, many(100)...)
 	says(t, out.err, "the-relays is full")
 	if out.summary.Stored != 0 || out.summary.NotAsked < 80 || len(b.stored(t)) != 0 {
 		t.Errorf("%+v, and %d stored", out.summary, len(b.stored(t)))
 	}
 	// What another machine's broker has is not for this one to see.
 	b.configure(t)
-	if out := b.run(t.Context(), t, func(o *backfill.Options) { o.Room(full) }, "task_A"); out.summary.Stored != 1 {
+	if out := b.run(t.Context(), t, func(o *backfill.Options) { o.CheckDiskSpace(full) }, "task_A"); out.summary.Stored != 1 {
 		t.Errorf("%v, %+v", out.err, out.summary)
 	}
 }

@@ -63,7 +63,7 @@ func (x *runner) delivery(ctx context.Context, a *requester, quarantine *target)
 	default:
 		x.readBack(ctx, &found, a, quarantine, at.Sequence, where, body)
 	}
-	x.strangers(ctx, &found, client, header, body)
+	x.wrongToken(ctx, &found, client, header, body)
 	return found
 }
 
@@ -123,8 +123,8 @@ func (a *requester) read(ctx context.Context, subject string, sequence uint64) (
 	return e.Data, nil
 }
 
-// strangers checks that the callback URL is refused with another secret.
-func (x *runner) strangers(ctx context.Context, found *checkList, client *httpclient.Client, header http.Header, body []byte) {
+// wrongToken checks that the callback URL is refused with another secret.
+func (x *runner) wrongToken(ctx context.Context, found *checkList, client *httpclient.Client, header http.Header, body []byte) {
 	u, ok := withWrongToken(x.CallbackURL)
 	if !ok {
 		if len(x.cfg.Webhooks.Tokens) > 0 {
