@@ -497,7 +497,8 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	options := brokerAt(t)
 	s := natstest.Start(t, options)
-	r := open(t, options, t.TempDir())
+	dir := t.TempDir()
+	r := open(t, options, dir)
 	r.mustStore(t, result("task_1", "success"), store.Receipt{Stream: "APIXO", Sequence: 1})
 	js := natstest.JetStream(t, s.ClientURL())
 	limit := func(bytes int32) {
@@ -527,10 +528,8 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	}
 	limit(-1)
 	// It is tried again after half a minute, or at the next start.
-	_ = r.Stop(context.Background())
-	if err := r.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r.close()
+	r = open(t, options, dir)
 	if events := arrive(t, options, "APIXO", 3); events[2].ID != "task_large" {
 		t.Errorf("arrived %+v", events[2])
 	}
