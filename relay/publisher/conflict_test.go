@@ -104,6 +104,22 @@ func TestRepeatThatContradictsIsKept(t *testing.T) {
 	}
 }
 
+// What contradicts and cannot be kept is not acknowledged.
+func TestContradictionThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options(t))
+	js := natstest.JetStream(t, s.ClientURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO_QUARANTINE", Subjects: []string{"apixo.quarantine.>"}, Duplicates: time.Hour, Discard: jetstream.DiscardNew, MaxBytes: 100}); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, s)
+	b.mustStore(t, result("task_1", "success", `{"resultUrls":["u"]}`), first)
+	_, err := b.Store(within(t, 20*time.Second), webhook(t, result("task_1", "failed", "", `"failCode":"X"`)))
+	if reason := reasonOf(t, err); reason != store.StreamFull {
+		t.Errorf("refused with %v", err)
+	}
+}
+
 // One outcome is the same however it is spelt: what is compared is what an event
 // tells, and not what the webhook's members were made of.
 func TestDriftIsNoContradiction(t *testing.T) {

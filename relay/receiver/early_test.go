@@ -4,26 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 )
-
-// dialRaw opens a connection on which nothing takes longer than the test's patience.
-func (r *relay) dialRaw(t *testing.T) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("tcp", r.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
 
 // What does not depend on the body is answered before it comes, and the
 // connection, on which the rest of the body may stand, is not used again.

@@ -52,20 +52,6 @@ func (g gate) release(t *testing.T) {
 	}
 }
 
-// postLater posts a webhook and delivers its answer; one of status 0 is none,
-// and tells why.
-func (r *relay) postLater(t *testing.T, path, body string) <-chan reply {
-	replies := make(chan reply, 1)
-	go func() {
-		got, err := r.send(t.Context(), path, body)
-		if err != nil {
-			got = reply{body: err.Error()}
-		}
-		replies <- got
-	}()
-	return replies
-}
-
 func TestTooManyAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate()

@@ -2,37 +2,9 @@ package receiver_test
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-// metric reads one series of a scrape, by its name with its labels.
-func (r *relay) metric(t *testing.T, series string) float64 {
-	t.Helper()
-	rec := httptest.NewRecorder()
-	r.metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for line := range strings.Lines(rec.Body.String()) {
-		if value, ok := strings.CutPrefix(line, series+" "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-	}
-	t.Fatalf("there is no %s in\n%s", series, rec.Body)
-	return 0
-}
-
-func (r *relay) wantMetric(t *testing.T, series string, want float64) {
-	t.Helper()
-	if got := r.metric(t, series); got != want {
-		t.Errorf("%s is %v, want %v", series, got, want)
-	}
-}
 
 // drifted is a webhook that no event can be of as it came.
 const drifted = `{"code":200,"data":{"taskId":"task_drifted","state":"failed","failCode":1001,"x":"\ud800"}}`

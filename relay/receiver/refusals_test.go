@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 )
@@ -46,52 +44,6 @@ func TestRefusals(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-func TestBrokerIsAway(t *testing.T) {
-	t.Parallel()
-	r := start(t)
-	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
-	// A connection that ends is made anew.
-	r.broker.Conn().Close()
-	r.post(t, webhookPath, success("task_2")).wantStored(t, receipt{"task_2", "APIXO", 2, false})
-	r.wantCounts(t, 2, 0)
-	if err := r.broker.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	r.post(t, webhookPath, success("task_3")).wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
-	r.post(t, webhookPath, "no JSON").wantProblem(t, http.StatusServiceUnavailable, "broker-unavailable")
-}
-
-func TestStreamIsFull(t *testing.T) {
-	t.Parallel()
-	r := start(t, "RELAY_STREAM_MAX_BYTES=2000")
-	r.post(t, webhookPath, success("task_1")).wantStored(t, receipt{"task_1", "APIXO", 1, false})
-	large := strings.Replace(success("task_2"), `"costTime"`, `"more":"`+strings.Repeat("x", 2000)+`","costTime"`, 1)
-	r.post(t, webhookPath, large).wantProblem(t, http.StatusServiceUnavailable, "stream-full")
-	r.post(t, webhookPath, strings.Repeat("no JSON", 300)).wantProblem(t, http.StatusServiceUnavailable, "stream-full")
-	// What was acknowledged is still there.
-	r.wantCounts(t, 1, 0)
-}
-
-func TestStreamIsMissing(t *testing.T) {
-	t.Parallel()
-	var js jetstream.JetStream
-	r := startPrepared(t, func(client jetstream.JetStream) {
-		js = client
-		for name, subjects := range map[string]string{"APIXO": "apixo.task.>", "APIXO_QUARANTINE": "apixo.quarantine.>"} {
-			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subjects}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}, "RELAY_STREAM_POLICY=require", "RELAY_PUBLISH_TIMEOUT=1500ms")
-	if err := js.DeleteStream(t.Context(), "APIXO_QUARANTINE"); err != nil {
-		t.Fatal(err)
-	}
-	r.post(t, webhookPath, "no JSON").wantProblem(t, http.StatusServiceUnavailable, "stream-missing")
-	if n := len(r.stored(t, "APIXO")); n != 0 {
-		t.Errorf("%d messages are stored in the other stream", n)
 	}
 }
 

@@ -1,10 +1,8 @@
 package receiver_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -43,40 +41,6 @@ func bearer(token string) change { return header("Authorization", "Bearer "+toke
 
 // chunked hides the size of the body.
 func chunked(r *http.Request) { r.ContentLength = -1; r.GetBody = nil }
-
-// send sends a request and reads its answer. The error is that of the connection.
-func (r *relay) send(ctx context.Context, path, body string, changes ...change) (reply, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+path, strings.NewReader(body))
-	if err != nil {
-		return reply{}, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	for _, change := range changes {
-		change(req)
-	}
-	res, err := r.Client().Do(req)
-	if err != nil {
-		return reply{}, err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && res.ContentLength != int64(len(answer)) {
-		err = fmt.Errorf("a body of %d bytes came with the Content-Length %d", len(answer), res.ContentLength)
-	}
-	return reply{res.StatusCode, res.Header, string(answer)}, err
-}
-
-// post sends a request that has to be answered.
-func (r *relay) post(t *testing.T, path, body string, changes ...change) reply {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	got, err := r.send(ctx, path, body, changes...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return got
-}
 
 // receipt is the body of a 200.
 type receipt struct {

@@ -5,40 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 )
-
-// raw writes a request as it stands, ends this half of the connection, and
-// reads what comes back.
-func (r *relay) raw(t *testing.T, request string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", r.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	// Either fails if the answer has come and the connection has gone by now.
-	if _, err := io.WriteString(conn, request); err == nil {
-		_ = conn.(*net.TCPConn).CloseWrite()
-	}
-	answer, err := io.ReadAll(conn)
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		t.Fatalf("no answer: %v", err)
-	}
-	return string(answer)
-}
 
 // What is no HTTP, or no request that reaches the table of answers, tells no token either.
 func TestTokenOfMalformedRequestIsNotTold(t *testing.T) {

@@ -2,7 +2,14 @@ package receiver_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,9 +42,7 @@ type relay struct {
 	metrics  *telemetry.Metrics
 	log      *logBuffer
 
-	// Of a relay with a broker:
-	broker *broker.Broker
-	js     jetstream.JetStream // a plain client, over TCP
+	js jetstream.JetStream // a plain client of its broker, over TCP, if it has one
 }
 
 // settings reads the environment of a test.
@@ -54,12 +59,6 @@ func settings(t *testing.T, env ...string) config.Config {
 
 // start runs a receiver over an embedded broker of its own.
 func start(t *testing.T, env ...string) *relay {
-	t.Helper()
-	return startPrepared(t, nil, env...)
-}
-
-// startPrepared does so after the test has had the broker for itself.
-func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...string) *relay {
 	t.Helper()
 	cfg := settings(t, env...)
 	log := newLogBuffer(cfg)
@@ -81,9 +80,6 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if prepare != nil {
-		prepare(js)
-	}
 	metrics := telemetry.NewMetrics("test")
 	p := publisher.New(publisher.Options{
 		Config: cfg.Stream, Encoder: event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}, MaxMessage: broker.MaxMessageBytes(cfg.Webhooks.MaxBodyBytes),
@@ -95,7 +91,7 @@ func startPrepared(t *testing.T, prepare func(jetstream.JetStream), env ...strin
 	}
 	t.Cleanup(func() { _ = p.Stop(context.Background()) })
 	r := serve(t, cfg, p, metrics, log)
-	r.broker, r.js = b, js
+	r.js = js
 	return r
 }
 
@@ -164,6 +160,117 @@ func (r *relay) wantCounts(t *testing.T, events, quarantined int) {
 	t.Helper()
 	if n, q := len(r.stored(t, schema.DefaultStream)), len(r.stored(t, schema.DefaultQuarantine)); n != events || q != quarantined {
 		t.Errorf("%d events and %d quarantined webhooks are stored, want %d and %d", n, q, events, quarantined)
+	}
+}
+
+// send sends a request and reads its answer. The error is that of the connection.
+func (r *relay) send(ctx context.Context, path, body string, changes ...change) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+path, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for _, change := range changes {
+		change(req)
+	}
+	res, err := r.Client().Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.ContentLength != int64(len(answer)) {
+		err = fmt.Errorf("a body of %d bytes came with the Content-Length %d", len(answer), res.ContentLength)
+	}
+	return reply{res.StatusCode, res.Header, string(answer)}, err
+}
+
+// post sends a request that has to be answered.
+func (r *relay) post(t *testing.T, path, body string, changes ...change) reply {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := r.send(ctx, path, body, changes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// postLater posts a webhook and delivers its answer; one of status 0 is none,
+// and tells why.
+func (r *relay) postLater(t *testing.T, path, body string) <-chan reply {
+	replies := make(chan reply, 1)
+	go func() {
+		got, err := r.send(t.Context(), path, body)
+		if err != nil {
+			got = reply{body: err.Error()}
+		}
+		replies <- got
+	}()
+	return replies
+}
+
+// dialRaw opens a connection on which nothing takes longer than the test's patience.
+func (r *relay) dialRaw(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// raw writes a request as it stands, ends this half of the connection, and
+// reads what comes back.
+func (r *relay) raw(t *testing.T, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	// Either fails if the answer has come and the connection has gone by now.
+	if _, err := io.WriteString(conn, request); err == nil {
+		_ = conn.(*net.TCPConn).CloseWrite()
+	}
+	answer, err := io.ReadAll(conn)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		t.Fatalf("no answer: %v", err)
+	}
+	return string(answer)
+}
+
+// metric reads one series of a scrape, by its name with its labels.
+func (r *relay) metric(t *testing.T, series string) float64 {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	r.metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(rec.Body.String()) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no %s in\n%s", series, rec.Body)
+	return 0
+}
+
+func (r *relay) wantMetric(t *testing.T, series string, want float64) {
+	t.Helper()
+	if got := r.metric(t, series); got != want {
+		t.Errorf("%s is %v, want %v", series, got, want)
 	}
 }
 
