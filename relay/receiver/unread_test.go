@@ -1,6 +1,7 @@
 package receiver_test
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/store"
 )
 
 // noWindow is the setting with which a sender in HTTP/2 takes no bodies.
@@ -94,7 +98,14 @@ func (c http2Conn) allEnded(streams int) (resets, answers int, err error) {
 // Of answers to senders who are let in, too, only so many wait to be taken.
 func TestAnswersThatNobodyTakes(t *testing.T) {
 	t.Parallel()
-	r := startWith(t, storeFunc(always), tokenEnv, "RELAY_MAX_IN_FLIGHT=2")
+	stored := make(chan struct{}, 2)
+	r := startWith(t, storeFunc(func(ctx context.Context, msg event.Message) (store.Receipt, error) {
+		select {
+		case stored <- struct{}{}:
+		default:
+		}
+		return always(ctx, msg)
+	}), tokenEnv, "RELAY_MAX_IN_FLIGHT=2")
 	ca, addr, _ := r.serveTLS(t, func(server *http.Server) { server.WriteTimeout = patience })
 	c := dialHTTP2(t, addr, ca)
 	c.write(t, noWindow)
@@ -102,7 +113,9 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 	for _, stream := range []uint32{1, 3} {
 		c.write(t, frame(frameHeaders, endHeaders, stream, goodFields(body)), frame(frameData, endStream, stream, []byte(body)))
 	}
-	// They wait when the third is refused, however long the relay takes to come so far.
+	for range 2 { // or the next one would take the place of the second
+		<-stored
+	}
 	until := func(status int) (got reply) {
 		t.Helper()
 		for end := time.Now().Add(patience); got.status != status; got = r.post(t, goodPath, body) {
