@@ -150,7 +150,7 @@ func TestUnfitStreams(t *testing.T) {
 			_ = b.Stop(context.Background())
 			unfit, ok := errors.AsType[*publisher.StreamConfigError](err)
 			if !ok || !strings.Contains(err.Error(), tt.want) || unfit.Stream != "APIXO" || unfit.Hint == "" {
-				t.Errorf("got %v, want an UnfitError with %q", err, tt.want)
+				t.Errorf("got %v, want a StreamConfigError with %q", err, tt.want)
 			}
 		})
 	}
