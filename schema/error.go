@@ -30,6 +30,8 @@ const (
 	CodeMemberType      = "member-type"
 	CodeTaskID          = "invalid-task-id"
 	CodeState           = "not-final"
+	// CodeModel is about an announcement.
+	CodeModel = "invalid-model"
 	// CodeResultJSON is about the text inside a resultJson that is a string, and
 	// about resultUrls beside resultJson that contradict it: what a JSON Schema
 	// cannot tell.
@@ -42,11 +44,14 @@ const (
 	// ReasonConflict is no code of an error: a webhook that contradicts the event
 	// stored for its task is well-formed.
 	ReasonConflict = "conflict"
+	// ReasonNotConfirmed is no code of an error: APIXO's status API tells another outcome
+	// of the task than the webhook, or knows no such task (RELAY_VERIFY=enforce).
+	ReasonNotConfirmed = "not-confirmed"
 )
 
-// Error says why bytes are not a webhook, or not the data of an event.
+// Error says why bytes are not a webhook, not the data of an event, or not an announcement.
 type Error struct {
-	// Kind is ErrNotJSON or ErrNotResult.
+	// Kind is ErrNotJSON or ErrNotResult; ErrNotAnnouncement for what announces a task.
 	Kind error
 	// Code is one of the constants of this package: bounded, fit for a metric.
 	Code string

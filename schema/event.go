@@ -63,6 +63,10 @@ func (e Event) Normalized() []string {
 	return strings.Split(e.Extensions["normalized"], ",")
 }
 
+// Verified says whether APIXO's status API has confirmed the webhook: "true", "false" or
+// "unknown"; empty without RELAY_VERIFY.
+func (e Event) Verified() string { return e.Extensions["verified"] }
+
 // Reason says for programs why a webhook was quarantined: one of the Code
 // constants, [ReasonConflict], or a word that a later version adds. Empty for a
 // task.

@@ -20,6 +20,11 @@ const (
 	// the event stored for its task; both byte for byte.
 	TypeWebhookRejected = "ai.apixo.webhook.rejected"
 	TypeWebhookConflict = "ai.apixo.webhook.conflict"
+	// TypeTaskMissing tells of an announced task that was given up, as [MissingTask] reads
+	// it, and TypeAnnouncementRejected keeps an announcement that cannot be used, byte for
+	// byte.
+	TypeTaskMissing          = "ai.apixo.task.missing"
+	TypeAnnouncementRejected = "ai.apixo.announcement.rejected"
 )
 
 // Names that the relay uses unless it is configured otherwise.
@@ -29,6 +34,9 @@ const (
 	// DefaultStream holds the events, DefaultQuarantine what could not become one.
 	DefaultStream     = "APIXO"
 	DefaultQuarantine = "APIXO_QUARANTINE"
+	// DefaultExpectedBucket is the key-value bucket of announced tasks: see [ExpectedTask]
+	// and [ExpectedKey].
+	DefaultExpectedBucket = "APIXO_EXPECTED"
 )
 
 // EventType is the CloudEvents type of a task's event.
@@ -46,11 +54,15 @@ func TaskSubject(prefix string, s State) string { return prefix + ".task." + str
 // TaskSubjects matches the subjects of all task events.
 func TaskSubjects(prefix string) string { return prefix + ".task.>" }
 
-// RejectedSubject is the NATS subject of events of [TypeWebhookRejected].
+// RejectedSubject is the NATS subject of events of [TypeWebhookRejected] and of
+// [TypeAnnouncementRejected].
 func RejectedSubject(prefix string) string { return prefix + ".quarantine.rejected" }
 
 // ConflictSubject is the NATS subject of events of [TypeWebhookConflict].
 func ConflictSubject(prefix string) string { return prefix + ".quarantine.conflict" }
+
+// MissingSubject is the NATS subject of events of [TypeTaskMissing].
+func MissingSubject(prefix string) string { return prefix + ".quarantine.missing" }
 
 // QuarantineSubjects matches the subjects of all that is quarantined.
 func QuarantineSubjects(prefix string) string { return prefix + ".quarantine.>" }

@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 )
 
 const (

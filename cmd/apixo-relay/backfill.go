@@ -15,10 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/tasklist"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/text"
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
 
 // backfillFlags are the flags of backfill as they were given.
@@ -89,7 +91,7 @@ Exit codes:
 	flags.StringVar(&f.model, "model", "", "the `model` of the tasks that come without one, such as nano-banana")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "ask, and tell what would be stored; store nothing")
 	flags.IntVar(&f.concurrency, "concurrency", 8, "how many tasks are worked on at once, at most 100")
-	flags.StringVar(&f.rate, "rate", "100/s", "how many requests are begun in a second at most; APIXO allows 10,000 a minute")
+	flags.StringVar(&f.rate, "rate", "", "how many requests are begun at most, such as 50/s or 5000/m (RELAY_API_RATE)")
 	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer of the API may take")
 	flags.IntVar(&f.attempts, "attempts", 5, "how often a task is asked for at most, when the API is in trouble")
 	f.output.add(flags, "the results")
@@ -102,7 +104,7 @@ func runBackfill(ctx context.Context, w cliEnv, f backfillFlags, args []string) 
 		return usageError{err}
 	}
 	if o.Tasks, err = backfillTasks(ctx, w, f.model, args); ctx.Err() != nil {
-		return errors.New("stopped while the task ids were read; nothing was asked")
+		return errors.New("stopped while the task ids were read; nothing was done")
 	} else if err != nil {
 		return usageError{err}
 	}
@@ -134,11 +136,14 @@ func backfillOptions(w cliEnv, f backfillFlags) (cfg config.Config, o backfill.O
 		Version: version(), DryRun: f.dryRun,
 		Concurrency: f.concurrency, Timeout: f.timeout, Attempts: f.attempts,
 	}
-	if o.Rate, err = text.ParseRate(f.rate); err != nil {
-		return cfg, o, fmt.Errorf("--rate: %w", err)
+	if o.Rate, err = timeparse.Rate(f.rate); err != nil {
+		return cfg, o, fmt.Errorf("--rate: %q %w", f.rate, err)
+	}
+	if f.rate != "" && o.Rate == 0 {
+		return cfg, o, errors.New("--rate: 0 lets no request be made; without the flag it is RELAY_API_RATE")
 	}
 	if f.model != "" {
-		if err = backfill.CheckModel(f.model); err != nil {
+		if err = tasklist.CheckModel(f.model); err != nil {
 			return cfg, o, fmt.Errorf("--model: %w", err)
 		}
 	}
@@ -150,24 +155,24 @@ func backfillOptions(w cliEnv, f backfillFlags) (cfg config.Config, o backfill.O
 
 // backfillTasks reads the tasks. Where they come from a terminal, that ends with
 // ctx, too.
-func backfillTasks(ctx context.Context, w cliEnv, model string, args []string) (*backfill.Tasks, error) {
+func backfillTasks(ctx context.Context, w cliEnv, model string, args []string) (*tasklist.List, error) {
 	switch {
 	case len(args) == 0, len(args) == 1 && args[0] == "-":
 	case slices.Contains(args, "-"):
 		return nil, errors.New("- means standard input, and task ids are given as arguments besides: give one of them")
 	default:
-		return backfill.FromArguments(args, model)
+		return tasklist.FromArguments(args, model)
 	}
 	if in, _ := w.stdin.(io.Writer); isTerminal(in) {
 		fmt.Fprintln(w.stderr, "reading task ids from standard input, one a line; Ctrl-D ends them")
 	}
 	type read struct {
-		tasks *backfill.Tasks
+		tasks *tasklist.List
 		err   error
 	}
 	done := make(chan read, 1)
 	go func() {
-		tasks, err := backfill.FromLines(w.stdin, model)
+		tasks, err := tasklist.FromLines(w.stdin, model)
 		done <- read{tasks, err}
 	}()
 	select {

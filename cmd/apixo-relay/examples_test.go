@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 )
 
 // documented are the commands that are this program's own.

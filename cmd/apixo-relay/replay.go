@@ -13,7 +13,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/text"
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
 
 // What is under way at once unless a flag says otherwise. An HTTP endpoint works on
@@ -202,8 +203,8 @@ func replayOptions(c *cobra.Command, w cliEnv, f replayFlags) (o replay.Options,
 	case f.maxFailures < 0:
 		return o, cfg, errors.New("--max-failures cannot be negative")
 	}
-	if o.Rate, err = text.ParseRate(f.rate); err != nil {
-		return o, cfg, fmt.Errorf("--rate: %w", err)
+	if o.Rate, err = timeparse.Rate(f.rate); err != nil {
+		return o, cfg, fmt.Errorf("--rate: %q %w", f.rate, err)
 	}
 	if cfg, err = w.settings(); err != nil {
 		return o, cfg, err

@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/secretarg"
 	"github.com/apixo-relay/apixo-relay/relay/ops/send"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 	"github.com/apixo-relay/apixo-relay/relay/utf8text"
 )
 
@@ -208,8 +208,8 @@ func sendOptions(c *cobra.Command, w cliEnv, f sendFlags, args []string) (o send
 		return o, errors.New("--time-scale is about retries: give --retry with it")
 	}
 	o.Count, o.Concurrency, o.TaskID = f.count, f.concurrency, f.taskID
-	if o.Rate, err = text.ParseRate(f.rate); err != nil {
-		return o, fmt.Errorf("--rate: %w", err)
+	if o.Rate, err = timeparse.Rate(f.rate); err != nil {
+		return o, fmt.Errorf("--rate: %q %w", f.rate, err)
 	}
 	if f.retry {
 		if o.Retries, err = send.RetrySchedule(f.timeScale); err != nil {

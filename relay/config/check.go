@@ -118,6 +118,8 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	k.require(c.Outbox.CapacityBytes >= minOutboxBytes, "RELAY_OUTBOX_MAX_BYTES", "is out of range", fmt.Sprintf("choose %d bytes or more", minOutboxBytes))
 	c.checkStream(k)
 	c.checkAPI(k)
+	c.checkExpect(k)
+	c.checkVerify(k)
 	c.Tracing = readTracing(k.vars)
 
 	source, err := url.Parse(c.Event.Source)
@@ -228,10 +230,56 @@ func (c *Config) checkAPI(k *checker) {
 	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.HasSuffix(u.Host, ":") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 	k.require(good, "APIXO_BASE_URL", "is not the address of an API", "write it like https://api.apixo.ai")
 	c.API.BaseURL = strings.TrimRight(c.API.BaseURL, "/")
+	k.require(c.API.Rate > 0 && c.API.Rate <= MaxAPIRate, "RELAY_API_RATE", "is out of range", "choose more than 0 and at most 10000/m, which APIXO allows an account")
 	// Behind a line break, a header would begin that nobody asked for.
 	k.require(!isQuoted(c.API.Key), "APIXO_API_KEY", "has quotes around it", quotesHint)
 	k.require(!shellVariable.MatchString(c.API.Key), "APIXO_API_KEY", "is a name in whose place only a shell puts a value", unexpandedHint)
 	k.require(!strings.ContainsFunc(c.API.Key, func(r rune) bool { return r <= ' ' || r > '~' }), "APIXO_API_KEY", "holds white space or a character outside ASCII, which no header can carry", "copy it again from APIXO's console")
+}
+
+// MaxAPIRate is APIXO's documented limit for an account, in requests a second.
+const MaxAPIRate = 10000.0 / 60
+
+// minExpectAfter bounds how often the status API is asked for one task.
+const minExpectAfter = time.Second
+
+// needsKey expects a key where a feature asks the status API.
+func (c *Config) needsKey(k *checker, on bool, variable string) {
+	if k.parsed("APIXO_API_KEY") {
+		k.require(!on || c.API.Key != "", variable, "needs the account's key, and APIXO_API_KEY is not set", "copy the key from APIXO's console into APIXO_API_KEY or a file that APIXO_API_KEY_FILE names, or leave "+variable+" unset")
+	}
+}
+
+func (c *Config) checkExpect(k *checker) {
+	e, w := &c.Expect, c.Webhooks
+	c.needsKey(k, e.Enabled, "RELAY_EXPECT")
+	k.require(isName(e.Bucket, 250), "RELAY_EXPECT_BUCKET", "is not the name of a bucket", "1 to 250 letters, digits, - and _")
+	for _, stream := range []string{c.Stream.Name, c.Stream.Quarantine} {
+		k.require(stream != "KV_"+e.Bucket, "RELAY_EXPECT_BUCKET", "is kept in the stream KV_"+e.Bucket+", which is that of events or of the quarantine", "choose another name")
+	}
+	e.Path = strings.TrimSuffix(e.Path, "/")
+	k.require(e.Path != "" && webhookPath.MatchString(e.Path) && path.Clean(e.Path) == e.Path, "RELAY_EXPECT_PATH",
+		"is not a plain absolute path", "write it like /expect: letters, digits and . _ ~ - between single slashes")
+	if e.Enabled && k.parsed("RELAY_WEBHOOK_PATH") {
+		below := func(a, b string) bool { return a == b || strings.HasPrefix(a, b+"/") }
+		k.require(!below(w.Path, e.Path) && (w.Path == "/" || !below(e.Path, w.Path)), "RELAY_EXPECT_PATH",
+			"and RELAY_WEBHOOK_PATH ("+w.Path+") are one path, or one is below the other, where its token stands", "choose another path for one of them")
+	}
+	k.require(e.After >= minExpectAfter, "RELAY_EXPECT_AFTER", "is too short", "choose "+minExpectAfter.String()+" or more: a webhook mostly comes in the second in which its task ends")
+	k.require(e.GiveUp >= e.After, "RELAY_EXPECT_GIVE_UP", "is shorter than RELAY_EXPECT_AFTER ("+e.After.String()+")", "a task has to be asked for before it is given up: lengthen the one or shorten the other")
+}
+
+func (c *Config) checkVerify(k *checker) {
+	v := c.Verify
+	on := v.Mode != VerifyOff && k.parsed("RELAY_VERIFY")
+	c.needsKey(k, on, "RELAY_VERIFY")
+	if k.parsed("RELAY_CALLBACK_ATTRIBUTES") {
+		k.require(!on || slices.Contains(c.Event.Attributes, "model"), "RELAY_VERIFY", "needs the model of a task, which RELAY_CALLBACK_ATTRIBUTES does not take from the callback URL", "add model to RELAY_CALLBACK_ATTRIBUTES")
+	}
+	k.require(v.Timeout >= 10*time.Millisecond, "RELAY_VERIFY_TIMEOUT", "is too short", "choose 10ms or more")
+	if k.parsed("RELAY_PUBLISH_TIMEOUT") {
+		k.require(!on || v.Timeout < c.Webhooks.PublishTimeout, "RELAY_VERIFY_TIMEOUT", "leaves no time for storing within RELAY_PUBLISH_TIMEOUT ("+c.Webhooks.PublishTimeout.String()+")", "choose less, such as 5s")
+	}
 }
 
 // pair expects that both of two variables are set, or neither.

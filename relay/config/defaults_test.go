@@ -65,6 +65,14 @@ var settings = map[string]string{
 	"RELAY_CALLBACK_ATTRIBUTES": "model",
 	"APIXO_API_KEY":             "",
 	"APIXO_BASE_URL":            "https://api.apixo.ai",
+	"RELAY_API_RATE":            "5000/m",
+	"RELAY_EXPECT":              "false",
+	"RELAY_EXPECT_BUCKET":       "APIXO_EXPECTED",
+	"RELAY_EXPECT_PATH":         "/expect",
+	"RELAY_EXPECT_AFTER":        "1m",
+	"RELAY_EXPECT_GIVE_UP":      "24h",
+	"RELAY_VERIFY":              "off",
+	"RELAY_VERIFY_TIMEOUT":      "5s",
 }
 
 // defaults are the same as values.
@@ -82,8 +90,10 @@ var defaults = config.Config{
 		Name: "APIXO", Quarantine: "APIXO_QUARANTINE", Prefix: "apixo", Policy: "create",
 		Replicas: 1, MaxAge: 168 * time.Hour, MaxBytes: -1, Dedupe: time.Hour,
 	},
-	Event: config.Event{Source: "https://api.apixo.ai", Mode: "structured", Attributes: config.Attributes{"model"}},
-	API:   config.API{BaseURL: "https://api.apixo.ai"},
+	Event:  config.Event{Source: "https://api.apixo.ai", Mode: "structured", Attributes: config.Attributes{"model"}},
+	API:    config.API{BaseURL: "https://api.apixo.ai", Rate: 5000.0 / 60},
+	Expect: config.Expect{Bucket: "APIXO_EXPECTED", Path: "/expect", After: time.Minute, GiveUp: 24 * time.Hour},
+	Verify: config.Verify{Mode: config.VerifyOff, Timeout: 5 * time.Second},
 }
 
 func TestDefaults(t *testing.T) {

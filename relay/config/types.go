@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
 
 // MinTokenLength is the least length of a webhook token, in characters: 16
@@ -220,6 +222,32 @@ const (
 
 // UnmarshalText reads one of the two.
 func (m *CEMode) UnmarshalText(text []byte) error { return oneOf(m, text, ModeStructured, ModeBinary) }
+
+// VerifyMode says whether webhooks are held against the status API.
+type VerifyMode string
+
+// VerifyOff asks nobody, VerifyFlag says in the event what came of it, and VerifyEnforce
+// takes only what is confirmed.
+const (
+	VerifyOff     VerifyMode = "off"
+	VerifyFlag    VerifyMode = "flag"
+	VerifyEnforce VerifyMode = "enforce"
+)
+
+// UnmarshalText reads one of the three.
+func (m *VerifyMode) UnmarshalText(text []byte) error {
+	return oneOf(m, text, VerifyOff, VerifyFlag, VerifyEnforce)
+}
+
+// Rate is a number of things in a second.
+type Rate float64
+
+// UnmarshalText reads a rate, such as 5000/m.
+func (r *Rate) UnmarshalText(text []byte) error {
+	rate, err := timeparse.Rate(string(text))
+	*r = Rate(rate)
+	return err
+}
 
 func oneOf[T ~string](dst *T, text []byte, choices ...T) error {
 	names := make([]string, len(choices))

@@ -1,10 +1,11 @@
-// Package timeparse reads times and durations as people write them, and as this
+// Package timeparse reads times, durations and rates as people write them, and as this
 // program prints them: one grammar for flags and for environment variables.
 //
 // It must not know flags or variables.
 package timeparse
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -114,3 +115,25 @@ func Instant(text string, now time.Time) (time.Time, error) {
 	}
 	return at, nil
 }
+
+// rateUnits are the times of a rate, in seconds.
+var rateUnits = map[string]float64{"s": 1, "m": 60, "h": 3600}
+
+// Rate reads how many things there are in a second: "50", "50/s", "0.5/s", "5000/m",
+// "10/h". The empty string and "0" give 0. Its error does not repeat the text.
+func Rate(text string) (float64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number, unit, ok := strings.Cut(text, "/")
+	if !ok {
+		unit = "s"
+	}
+	rate, err := strconv.ParseFloat(number, 64)
+	if seconds := rateUnits[unit]; err == nil && seconds > 0 && rate >= 0 && !math.IsInf(rate, 0) {
+		return rate / seconds, nil
+	}
+	return 0, errRate
+}
+
+var errRate = errors.New("is not a rate: write a number in a second or a minute, such as 50/s or 5000/m")

@@ -82,3 +82,17 @@ func TestMoment(t *testing.T) {
 		}
 	}
 }
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]float64{"": 0, "0": 0, "0/s": 0, "50": 50, "50/s": 50, "0.5/s": 0.5, "1e3": 1000, "5000/m": 5000.0 / 60, "36/h": 0.01} {
+		if got, err := timeparse.Rate(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"-1", "x", "/s", "50/d", "50/", "50 /s", "NaN", "Inf", "50/s/s", "1e999"} {
+		if got, err := timeparse.Rate(text); err == nil {
+			t.Errorf("%q gives %v", text, got)
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 )
 
 // deed is something that a user does, and the subjects that it cannot be done without.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 )
 
 // Every documented answer, and slow, cut and malformed ones.
@@ -42,7 +42,7 @@ func TestAnswers(t *testing.T) {
 		"cut-then":       {[]fakeapi.Answer{fakeapi.Cut, fakeapi.Success}, backfill.Stored, "success", "", 2},
 		"half":           {[]fakeapi.Answer{fakeapi.Body(200, `{"code":200,"data":{"taskId":"%s","state":"success"`)}, backfill.Failed, "", "the answer is no JSON", 3},
 		"html":           {[]fakeapi.Answer{fakeapi.HTML(200)}, backfill.Failed, "", "the answer is no JSON: 200 OK: <html>", 3},
-		"html-404":       {[]fakeapi.Answer{fakeapi.HTML(404)}, backfill.Unknown, "", "look at APIXO_BASE_URL", 1},
+		"html-404":       {[]fakeapi.Answer{fakeapi.HTML(404)}, backfill.Failed, "", "look at APIXO_BASE_URL", 1},
 		"large":          {[]fakeapi.Answer{fakeapi.Large(2048)}, backfill.Failed, "", "larger than 2048 bytes", 3},
 		"slow-then":      {[]fakeapi.Answer{fakeapi.Silent, fakeapi.Success}, backfill.Stored, "success", "", 2},
 		"slow":           {[]fakeapi.Answer{fakeapi.Silent}, backfill.Failed, "", "no answer: timeout: no whole answer in time (3 times)", 3},

@@ -12,27 +12,26 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"golang.org/x/time/rate"
 
+	"github.com/apixo-relay/apixo-relay/relay/apixo"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/ops/tasklist"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 )
 
 const (
-	// MaxRate is the documented limit of an account: 10,000 requests a minute.
-	MaxRate = 10000.0 / 60
 	// MaxConcurrency and MaxAttempts are more than anybody needs.
 	MaxConcurrency = 100
 	MaxAttempts    = 100
@@ -46,14 +45,15 @@ const (
 
 // Options say what to ask for, and how.
 type Options struct {
-	Tasks *Tasks
+	Tasks *tasklist.List
 	// Version names the program to the API.
 	Version string
 	// Transport carries the requests; its maker closes its idle connections.
 	Transport http.RoundTripper
 	// Concurrency is how many tasks are worked on at once, from 1 to MaxConcurrency.
 	Concurrency int
-	// Rate is how many requests are begun in a second, above 0 and up to MaxRate.
+	// Rate is how many requests are begun in a second, up to config.MaxAPIRate; 0 means
+	// RELAY_API_RATE.
 	Rate float64
 	// Timeout is how long an answer may take.
 	Timeout time.Duration
@@ -85,8 +85,8 @@ func (o Options) Check(cfg config.Config) error {
 		return errors.New("APIXO_API_KEY is not set, and the status API tells nothing without a key: copy it from APIXO's console, into the variable or into a file that APIXO_API_KEY_FILE names")
 	case o.Concurrency < 1 || o.Concurrency > MaxConcurrency:
 		return fmt.Errorf("a concurrency of %d is out of range: choose from 1 to %d", o.Concurrency, MaxConcurrency)
-	case o.Rate <= 0 || o.Rate > MaxRate:
-		return fmt.Errorf("a rate of %g/s is out of range: APIXO allows an account 10,000 requests a minute, so choose more than 0 and at most 166/s", o.Rate)
+	case o.Rate < 0 || o.Rate > config.MaxAPIRate:
+		return fmt.Errorf("a rate of %g/s is out of range: APIXO allows an account 10,000 requests a minute, so choose at most 166/s", o.Rate)
 	case o.Timeout <= 0:
 		return fmt.Errorf("a timeout of %v leaves no time for an answer", o.Timeout)
 	case o.Attempts < 1 || o.Attempts > MaxAttempts:
@@ -105,8 +105,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 	began := time.Now()
 	r := &run{
 		o: o, cfg: cfg, encoder: event.NewEncoder(cfg),
-		header:  http.Header{"Authorization": {"Bearer " + cfg.API.Key}, "Accept": {"application/json"}},
-		limiter: rate.NewLimiter(rate.Limit(o.Rate), 1),
+		stored:  make([]atomic.Uint64, o.Tasks.Len()),
 		summary: Summary{Tasks: o.Tasks.Len(), NotAsked: o.Tasks.Len()},
 	}
 	if r.o.backoff == nil {
@@ -119,14 +118,17 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 		r.summary.Requests, r.summary.Seconds = r.requests.Load(), time.Since(began).Seconds()
 		summary = r.summary
 	}()
-	base, err := url.Parse(cfg.API.BaseURL)
-	if err != nil {
-		return summary, err // config has looked at it
+	api := cfg.API
+	if o.Rate > 0 {
+		api.Rate = config.Rate(o.Rate)
 	}
-	r.client = httpclient.NewClient(httpclient.Options{
-		Agent: "apixo-relay-backfill/" + o.Version, URL: base, Transport: o.Transport, Timeout: o.Timeout, MaxAnswer: cfg.Webhooks.MaxBodyBytes,
+	r.client, err = apixo.New(apixo.Options{
+		API: api, Agent: "apixo-relay-backfill/" + o.Version, Transport: o.Transport, Timeout: o.Timeout, MaxAnswer: cfg.Webhooks.MaxBodyBytes,
+		OnAnswer: func(apixo.Kind, time.Duration) { r.requests.Add(1) }, OnPause: o.OnWait, Backoff: r.o.backoff,
 	})
-	r.client.RedactURL(cfg.API.Key)
+	if err != nil {
+		return summary, err
+	}
 
 	b, err := broker.OpenClient(cfg, "apixo-relay backfill", log)
 	if err != nil {
@@ -171,13 +173,11 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, o Options) (s
 type run struct {
 	o         Options
 	cfg       config.Config
-	client    *httpclient.Client
-	header    http.Header
+	client    *apixo.Client
 	encoder   event.Encoder
 	publisher *publisher.Publisher // nil in a dry run
-	limiter   *rate.Limiter
-	gate      httpclient.Gate
-	next      atomic.Int64 // task
+	stored    []atomic.Uint64      // sequences of the tasks; 0 while none is known
+	next      atomic.Int64         // task
 	requests  atomic.Int64
 	// stop lets nothing more begin, and says why.
 	stop context.CancelCauseFunc
@@ -194,13 +194,13 @@ func (r *run) work(ctx context.Context) {
 	for range min(r.o.Concurrency, r.o.Tasks.Len()) {
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				i := r.next.Add(1) - 1
-				if i >= int64(len(r.o.Tasks.list)) {
+				i := int(r.next.Add(1) - 1)
+				if i >= r.o.Tasks.Len() {
 					return
 				}
-				t := &r.o.Tasks.list[i]
-				if result := r.process(ctx, t); result.Result != "" {
-					result.TaskID, result.Model = t.id, t.model
+				t := r.o.Tasks.At(i)
+				if result := r.process(ctx, t, &r.stored[i]); result.Result != "" {
+					result.TaskID, result.Model = t.ID, t.Model
 					r.report(result)
 				}
 			}
@@ -209,26 +209,53 @@ func (r *run) work(ctx context.Context) {
 	workers.Wait()
 }
 
-// process finds out what there is to know of a task; nothing if ctx ended before.
-func (r *run) process(ctx context.Context, t *task) Result {
-	if at := t.at.Load(); at > 0 {
+// process finds out what there is to know of a task; nothing if ctx ended before. It is
+// stored at a sequence, which can become known meanwhile.
+func (r *run) process(ctx context.Context, t tasklist.Task, stored *atomic.Uint64) Result {
+	if at := stored.Load(); at > 0 {
 		return r.alreadyStored(at, "")
 	}
-	answer, v := r.ask(ctx, t)
-	r.countUseless(v)
-	switch v.kind {
-	case notAsked:
+	answer, asked := r.ask(ctx, t)
+	if !asked {
 		return Result{}
-	case ended:
-		return r.publish(ctx, t, v.state, answer.Body)
-	case pending:
-		return Result{Result: Pending, State: v.state}
-	case unknown:
-		return Result{Result: Unknown, Error: v.detail}
-	case denied:
-		r.stop(fmt.Errorf("the status API at %s does not take the key (%s): compare APIXO_API_KEY with APIXO's console", r.cfg.API.BaseURL, v.detail))
 	}
-	return Result{Result: Failed, State: v.state, Error: v.detail}
+	r.countUseless(answer)
+	switch answer.Kind {
+	case apixo.Final:
+		return r.publish(ctx, t, stored, answer)
+	case apixo.Pending:
+		return Result{Result: Pending, State: answer.State}
+	case apixo.Unknown:
+		return Result{Result: Unknown, Error: answer.Detail}
+	case apixo.Denied:
+		r.stop(r.client.DeniedError(answer))
+	}
+	return Result{Result: Failed, State: answer.State, Error: answer.Detail}
+}
+
+// ask asks for a task until there is an answer that asking again would not change. When ctx
+// ends, what is in flight is finished and nothing more is begun; it reports false if nothing
+// was.
+func (r *run) ask(ctx context.Context, t tasklist.Task) (answer apixo.Answer, asked bool) {
+	pauses := r.o.backoff()
+	for attempt := 1; ; attempt++ {
+		if r.client.Wait(ctx, apixo.Reconciling) != nil {
+			answer.Detail = "stopped before it was asked for again: " + answer.Detail
+			return answer, attempt > 1
+		}
+		answer = r.client.Ask(context.WithoutCancel(ctx), t.Model, t.ID)
+		switch {
+		case answer.Kind != apixo.Retry:
+			return answer, true
+		case attempt == r.o.Attempts:
+			if attempt > 1 {
+				answer.Detail += fmt.Sprintf(" (%d times)", attempt)
+			}
+			return answer, true
+		case !answer.Paused:
+			_ = retry.Sleep(ctx, pauses.NextBackOff())
+		}
+	}
 }
 
 // alreadyStored is the result of a task whose event is in the stream.
@@ -237,11 +264,12 @@ func (r *run) alreadyStored(sequence uint64, state string) Result {
 }
 
 // publish stores the result of a task, as its webhook would have been.
-func (r *run) publish(ctx context.Context, t *task, state string, body []byte) Result {
+func (r *run) publish(ctx context.Context, t tasklist.Task, stored *atomic.Uint64, answer apixo.Answer) Result {
+	state := answer.State
 	failed := func(why string) Result { return Result{Result: Failed, State: state, Error: why} }
-	d := event.Delivery{Body: body, Received: time.Now()}
+	d := event.Delivery{Body: answer.Body, Received: time.Now()}
 	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
-		d.Attributes = map[string]string{modelAttribute: t.model}
+		d.Attributes = map[string]string{modelAttribute: t.Model}
 	}
 	msg, err := r.encoder.Encode(d)
 	switch {
@@ -249,11 +277,11 @@ func (r *run) publish(ctx context.Context, t *task, state string, body []byte) R
 		return failed(r.client.Redact(err.Error()))
 	case msg.Rejection != nil:
 		return failed("what the API tells is no result: " + r.client.Redact(msg.Rejection.Detail))
-	case msg.ID != t.id:
-		return failed("the answer is about another task, " + quote(r.client.Redact(msg.ID)))
+	case msg.ID != t.ID:
+		return failed(fmt.Sprintf("the answer is about another task, %q", msg.ID))
 	}
 	// Its webhook may have come while the API was asked.
-	if at := t.at.Load(); at > 0 {
+	if at := stored.Load(); at > 0 {
 		return r.alreadyStored(at, state)
 	}
 	if r.publisher == nil {
@@ -296,12 +324,11 @@ func (r *run) checkSpace() error {
 }
 
 // countUseless notices that the API is away.
-func (r *run) countUseless(v apiResult) {
+func (r *run) countUseless(answer apixo.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch v.kind {
-	case notAsked:
-	case again, useless:
+	switch answer.Kind {
+	case apixo.Retry, apixo.Unusable:
 		if r.useless++; r.useless == maxUseless {
 			r.stop(fmt.Errorf("the status API at %s gave no usable answer for %d tasks in a row: look at APIXO_BASE_URL, and run it again later", r.cfg.API.BaseURL, maxUseless))
 		}

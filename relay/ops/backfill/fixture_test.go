@@ -13,9 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/ops/tasklist"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
@@ -70,10 +71,10 @@ func (b *bench) run(ctx context.Context, t *testing.T, change func(*backfill.Opt
 	t.Helper()
 	transport := httpclient.NewTransport(8, nil, nil)
 	defer transport.CloseIdleConnections()
-	o := backfill.Options{Version: "test", Transport: transport, Concurrency: 8, Rate: backfill.MaxRate, Timeout: 10 * time.Second, Attempts: 3}
+	o := backfill.Options{Version: "test", Transport: transport, Concurrency: 8, Rate: config.MaxAPIRate, Timeout: 10 * time.Second, Attempts: 3}
 	o.Hurry(10 * time.Second)
 	var err error
-	if o.Tasks, err = backfill.FromArguments(tasks, "nano-banana"); err != nil {
+	if o.Tasks, err = tasklist.FromArguments(tasks, "nano-banana"); err != nil {
 		t.Fatal(err)
 	}
 	out := outcome{results: make(map[string]backfill.Result)}

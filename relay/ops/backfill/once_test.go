@@ -18,7 +18,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/ops/tasklist"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 // What can become of a task.
@@ -93,15 +94,15 @@ type Printer struct {
 const maxColumn = 40
 
 // NewPrinter returns a Printer for the results of these tasks; dryRun as in Options.
-func NewPrinter(w io.Writer, tasks *Tasks, dryRun, color bool) *Printer {
+func NewPrinter(w io.Writer, tasks *tasklist.List, dryRun, color bool) *Printer {
 	p := &Printer{w: w, word: len(Conflict), color: color}
 	if dryRun {
 		p.word = len(WouldStore)
 	}
-	for i := range tasks.list {
-		p.id = max(p.id, min(len(tasks.list[i].id), maxColumn))
+	for i := range tasks.Len() {
+		p.id = max(p.id, min(len(tasks.At(i).ID), maxColumn))
 	}
-	for model := range tasks.models {
+	for model := range tasks.Models() {
 		p.name = max(p.name, min(len(model), maxColumn))
 	}
 	return p

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/backfill"
-	"github.com/apixo-relay/apixo-relay/relay/ops/backfill/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 

@@ -86,10 +86,10 @@ func (r *run) follow(ctx context.Context, conn *nats.Conn, read *atomic.Uint64, 
 	}, func(s streamreader.Start) {
 		total = s.Pending
 	}, func(m streamreader.Message) error {
-		if i, ok := r.o.Tasks.byID[event.TaskIDOf(m.Header.Get(jetstream.MsgIDHeader))]; ok {
+		if i, ok := r.o.Tasks.IndexOf(event.TaskIDOf(m.Header.Get(jetstream.MsgIDHeader))); ok {
 			// The first of several is the one that counts. What is removed before the end
 			// of the run was there when it was looked for.
-			r.o.Tasks.list[i].at.CompareAndSwap(0, m.Sequence)
+			r.stored[i].CompareAndSwap(0, m.Sequence)
 		}
 		if n := read.Add(1); n%scanStep == 0 && n <= total && r.o.OnScan != nil {
 			r.o.OnScan(n, total)

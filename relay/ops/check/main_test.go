@@ -14,8 +14,8 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 

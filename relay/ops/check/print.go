@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 // colors of a terminal for each status.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 )
 
 // Probes maps the names of probes to their paths at the admin endpoint.

@@ -19,7 +19,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
 	"github.com/apixo-relay/apixo-relay/schema"
 )

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 // maxShown is how many failures, and skipped messages, the text of a summary shows.

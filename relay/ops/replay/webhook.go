@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 )
 
 const token = "relay-token-for-tests"

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 const (

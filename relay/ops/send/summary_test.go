@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 )
 
 func TestLatency(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/httpclient"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 // WriteText writes the summary for a person to read, an answer that is kept in

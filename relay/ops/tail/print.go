@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 

@@ -1,4 +1,4 @@
-package backfill
+package tasklist
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-func (t *Tasks) strings() (all []string) {
-	for i := range t.list {
-		all = append(all, t.list[i].model+" "+t.list[i].id)
+func (l *List) strings() (all []string) {
+	for i := range l.tasks {
+		all = append(all, l.tasks[i].Model+" "+l.tasks[i].ID)
 	}
 	return all
 }
@@ -48,13 +48,13 @@ func TestWrongLines(t *testing.T) {
 	for name, test := range map[string]struct{ text, model, want string }{
 		"nothing":      {"# nothing\n\n", "m", "there is no task id"},
 		"no model":     {"a", "", "\n  line 1: a has no model"},
-		"three words":  {"ok\nm a b", "m", "1 of 2 lines cannot be used, and nothing was asked:\n  line 2: \"m a b\" is neither ID nor MODEL ID"},
+		"three words":  {"ok\nm a b", "m", "1 of 2 lines cannot be used, and nothing was done:\n  line 2: \"m a b\" is neither ID nor MODEL ID"},
 		"id":           {"a\n\nta\x1bsk", "m", `line 3: "ta\x1bsk" is no task id`},
-		"too long":     {strings.Repeat("x", 129), "m", "x\"… is no task id: 1 to 128"},
+		"too long":     {strings.Repeat("x", 129), "m", "is no task id: 1 to 128"},
 		"model":        {"../x a", "m", `line 1: "../x" is no model`},
 		"dots":         {".. a", "m", `".." is no model`},
 		"two models":   {"m1 a\nm2 a", "", "line 2: a is of the model m2 here, and of m1 before"},
-		"several":      {"a b c\nok\nd e f", "m", "2 of 3 lines cannot be used, and nothing was asked:\n  line 1: \"a b c\" is neither ID nor MODEL ID\n  line 3: "},
+		"several":      {"a b c\nok\nd e f", "m", "2 of 3 lines cannot be used, and nothing was done:\n  line 1: \"a b c\" is neither ID nor MODEL ID\n  line 3: "},
 		"many":         {strings.Repeat("a b c\n", 13), "m", "13 of 13 lines"},
 		"endless line": {"a\n" + strings.Repeat("x ", 3000), "m", "line 2 has more than 4096 bytes"},
 	} {

@@ -1,70 +1,93 @@
-package backfill
+// Package tasklist reads the tasks that a command is to work on: from arguments, or from
+// lines.
+//
+// It must not know what is done with them.
+package tasklist
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"iter"
+	"maps"
+	"strconv"
 	"strings"
-	"sync/atomic"
 
+	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/relay/utf8text"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
-	// maxNameBytes is how long the id of a task, or the name of a model, can be, as
-	// isName has it.
-	maxNameBytes = 128
 	// maxLineBytes is more than two names and what may stand around them.
 	maxLineBytes = 4096
 	// maxReported is how much of what is wrong with an input is told.
 	maxReported = 10
+	// maxQuotedBytes bounds what an error repeats of an argument.
+	maxQuotedBytes = 128
 )
 
-// isName is what the ids of tasks, and the names of models, are made of.
-var isName = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+// Task is one of a list.
+type Task struct{ ID, Model string }
 
-// Tasks are those to ask for, each once and in the order of the input. Each takes
-// about 150 bytes of memory.
-type Tasks struct {
-	list   []task
+// List has tasks, each once and in the order of the input. Each takes about 150 bytes of
+// memory.
+type List struct {
+	tasks  []Task
 	byID   map[string]uint32
 	models map[string]string // so that tasks share the names
 }
 
-// task is one to ask for.
-type task struct {
-	id, model string
-	// at is the sequence at which it is stored; 0 while none is known.
-	at atomic.Uint64
+// Len returns the number of tasks.
+func (l *List) Len() int { return len(l.tasks) }
+
+// At returns the task at an index.
+func (l *List) At(i int) Task { return l.tasks[i] }
+
+// IndexOf returns the index of the task with an id, if it is in the list.
+func (l *List) IndexOf(id string) (i int, ok bool) {
+	n, ok := l.byID[id]
+	return int(n), ok
 }
 
-// Len returns the number of tasks.
-func (t *Tasks) Len() int { return len(t.list) }
+// Models returns the names of all models of the list, in any order.
+func (l *List) Models() iter.Seq[string] { return maps.Keys(l.models) }
 
 // CheckModel returns an error if a name cannot be that of a model: it becomes a
 // part of a path, and an attribute of the event.
-func CheckModel(name string) error {
-	if !isName.MatchString(name) || name == "." || name == ".." {
-		return fmt.Errorf("%s is no model: 1 to %d letters, digits and _ . : - are", quote(name), maxNameBytes)
+func CheckModel(name string) error { return inWords(schema.CheckModel(name)) }
+
+// inWords returns the sentence of an error of package schema alone.
+func inWords(err error) error {
+	if e, ok := errors.AsType[*schema.Error](err); ok {
+		return errors.New(e.Detail)
 	}
-	return nil
+	return err
+}
+
+// quote makes foreign text fit for an error: printable, and bounded.
+func quote(s string) string {
+	s, cut := text.Shorten(s, maxQuotedBytes)
+	if cut {
+		return strconv.QuoteToGraphic(s) + "…"
+	}
+	return strconv.QuoteToGraphic(s)
 }
 
 // FromArguments reads tasks from arguments, each "ID" or "MODEL ID". model is the model of
 // tasks without their own, and may be empty. The error lists all wrong arguments.
-func FromArguments(args []string, model string) (*Tasks, error) {
+func FromArguments(args []string, model string) (*List, error) {
 	in := newInput("argument", model)
 	for _, arg := range args {
 		in.add(arg)
 	}
-	return in.tasks()
+	return in.list()
 }
 
 // FromLines is [FromArguments] for lines. It skips empty lines, lines that begin with #, and a
 // byte order mark.
-func FromLines(r io.Reader, model string) (*Tasks, error) {
+func FromLines(r io.Reader, model string) (*List, error) {
 	in := newInput("line", model)
 	scanner := bufio.NewScanner(utf8text.NewReader(r))
 	scanner.Buffer(nil, maxLineBytes)
@@ -79,7 +102,7 @@ func FromLines(r io.Reader, model string) (*Tasks, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the task ids cannot be read: %w", err)
 	}
-	return in.tasks()
+	return in.list()
 }
 
 // input is what has been read, and what is wrong with it.
@@ -87,18 +110,18 @@ type input struct {
 	unit  string // line or argument
 	model string
 	read  int
-	got   *Tasks
+	got   *List
 	wrong []string
 	more  int // that are wrong, and not told
 }
 
 func newInput(unit, model string) *input {
-	return &input{unit: unit, model: model, got: &Tasks{byID: make(map[string]uint32), models: make(map[string]string)}}
+	return &input{unit: unit, model: model, got: &List{byID: make(map[string]uint32), models: make(map[string]string)}}
 }
 
-func (in *input) add(text string) {
+func (in *input) add(line string) {
 	in.read++
-	err := in.take(text)
+	err := in.take(line)
 	switch {
 	case err == nil:
 	case len(in.wrong) < maxReported:
@@ -108,30 +131,30 @@ func (in *input) add(text string) {
 	}
 }
 
-func (in *input) take(text string) error {
-	fields := strings.Fields(text)
+func (in *input) take(line string) error {
+	fields := strings.Fields(line)
 	if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 		return nil
 	}
 	id, model := fields[len(fields)-1], in.model
 	switch {
-	case len(fields) > 2, strings.Contains(strings.TrimSpace(text), "\r"):
-		return fmt.Errorf("%s is neither ID nor MODEL ID", quote(text))
+	case len(fields) > 2, strings.Contains(strings.TrimSpace(line), "\r"):
+		return fmt.Errorf("%s is neither ID nor MODEL ID", quote(line))
 	case len(fields) == 2:
 		model = fields[0]
 		if err := CheckModel(model); err != nil {
 			return err
 		}
 	}
-	switch {
-	case !isName.MatchString(id):
-		return fmt.Errorf("%s is no task id: 1 to %d letters, digits and _ . : - are", quote(id), maxNameBytes)
+	switch err := schema.CheckTaskID(id); {
+	case err != nil:
+		return inWords(err)
 	case model == "":
 		return fmt.Errorf("%s has no model, without which the API cannot be asked: give --model, or write MODEL ID", id)
 	}
 	got := in.got
 	if i, ok := got.byID[id]; ok {
-		if other := got.list[i].model; other != model {
+		if other := got.tasks[i].Model; other != model {
 			return fmt.Errorf("%s is of the model %s here, and of %s before", id, model, other)
 		}
 		return nil
@@ -142,22 +165,22 @@ func (in *input) take(text string) error {
 		got.models[model] = model
 	}
 	id = strings.Clone(id) // not with the rest of the line
-	got.byID[id] = uint32(len(got.list))
-	got.list = append(got.list, task{id: id, model: model})
+	got.byID[id] = uint32(len(got.tasks))
+	got.tasks = append(got.tasks, Task{ID: id, Model: model})
 	return nil
 }
 
-// tasks are what has been read, or an error that tells what is wrong.
-func (in *input) tasks() (*Tasks, error) {
+// list returns what has been read, or an error that tells what is wrong.
+func (in *input) list() (*List, error) {
 	if n := len(in.wrong) + in.more; n > 0 {
 		more := ""
 		if in.more > 0 {
 			more = fmt.Sprintf("\n  and %d more", in.more)
 		}
-		return nil, fmt.Errorf("%d of %d %ss cannot be used, and nothing was asked:%s%s", n, in.read, in.unit, strings.Join(in.wrong, ""), more)
+		return nil, fmt.Errorf("%d of %d %ss cannot be used, and nothing was done:%s%s", n, in.read, in.unit, strings.Join(in.wrong, ""), more)
 	}
-	if len(in.got.list) == 0 {
-		return nil, errors.New("there is no task id to ask for: give some as arguments, or one a line on standard input")
+	if len(in.got.tasks) == 0 {
+		return nil, errors.New("there is no task id: give some as arguments, or one a line on standard input")
 	}
 	return in.got, nil
 }

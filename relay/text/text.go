@@ -3,8 +3,6 @@
 package text
 
 import (
-	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -67,17 +65,4 @@ func Number(x float64) string {
 // Count writes a whole number with a comma between each three digits.
 func Count[N int | int64 | uint64](n N) string {
 	return humanize.Comma(int64(max(n, 0)))
-}
-
-// ParseRate reads a number of things in a second, such as "50", "50/s" or
-// "0.5/s". The empty string and "0" mean no limit, and give 0.
-func ParseRate(s string) (float64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	rate, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
-	if err != nil || !(rate >= 0) || math.IsInf(rate, 0) {
-		return 0, fmt.Errorf("%q is not a rate: write a number in a second, such as 50/s, or 0 for no limit", s)
-	}
-	return rate, nil
 }

@@ -47,17 +47,3 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
-
-func TestParseRate(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]float64{"": 0, "0": 0, "0/s": 0, "50": 50, "50/s": 50, "0.5/s": 0.5, "1e3": 1000} {
-		if got, err := ParseRate(text); err != nil || got != want {
-			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"-1", "x", "/s", "50/m", "50 /s", "NaN", "Inf", "50/s/s", "1e999"} {
-		if got, err := ParseRate(text); err == nil {
-			t.Errorf("%q gives %v", text, got)
-		}
-	}
-}

@@ -73,14 +73,19 @@ func (g *Gate) Close(wait time.Duration) {
 	}
 }
 
-// Wait returns when the gate is open; with an error if ctx ends first.
+// Wait returns when the gate is open; with an error if ctx ends first, or at once if its
+// deadline will be before that.
 func (g *Gate) Wait(ctx context.Context) error {
 	for {
 		g.mu.Lock()
-		wait := time.Until(g.until)
+		until := g.until
 		g.mu.Unlock()
+		wait := time.Until(until)
 		if wait <= 0 {
 			return ctx.Err()
+		}
+		if end, ok := ctx.Deadline(); ok && end.Before(until) {
+			return context.DeadlineExceeded
 		}
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err

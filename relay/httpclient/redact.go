@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/apixo-relay/apixo-relay/relay/ops/text"
+	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
 // minSecretLength is the length from which a part of a URL's path or query is
