@@ -15,16 +15,19 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/apixo-relay/apixo-relay/relay/apixo"
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/descriptors"
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/expected"
 	"github.com/apixo-relay/apixo-relay/relay/outbox"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/verify"
 )
 
 // Relay is a running relay.
@@ -36,8 +39,10 @@ type Relay struct {
 	broker          *broker.Broker
 	publisher       *publisher.Publisher
 	receiver        *receiver.Receiver
-	watchdog        *watchdog      // over the store in this process; nil without one
-	outbox          *outbox.Outbox // nil without one
+	watchdog        *watchdog            // over the store in this process; nil without one
+	outbox          *outbox.Outbox       // nil without one
+	api             *apixo.Client        // nil unless somebody asks the status API
+	expected        *expected.Reconciler // nil without RELAY_EXPECT
 
 	started  atomic.Bool // from then on the fields above are set for good
 	draining atomic.Bool
@@ -147,14 +152,33 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return nil, err
 	}
 
+	if err = r.openAPI(version, metrics); err != nil {
+		return nil, err
+	}
+	o := receiver.Options{
+		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Encoder: event.NewEncoder(cfg), Store: store,
+		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
+	}
+	if cfg.Expect.Enabled {
+		r.expected = r.newReconciler(metrics)
+		r.broker.Observe(r.expected)
+		if err = r.start(ctx, "reconciler of announced tasks", r.expected); err != nil {
+			return nil, err
+		}
+		o.Store, o.Announcer, o.ExpectPath = settlingStore{store, r.expected}, r.expected, cfg.Expect.Path
+	} else {
+		metrics.Expected(func() (tasks, overdue int) { return 0, 0 })
+	}
+	if cfg.Verify.Mode != config.VerifyOff {
+		o.Verifier, o.Enforce = verify.New(r.api, cfg.Verify.Timeout, metrics), cfg.Verify.Mode == config.VerifyEnforce
+	}
+
 	tokens := r.watchFiles(tlsFiles)
 	if err = r.start(ctx, "file watchers", &r.files); err != nil {
 		return nil, err
 	}
-	r.receiver = receiver.New(receiver.Options{
-		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Tokens: tokens, Encoder: event.NewEncoder(cfg), Store: store,
-		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
-	})
+	o.Tokens = tokens
+	r.receiver = receiver.New(o)
 	r.broker.Guard(cfg, r.receiver.BytesInFlight)
 
 	front := endpoint.Settings{
@@ -286,13 +310,23 @@ func (r *Relay) ready() error {
 }
 
 // notes are what readiness tells besides.
-func (r *Relay) notes() []string {
-	if r.outbox == nil || !r.started.Load() {
+func (r *Relay) notes() (notes []string) {
+	if !r.started.Load() {
 		return nil
 	}
-	notes := r.outbox.Notes()
-	if err := r.broker.Cause(); err != nil {
-		notes = append(notes, "there is no connection to the broker: "+err.Error())
+	if r.outbox != nil {
+		notes = r.outbox.Notes()
+		if err := r.broker.Cause(); err != nil {
+			notes = append(notes, "there is no connection to the broker: "+err.Error())
+		}
+	}
+	if r.expected != nil {
+		notes = append(notes, r.expected.Notes()...)
+	}
+	if r.api != nil {
+		if err := r.api.Trouble(); err != nil {
+			notes = append(notes, err.Error())
+		}
 	}
 	return notes
 }

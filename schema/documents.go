@@ -16,6 +16,10 @@ const (
 	EventSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/event-v1.schema.json"
 	// QuarantineSchemaID: an event that keeps a webhook's body, in the same format.
 	QuarantineSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/quarantine-v1.schema.json"
+	// ExpectedSchemaID: an announced task, as it is in its bucket.
+	ExpectedSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/expected-v1.schema.json"
+	// MissingSchemaID: the data of an event of [TypeTaskMissing], whose dataschema it is.
+	MissingSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/missing-v1.schema.json"
 	// AsyncAPIID is the id of the AsyncAPI document.
 	AsyncAPIID = "https://github.com/apixo-relay/apixo-relay/schema/asyncapi-v1.json"
 )

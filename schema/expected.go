@@ -31,10 +31,20 @@ type ExpectedTask struct {
 	Asked int `json:"asked,omitempty"`
 	// Next is when it asks again; zero before it has asked.
 	Next time.Time `json:"next,omitzero"`
+	// Unknown is how often in a row the API knew no such task.
+	Unknown int `json:"unknown,omitempty"`
 	// LastAnswer is what the API last said of the task, in one line without secrets: a
 	// state such as processing, or what went wrong.
 	LastAnswer string `json:"lastAnswer,omitempty"`
 }
+
+// Reasons of an event of [TypeTaskMissing].
+const (
+	// ReasonUnknownTask: the API knows no such task of that model.
+	ReasonUnknownTask = "unknown-task"
+	// ReasonNotFinal: there was no result within RELAY_EXPECT_GIVE_UP.
+	ReasonNotFinal = "not-final"
+)
 
 // MissingTask is the data of an event of [TypeTaskMissing]: an announced task of which no
 // result could be had.
@@ -82,6 +92,8 @@ func parseAnnouncement(text []byte, withID bool) (id string, task ExpectedTask, 
 				_ = json.Unmarshal(d.value().value, &task.Asked)
 			case "next":
 				_ = json.Unmarshal(d.value().value, &task.Next)
+			case "unknown":
+				_ = json.Unmarshal(d.value().value, &task.Unknown)
 			case "lastAnswer":
 				_ = json.Unmarshal(d.value().value, &task.LastAnswer)
 			}

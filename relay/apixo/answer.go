@@ -35,7 +35,7 @@ type Answer struct {
 	Detail string
 	// Body is the envelope of a final answer.
 	Body []byte
-	// Paused: all requests wait, since the API asks for that.
+	// Paused: all requests wait, since the API asks for that or is in trouble.
 	Paused bool
 }
 

@@ -38,6 +38,8 @@ type Options struct {
 
 	// OnAnswer is told the kind of each answer and how long it took; it may be nil.
 	OnAnswer func(Kind, time.Duration)
+	// OnTrouble is told what [Client.Trouble] returns whenever that changes; it may be nil.
+	OnTrouble func(error)
 	// OnPause is told that the API asks for a pause; it may be nil.
 	OnPause func(time.Duration)
 	// Backoff makes the back-off for pauses of which the API does not say how long they are
@@ -104,7 +106,7 @@ func (c *Client) Ask(ctx context.Context, model, taskID string) Answer {
 		answer.Body = result.Body
 	}
 	answer.Paused = c.pause(result)
-	c.note(answer)
+	c.note(&answer)
 	if c.o.OnAnswer != nil {
 		c.o.OnAnswer(answer.Kind, time.Since(began))
 	}
@@ -116,11 +118,8 @@ func (c *Client) pause(result httpclient.Result) bool {
 	wait := result.RetryAfter(time.Now())
 	c.mu.Lock()
 	limited := result.Status == http.StatusTooManyRequests
-	switch {
-	case limited && wait == 0:
+	if limited && wait == 0 {
 		wait = c.pauses.NextBackOff()
-	case !limited && result.Status != 0:
-		c.pauses.Reset()
 	}
 	c.mu.Unlock()
 	if wait <= 0 {
@@ -133,29 +132,47 @@ func (c *Client) pause(result httpclient.Result) bool {
 	return true
 }
 
-// note keeps what an answer says of the API as such.
-func (c *Client) note(a Answer) {
+// note keeps what an answer says of the API as such. While it is in trouble, requests wait
+// for longer and longer.
+func (c *Client) note(a *Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.troubled()
 	c.denied = ""
 	switch a.Kind {
-	case Denied:
-		c.denied = a.Detail
-	case Retry, Unusable:
+	case Denied, Retry, Unusable:
+		if a.Kind == Denied {
+			c.denied = a.Detail
+		}
 		if c.failed++; c.failed == 1 {
 			c.since = time.Now()
 		}
 		c.trouble = a.Detail
-		return
+		if c.failed >= troubleAfter && !a.Paused {
+			c.gate.Close(c.pauses.NextBackOff())
+			a.Paused = true
+		}
+	default:
+		c.failed = 0
+		c.pauses.Reset()
 	}
-	c.failed = 0
+	if now := c.troubled(); now != before && c.o.OnTrouble != nil {
+		c.o.OnTrouble(c.inTrouble())
+	}
 }
+
+// troubled returns whether the API is in trouble, and in which.
+func (c *Client) troubled() [2]bool { return [2]bool{c.denied != "", c.failed >= troubleAfter} }
 
 // Trouble returns an error if the API does not take the key, or has given no usable answer to
 // the last few requests. Nobody is asked for that.
 func (c *Client) Trouble() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.inTrouble()
+}
+
+func (c *Client) inTrouble() error {
 	switch {
 	case c.denied != "":
 		return c.deniedError(c.denied)

@@ -41,11 +41,11 @@ type Broker struct {
 	// certificate is an embedded broker's certificate; nil without TLS.
 	certificate *tlsfiles.Files
 
-	mu       sync.Mutex
-	conn     *nats.Conn
-	observer ConnObserver
-	closing  bool
-	ended    chan struct{} // closed with closing
+	mu        sync.Mutex
+	conn      *nats.Conn
+	observers []ConnObserver
+	closing   bool
+	ended     chan struct{} // closed with closing
 
 	disconnected atomic.Pointer[disconnectReason]
 }
@@ -150,12 +150,11 @@ func (b *Broker) Conn() *nats.Conn {
 	return b.conn
 }
 
-// Observe notifies f of the current state of the connection and of its later changes. It must
-// be called once at the most.
+// Observe notifies f of the current state of the connection and of its later changes.
 func (b *Broker) Observe(f ConnObserver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.observer = f
+	b.observers = append(b.observers, f)
 	if b.conn.IsConnected() {
 		f.Connected(b.conn)
 	}

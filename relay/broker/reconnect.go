@@ -87,8 +87,8 @@ func (b *Broker) Cause() error {
 func (b *Broker) notify(what func(ConnObserver)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.observer != nil {
-		what(b.observer)
+	for _, o := range b.observers {
+		what(o)
 	}
 }
 
@@ -126,7 +126,9 @@ func (b *Broker) renew(conn *nats.Conn) {
 		return
 	}
 	b.conn = conn
-	if b.observer != nil && conn.IsConnected() {
-		b.observer.Connected(conn)
+	for _, o := range b.observers {
+		if conn.IsConnected() {
+			o.Connected(conn)
+		}
 	}
 }

@@ -26,6 +26,30 @@ func ValidAttribute(value string) bool {
 	return true
 }
 
+// SelectAttributes picks what becomes attributes of an event: those with the given names,
+// and a trace context. get returns the value of a name, or nothing. What cannot be an
+// attribute is dropped, and the names of these are returned too.
+func SelectAttributes(names []string, get func(name string) string) (attributes map[string]string, dropped []string) {
+	attributes = make(map[string]string, len(names))
+	take := func(name string, valid func(string) bool) {
+		switch value := get(name); {
+		case value == "":
+		case valid(value):
+			attributes[name] = value
+		default:
+			dropped = append(dropped, name)
+		}
+	}
+	for _, name := range names {
+		take(name, ValidAttribute)
+	}
+	take(traceParentName, ValidTraceParent)
+	if attributes[traceParentName] != "" {
+		take(traceStateName, ValidTraceState)
+	}
+	return attributes, dropped
+}
+
 // maxTraceState is not in the expression, which would be compiled that many times over.
 const maxTraceState = 512
 

@@ -18,14 +18,18 @@ type Delivery struct {
 	Attributes map[string]string
 	// Received is when it came.
 	Received time.Time
-	// Rejection says why the request's headers alone keep the body from becoming an event,
-	// with ErrMediaType as its kind; nil where the body decides.
+	// Rejection says what keeps the body from becoming an event besides itself: the
+	// request's headers (its kind is ErrMediaType), or the status API (ErrNotConfirmed); nil
+	// where the body decides.
 	Rejection *schema.Error
 }
 
 // ErrMediaType is the kind of an error about a request whose headers say that its
 // body is not JSON, or in a charset or coding that is not read.
 var ErrMediaType = errors.New("not declared to be JSON")
+
+// ErrNotConfirmed is the kind of an error about a webhook that the status API contradicts.
+var ErrNotConfirmed = errors.New("not confirmed by the status API")
 
 // WithTraceContext is the delivery with another trace context, in the W3C's form.
 func (d Delivery) WithTraceContext(traceParent, traceState string) Delivery {
@@ -38,6 +42,20 @@ func (d Delivery) WithTraceContext(traceParent, traceState string) Delivery {
 	if traceState != "" {
 		attributes[traceStateName] = traceState
 	}
+	d.Attributes = attributes
+	return d
+}
+
+// verifiedName is the attribute that says whether the status API has confirmed a webhook.
+const verifiedName = "verified"
+
+// WithVerified returns the delivery with the attribute verified: true, false or unknown.
+func (d Delivery) WithVerified(value string) Delivery {
+	attributes := maps.Clone(d.Attributes)
+	if attributes == nil {
+		attributes = make(map[string]string, 1)
+	}
+	attributes[verifiedName] = value
 	d.Attributes = attributes
 	return d
 }

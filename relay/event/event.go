@@ -95,10 +95,12 @@ func (e Encoder) rejected(d Delivery, rejection *schema.Error, isJSON bool) (Mes
 // quarantine completes a message that holds a body byte for byte: base64 even where it
 // is JSON, of whose bytes a reader of JSON may keep the meaning alone.
 //
-// Its id is a digest of the body, so that APIXO's retries of one body, which
+// Its id, unless it has one, is a digest of the body, so that APIXO's retries of one body, which
 // cannot mend it, are kept once.
 func (e Encoder) quarantine(msg Message, reason, detail string, attributes cloudevents.EventContextV1) (Message, error) {
-	msg.ID = msg.Delivery.Digest()
+	if msg.ID == "" {
+		msg.ID = msg.Delivery.Digest()
+	}
 	attributes.ID, attributes.Source, attributes.Time = msg.ID, types.URIRef{URL: verbatim(e.Source)}, &types.Timestamp{Time: msg.Delivery.Received}
 	ce := cloudevents.Event{Context: &attributes, DataEncoded: msg.Delivery.Body, DataBase64: true}
 	if ce.DataEncoded == nil {

@@ -13,6 +13,10 @@ const (
 	// ConflictingDelivery holds a webhook that tells another outcome of its task than the
 	// event that is stored, for the quarantine.
 	ConflictingDelivery
+	// MissingTask tells that an announced task was given up, for the quarantine.
+	MissingTask
+	// RejectedAnnouncement holds an announcement that cannot be used, for the quarantine.
+	RejectedAnnouncement
 )
 
 // Message is what is sent to NATS for one event: plain values, from which a
@@ -36,6 +40,7 @@ type Message struct {
 	Task *schema.Task
 	// Normalized is that of the schema.Webhook; nil where Task is.
 	Normalized []string
-	// Rejection is why a RejectedDelivery is no task's event; nil otherwise.
+	// Rejection is why a RejectedDelivery is no task's event, and a RejectedAnnouncement
+	// cannot be used; nil otherwise.
 	Rejection *schema.Error
 }

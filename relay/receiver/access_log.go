@@ -100,6 +100,15 @@ func (rc *Receiver) logRequest(ctx context.Context, res result, err error, resp 
 		text("state", string(res.task.State))
 		text("normalized", strings.Join(res.normalized, ","))
 	}
+	text("verified", string(res.verified))
+	message := "webhook"
+	if a := res.announcement; a != nil {
+		message = "announcement"
+		text("taskId", a.taskID)
+		if err == nil {
+			attrs = append(attrs, slog.Bool("expected", a.expected))
+		}
+	}
 	text("stream", res.receipt.Stream)
 	if res.receipt.Sequence > 0 {
 		attrs = append(attrs, slog.Uint64("sequence", res.receipt.Sequence))
@@ -125,7 +134,7 @@ func (rc *Receiver) logRequest(ctx context.Context, res result, err error, resp 
 	text("spanId", res.spanID)
 	// Straight to the handler: the logger would look up the line of code, which
 	// is always this one.
-	record := slog.NewRecord(res.start.Add(took), level, "webhook", 0)
+	record := slog.NewRecord(res.start.Add(took), level, message, 0)
 	record.AddAttrs(attrs...)
 	_ = rc.log.Handler().Handle(ctx, record) // the logger drops the error too
 }

@@ -14,22 +14,5 @@ func callbackAttributes(query string, names []string) (attributes map[string]str
 		return nil, nil
 	}
 	parameters, _ := url.ParseQuery(query) // those that can be read, as URL.Query returns them
-	attributes = make(map[string]string, len(names))
-	take := func(name string, valid func(string) bool) {
-		switch value := parameters.Get(name); {
-		case value == "":
-		case valid(value):
-			attributes[name] = value
-		default:
-			dropped = append(dropped, name)
-		}
-	}
-	for _, name := range names {
-		take(name, event.ValidAttribute)
-	}
-	take("traceparent", event.ValidTraceParent)
-	if attributes["traceparent"] != "" {
-		take("tracestate", event.ValidTraceState)
-	}
-	return attributes, dropped
+	return event.SelectAttributes(names, parameters.Get)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/verify"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -31,6 +32,13 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	Tracing *telemetry.Tracing // nil: off
 	Log     *slog.Logger
+	// Announcer takes announced tasks at the path ExpectPath; nil: there is no such path.
+	Announcer  Announcer
+	ExpectPath string
+	// Verifier holds webhooks against the status API, and Enforce has it decide about them;
+	// nil: nobody is asked.
+	Verifier *verify.Verifier
+	Enforce  bool
 	// OnAdmit is called with the context of each request that gets a place among those in
 	// flight. It may be nil.
 	OnAdmit func(context.Context)
@@ -46,6 +54,10 @@ type Receiver struct {
 	metrics    *telemetry.Metrics
 	tracing    *telemetry.Tracing
 	log        *slog.Logger
+	announcer  Announcer
+	expectPath string
+	verifier   *verify.Verifier
+	enforce    bool
 	onAdmit    func(context.Context)
 
 	crossSite   http.CrossOriginProtection
@@ -68,6 +80,7 @@ func New(o Options) *Receiver {
 	o.Metrics.Problems(slugs())
 	rc := &Receiver{
 		cfg: o.Config, attributes: o.Attributes, tokens: o.Tokens, encoder: o.Encoder, store: o.Store, metrics: o.Metrics, tracing: o.Tracing, log: o.Log, onAdmit: o.OnAdmit,
+		announcer: o.Announcer, expectPath: o.ExpectPath, verifier: o.Verifier, enforce: o.Enforce,
 		ownHostOnly: ownHostOnly(o.Config), anonymous: newAnonymousLog(), closing: closing, close: cancel,
 	}
 	if rc.onAdmit == nil {
@@ -94,8 +107,7 @@ func (rc *Receiver) BytesInFlight() int64 { return rc.bytesInFlight.Load() }
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res, err := rc.process(r)
 	resp := rc.responseTo(res, err)
-	if err == nil && !res.receipt.Duplicate {
-		t := res.task
+	if t := res.task; err == nil && t != nil && !res.receipt.Duplicate {
 		rc.metrics.Stored(string(t.State), t.FailCode, t.CompleteTime, time.Now(), t.CostTime)
 		rc.metrics.Normalized(res.normalized)
 	}
@@ -109,7 +121,11 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	given := rc.respond(w, resp, res.admitted)
 	took := time.Since(res.start)
-	rc.metrics.Webhook(resp.outcome, resp.problem, took, res.exemplar())
+	if res.announcement != nil {
+		rc.metrics.Announcement(resp.outcome)
+	} else {
+		rc.metrics.Webhook(resp.outcome, resp.problem, took, res.exemplar())
+	}
 	res.span.End(telemetry.RequestResult{Status: resp.status, Outcome: resp.outcome, Problem: resp.problem, Task: res.task, Size: res.size})
 	rc.logRequest(r.Context(), res, err, resp, took)
 	if !given {
@@ -129,6 +145,9 @@ type result struct {
 	rejection  *schema.Error // likewise
 	dropped    []string      // query parameters that cannot be attributes
 	receipt    store.Receipt
+	verified   verify.Verdict // empty where nobody was asked
+	// announcement is nil for a webhook.
+	announcement *announcement
 
 	span            *telemetry.RequestSpan // nil without tracing
 	traceID, spanID string
@@ -143,8 +162,8 @@ func (res *result) exemplar() string {
 	return res.traceID
 }
 
-// process takes a request from its first line until its webhook is stored. Its error is
-// nil if that is a task's, a *schema.Error if it was quarantined as no task's, a
+// process takes a request from its first line until its webhook is stored, or its task is
+// announced. Its error is nil if the webhook is a task's, a *schema.Error if it was quarantined as no task's, a
 // [*problem] if it was refused before, and otherwise that of the store or of a fault.
 func (rc *Receiver) process(r *http.Request) (res result, err error) {
 	res.start = time.Now()
@@ -153,9 +172,12 @@ func (rc *Receiver) process(r *http.Request) (res result, err error) {
 			err = newPanicError(p)
 		}
 	}()
-	token, ok := rc.route(r.URL)
+	token, announces, ok := rc.route(r.URL)
 	if !ok {
 		return res, notFound
+	}
+	if announces {
+		res.announcement = new(announcement)
 	}
 	if r.Method != http.MethodPost {
 		return res, methodNotAllowed
@@ -173,8 +195,11 @@ func (rc *Receiver) process(r *http.Request) (res result, err error) {
 	}
 
 	var attributes map[string]string
-	attributes, res.dropped = callbackAttributes(r.URL.RawQuery, rc.attributes)
-	traced := rc.startSpan(r, attributes, &res)
+	traced := rc.closing
+	if !announces {
+		attributes, res.dropped = callbackAttributes(r.URL.RawQuery, rc.attributes)
+		traced = rc.startSpan(r, attributes, &res)
+	}
 
 	if !rc.admit(r.Context()) {
 		return res, overloaded
@@ -192,7 +217,15 @@ func (rc *Receiver) process(r *http.Request) (res result, err error) {
 	// The sender hanging up is no reason to stop storing: it would only come again.
 	ctx, cancel := context.WithDeadline(traced, res.start.Add(rc.budget()))
 	defer cancel()
+	if announces {
+		return res, rc.announce(ctx, r.Header, body, &res)
+	}
 	delivery := event.Delivery{Body: body, Attributes: attributes, Received: res.start, Rejection: checkContent(r.Header, body)}
+	if rc.verifier != nil {
+		if delivery, err = rc.verifyDelivery(ctx, delivery, &res); err != nil {
+			return res, err
+		}
+	}
 	err = rc.storeDelivery(ctx, delivery, &res)
 	return res, err
 }

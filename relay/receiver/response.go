@@ -59,9 +59,12 @@ var (
 	bodyTooSlow     = &problem{"body-too-slow", http.StatusRequestTimeout, "The body came too slowly", telemetry.Rejected, nil, ""}
 	bodyIncomplete  = &problem{"body-incomplete", http.StatusBadRequest, "The body did not come whole", telemetry.Rejected, nil,
 		"the connection ended, or the chunks were malformed, in the middle of the body"}
-	notJSON    = &problem{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil, ""}
-	notResult  = &problem{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil, ""}
-	overloaded = &problem{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter,
+	notJSON         = &problem{"not-json", http.StatusBadRequest, "The body is not one JSON text", telemetry.Quarantined, nil, ""}
+	notResult       = &problem{"not-a-result", http.StatusUnprocessableEntity, "The body is not a final APIXO result", telemetry.Quarantined, nil, ""}
+	notAnnouncement = &problem{"not-an-announcement", http.StatusUnprocessableEntity, "The body announces no task", telemetry.Quarantined, nil, ""}
+	notConfirmed    = &problem{"not-confirmed", http.StatusUnprocessableEntity, "APIXO does not confirm this webhook", telemetry.Quarantined, nil, ""}
+	notVerified     = &problem{"not-verified", http.StatusServiceUnavailable, "APIXO does not say whether this is true", telemetry.Unavailable, retryAfter, ""}
+	overloaded      = &problem{"overloaded", http.StatusServiceUnavailable, "Too many webhooks at once", telemetry.Overloaded, retryAfter,
 		"too many webhooks are being worked on; this one was not looked at"}
 	draining = &problem{"draining", http.StatusServiceUnavailable, "The relay is shutting down", telemetry.Unavailable, retryAfter,
 		"the relay is shutting down; nothing was promised about this webhook"}
@@ -83,7 +86,7 @@ var (
 
 // problems are all of them.
 var problems = []*problem{
-	notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult,
+	notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult, notAnnouncement, notConfirmed, notVerified,
 	overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
 }
 
@@ -124,11 +127,15 @@ func (rc *Receiver) problemOf(err error) *problem {
 	return storeProblems[e.Code]
 }
 
-// rejectionProblem returns the problem of a body that is no task's result.
+// rejectionProblem returns the problem of a body that is no task's result, or announces none.
 func rejectionProblem(rejection *schema.Error) *problem {
 	switch rejection.Kind {
 	case schema.ErrNotResult:
 		return notResult
+	case schema.ErrNotAnnouncement:
+		return notAnnouncement
+	case event.ErrNotConfirmed:
+		return notConfirmed
 	case event.ErrMediaType:
 		return unsupportedType
 	default:
@@ -148,7 +155,10 @@ type response struct {
 // responseTo returns the response to a request that was processed with a result and an
 // error.
 func (rc *Receiver) responseTo(res result, err error) response {
-	if err == nil {
+	switch {
+	case err == nil && res.announcement != nil:
+		return response{status: http.StatusOK, outcome: telemetry.Published, body: encoded(announcementBody{res.announcement.taskID, res.announcement.expected})}
+	case err == nil:
 		return receiptResponse(res.task.ID, res.receipt)
 	}
 	p := rc.problemOf(err)

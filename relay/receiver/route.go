@@ -5,14 +5,25 @@ import (
 	"strings"
 )
 
-// route finds the token that may stand behind the path. All that stands there is
-// one token: base64 has slashes in it.
+// route finds out what a request is for, and the token that may stand behind its path.
 //
 // What proxies and people add is forgiven: one slash at the end, and doubled ones
 // anywhere. No redirect says so, since senders of webhooks do not follow any.
-func (rc *Receiver) route(u *url.URL) (token string, ok bool) {
+func (rc *Receiver) route(u *url.URL) (token string, announces, ok bool) {
+	if rc.announcer != nil {
+		if token, ok = rc.tokenBehind(rc.expectPath, u); ok {
+			return token, true, true
+		}
+	}
+	token, ok = rc.tokenBehind(rc.cfg.Path, u)
+	return token, false, ok
+}
+
+// tokenBehind returns the token behind a path. All that stands there is one token: base64
+// has slashes in it.
+func (rc *Receiver) tokenBehind(base string, u *url.URL) (token string, ok bool) {
 	path := strings.TrimSuffix(singleSlashes(u.Path), "/")
-	own := strings.TrimSuffix(rc.cfg.Path, "/")
+	own := strings.TrimSuffix(base, "/")
 	rest, ok := strings.CutPrefix(path, own)
 	switch {
 	case !ok, rest != "" && rest[0] != '/', hasDots(path):

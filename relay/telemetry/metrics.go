@@ -62,7 +62,36 @@ type Metrics struct {
 	taskFailures    map[string]prometheus.Counter
 	normalized      map[string]prometheus.Counter
 	dedupeWindow    prometheus.Gauge
+	announcements   map[Outcome]prometheus.Counter
+	recovered       prometheus.Counter
+	missing         prometheus.Counter
+	expectErrors    prometheus.Counter
+	verifications   map[VerificationResult]prometheus.Counter
+	apiRequests     map[APIResult]prometheus.Counter
+	apiDuration     prometheus.Histogram
 }
+
+// VerificationResult is what the status API made of a webhook, and the label of
+// verifications_total.
+type VerificationResult string
+
+// The results of verifications.
+const (
+	Confirmed    VerificationResult = "confirmed"    // it tells the same
+	Contradicted VerificationResult = "contradicted" // it tells another outcome, or knows no such task
+	Unverified   VerificationResult = "unknown"      // it was not asked, or does not tell
+)
+
+// APIResult is what a request to the status API brought, and the label of
+// apixo_requests_total.
+type APIResult string
+
+// The results of requests.
+const (
+	APIAnswered APIResult = "answered" // something about the task, or about the request
+	APIDenied   APIResult = "denied"   // the key is not taken
+	APIUnusable APIResult = "unusable" // no answer, a pause, an error, or no answer of the API's
+)
 
 // NewMetrics returns the metrics of a relay of that version.
 func NewMetrics(version string) *Metrics {
@@ -89,10 +118,16 @@ func NewMetrics(version string) *Metrics {
 	m.taskCost = histogram(r, "task_cost_seconds", "APIXO's processing time of a task, as its webhook tells it.",
 		[]float64{.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600})
 
-	m.httpErrors = prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: namespace, Name: "http_errors_total", Help: "Connections and HTTP/2 streams refused before they were a request: another protocol, failed TLS handshakes, malformed HTTP.",
-	})
-	r.MustRegister(m.httpErrors)
+	m.apiDuration = histogram(r, "apixo_request_duration_seconds", "From asking APIXO's status API for a task to the end of its answer.",
+		[]float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30})
+	m.apiRequests = counters[APIResult](r, "apixo_requests_total", "Requests to APIXO's status API, by what they brought.", "result", []APIResult{APIAnswered, APIDenied, APIUnusable})
+	m.verifications = counters[VerificationResult](r, "verifications_total", "Webhooks held against APIXO's status API (RELAY_VERIFY), by what it made of them.", "result", []VerificationResult{Confirmed, Contradicted, Unverified})
+
+	m.announcements = counters[Outcome](r, "announcements_total", "Requests that announce tasks (RELAY_EXPECT_PATH), by how they ended; published means that the register has the task.", "outcome", []Outcome{Published, Quarantined, Unauthorized, Rejected, Overloaded, Unavailable})
+	m.recovered = counter(r, "recovered_total", "Announced tasks whose webhook had not come, and whose result was fetched and stored.")
+	m.missing = counter(r, "missing_total", "Announced tasks that were given up without a result.")
+	m.expectErrors = counter(r, "expect_errors_total", "Failures of the register of announced tasks: its bucket is missing, refuses, or does not answer.")
+	m.httpErrors = counter(r, "http_errors_total", "Connections and HTTP/2 streams refused before they were a request: another protocol, failed TLS handshakes, malformed HTTP.")
 	m.inFlight = gauge(r, "in_flight_requests", "Webhooks that are being worked on now.")
 	m.dedupeWindow = gauge(r, "dedupe_window_seconds", "Duplicate window of the stream as it stands in the broker; 0 until it is known.")
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -130,6 +165,12 @@ func histogram(r *prometheus.Registry, name, help string, buckets []float64) pro
 	})
 	r.MustRegister(h)
 	return h
+}
+
+func counter(r *prometheus.Registry, name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+	r.MustRegister(c)
+	return c
 }
 
 func gauge(r *prometheus.Registry, name, help string) prometheus.Gauge {
@@ -241,6 +282,42 @@ func (m *Metrics) Log(log *slog.Logger) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: namespace, Name: "log_lines_dropped_total", Help: "Lines that are missing in the log, since its reader was too slow or gone.",
 	}, func() float64 { return float64(dropped()) }))
+}
+
+// Announcement counts a request that announces a task.
+func (m *Metrics) Announcement(o Outcome) { m.announcements[o].Inc() }
+
+// Recovered counts an announced task whose result was fetched, and stored for the first time.
+func (m *Metrics) Recovered() { m.recovered.Inc() }
+
+// Missing counts an announced task that was given up.
+func (m *Metrics) Missing() { m.missing.Inc() }
+
+// ExpectError counts a failure of the register of announced tasks.
+func (m *Metrics) ExpectError() { m.expectErrors.Inc() }
+
+// Verification counts a webhook that was held against the status API.
+func (m *Metrics) Verification(r VerificationResult) { m.verifications[r].Inc() }
+
+// APIRequest counts a request to the status API, and records its duration.
+func (m *Metrics) APIRequest(r APIResult, took time.Duration) {
+	m.apiRequests[r].Inc()
+	m.apiDuration.Observe(took.Seconds())
+}
+
+// Expected sets the function that returns how many announced tasks are outstanding, and how
+// many of them are overdue. It is called at each scrape. Expected must be called once at the
+// most.
+func (m *Metrics) Expected(state func() (tasks, overdue int)) {
+	for _, g := range []struct {
+		name, help string
+		value      func() int
+	}{
+		{"expected_tasks", "Announced tasks that are outstanding.", func() int { tasks, _ := state(); return tasks }},
+		{"expected_overdue", "Outstanding tasks whose webhook has not come within RELAY_EXPECT_AFTER, so that the status API is asked for them.", func() int { _, overdue := state(); return overdue }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: g.name, Help: g.help}, func() float64 { return float64(g.value()) }))
+	}
 }
 
 // boolGauge registers a gauge that is 1 for yes.

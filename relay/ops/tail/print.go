@@ -19,11 +19,12 @@ const (
 	wordFailed   = "failed"
 	wordRejected = "rejected"
 	wordConflict = "conflict"
+	wordMissing  = "missing"
 	wordUnknown  = "unknown" // somebody else's
 )
 
 // words are all of them, in the order in which they are summed up.
-var words = []string{wordSuccess, wordFailed, wordRejected, wordConflict, wordUnknown}
+var words = []string{wordSuccess, wordFailed, wordRejected, wordConflict, wordMissing, wordUnknown}
 
 func word(m streamreader.Message) string {
 	switch {
@@ -33,10 +34,12 @@ func word(m streamreader.Message) string {
 		return wordSuccess
 	case m.Event.Type == schema.TypeTaskFailed:
 		return wordFailed
-	case m.Event.Type == schema.TypeWebhookRejected:
+	case m.Event.Type == schema.TypeWebhookRejected, m.Event.Type == schema.TypeAnnouncementRejected:
 		return wordRejected
 	case m.Event.Type == schema.TypeWebhookConflict:
 		return wordConflict
+	case m.Event.Type == schema.TypeTaskMissing:
+		return wordMissing
 	}
 	return wordUnknown
 }
@@ -72,7 +75,7 @@ func line(w io.Writer, m streamreader.Message, color bool) error {
 		}
 	case wordRejected:
 		what, rest = m.Event.Extensions["reason"], m.Event.Extensions["detail"]
-	case wordConflict:
+	case wordConflict, wordMissing:
 		what, rest = m.Event.Subject, m.Event.Extensions["detail"] // the task
 	default:
 		what = m.Subject
@@ -90,7 +93,7 @@ func line(w io.Writer, m streamreader.Message, color bool) error {
 // the beginning of what is in it.
 func content(m streamreader.Message) (lines []string) {
 	switch word(m) {
-	case wordRejected, wordConflict:
+	case wordRejected, wordConflict, wordMissing:
 		return []string{shorten(text.Line(string(m.Event.Data)), maxShown)}
 	case wordSuccess:
 		task, err := m.Event.Task()
