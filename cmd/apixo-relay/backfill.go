@@ -103,7 +103,7 @@ func runBackfill(ctx context.Context, w cliEnv, f backfillFlags, args []string) 
 	if err != nil {
 		return usageError{err}
 	}
-	if o.Tasks, err = backfillTasks(ctx, w, f.model, args); ctx.Err() != nil {
+	if o.Tasks, err = readTasks(ctx, w, f.model, args); ctx.Err() != nil {
 		return errors.New("stopped while the task ids were read; nothing was done")
 	} else if err != nil {
 		return usageError{err}
@@ -153,9 +153,9 @@ func backfillOptions(w cliEnv, f backfillFlags) (cfg config.Config, o backfill.O
 	return cfg, o, o.Check(cfg)
 }
 
-// backfillTasks reads the tasks. Where they come from a terminal, that ends with
+// readTasks reads the tasks that a command works on. Where they come from a terminal, that ends with
 // ctx, too.
-func backfillTasks(ctx context.Context, w cliEnv, model string, args []string) (*tasklist.List, error) {
+func readTasks(ctx context.Context, w cliEnv, model string, args []string) (*tasklist.List, error) {
 	switch {
 	case len(args) == 0, len(args) == 1 && args[0] == "-":
 	case slices.Contains(args, "-"):

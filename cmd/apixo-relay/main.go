@@ -117,6 +117,7 @@ Without a command it serves. All settings are environment variables:
 		tailCommand(w),
 		checkCommand(w),
 		backfillCommand(w),
+		expectCommand(w),
 		schemaCommand(w),
 		replayCommand(w),
 		versionCommand(w),
@@ -132,7 +133,7 @@ var groups = []struct {
 }{
 	{"Run it:", []string{"serve", "check"}},
 	{"Try and watch it:", []string{"send", "tail"}},
-	{"Deliver again:", []string{"replay", "backfill"}},
+	{"Lose nothing:", []string{"expect", "backfill", "replay"}},
 }
 
 // secretFlags are those whose values may hold a secret.
