@@ -57,6 +57,8 @@ type Reconciler struct {
 	gone        chan struct{}             // keys are to go
 	reopen      chan struct{}             // the bucket may be gone
 	permissions broker.PermissionWatcher
+	lease       time.Duration // leaseTime, and reopenAfter, but for tests
+	reopenAfter time.Duration
 
 	mu      sync.Mutex
 	bucket  *Bucket       // nil while it cannot be used
@@ -71,7 +73,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		o: o, tasks: newTasks(), warned: make(map[string]bool), opened: make(chan struct{}),
 		connected: make(chan struct{}, 1), wake: make(chan struct{}, 1), gone: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
-		problem: errOpening,
+		problem: errOpening, lease: leaseTime, reopenAfter: reopenAfter,
 	}
 	o.Metrics.Expected(func() (tasks, overdue int) { return r.tasks.count(o.Config.Expect.After, time.Now()) })
 	return r

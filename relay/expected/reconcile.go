@@ -18,10 +18,10 @@ import (
 const (
 	// AskTimeout is how long an answer of the API may take.
 	AskTimeout = 10 * time.Second
-	// lease is how long who has claimed a task may ask for it before others do: longer than
+	// leaseTime is how long who has claimed a task may ask for it before others do: longer than
 	// an answer may take. What remains is for storing the result; if that takes longer,
 	// another result of the same task is a duplicate.
-	lease = AskTimeout + 5*time.Second
+	leaseTime = AskTimeout + 5*time.Second
 	// maxInterval is the longest time between two requests for one task, unless
 	// RELAY_EXPECT_AFTER is longer.
 	maxInterval = 5 * time.Minute
@@ -112,7 +112,7 @@ func (r *Reconciler) reconcile(ctx context.Context, b *Bucket, e *entry) {
 	}
 	claim := e.task
 	claim.Asked++
-	claim.Next = time.Now().Add(lease).UTC()
+	claim.Next = time.Now().Add(r.lease).UTC()
 	revision, err := r.guarded(ctx, func(ctx context.Context) (uint64, error) { return b.updateKey(ctx, e.key, claim, e.revision) })
 	if err != nil {
 		// Another relay was first, or may have been: the bucket tells. Or nothing was changed.

@@ -55,7 +55,7 @@ func (r *Reconciler) run(ctx context.Context) {
 			told = err.Error()
 			r.o.Log.Error("announced tasks cannot be looked after; it is tried again", "error", err)
 		}
-		timer := time.NewTimer(reopenAfter)
+		timer := time.NewTimer(r.reopenAfter)
 		select {
 		case <-r.connected:
 		case <-r.reopen:
@@ -303,7 +303,7 @@ func (r *Reconciler) remove(ctx context.Context, e *entry) {
 		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 			return struct{}{}, nil
 		case isPermission(err):
-			_ = retry.Sleep(ctx, reopenAfter)
+			_ = retry.Sleep(ctx, r.reopenAfter)
 		}
 		return struct{}{}, err
 	})
