@@ -14,7 +14,8 @@ const (
 	TaskSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/task-v1.schema.json"
 	// EventSchemaID: the whole event of a task, in the CloudEvents JSON format.
 	EventSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/event-v1.schema.json"
-	// QuarantineSchemaID: an event that keeps a webhook's body, in the same format.
+	// QuarantineSchemaID: an event that keeps a webhook's body, or an announcement's, in
+	// the same format.
 	QuarantineSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/quarantine-v1.schema.json"
 	// ExpectedSchemaID: an announced task, as it is in its bucket.
 	ExpectedSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/expected-v1.schema.json"
@@ -38,6 +39,12 @@ var eventSchema string
 //go:embed quarantine-v1.schema.json
 var quarantineSchema string
 
+//go:embed expected-v1.schema.json
+var expectedSchema string
+
+//go:embed missing-v1.schema.json
+var missingSchema string
+
 //go:embed asyncapi-v1.json
 var asyncAPI string
 
@@ -45,7 +52,7 @@ var asyncAPI string
 // none refers to another, or to anything in a network.
 type Document struct {
 	// Name is a short name, the same in every version: webhook, task, event,
-	// quarantine or asyncapi.
+	// quarantine, expected, missing or asyncapi.
 	Name string
 	// ID is one of the constants of this package, and the document's $id, or id.
 	ID string
@@ -57,13 +64,16 @@ type Document struct {
 }
 
 // Documents are all there are: what comes in, what is published for it, what is
-// kept of the rest, and where all that is found. The slice is the caller's.
+// kept of the rest, how tasks are announced, what is published of one without a
+// result, and where all that is found. The slice is the caller's.
 func Documents() []Document {
 	return []Document{
 		{"webhook", WebhookSchemaID, "Webhook of APIXO", webhookSchema},
 		{"task", TaskSchemaID, "Result of an APIXO task", TaskSchema},
 		{"event", EventSchemaID, "Event of an APIXO task", eventSchema},
-		{"quarantine", QuarantineSchemaID, "Event that keeps a webhook which could not become one", quarantineSchema},
+		{"quarantine", QuarantineSchemaID, "Event that keeps a body which could not become one", quarantineSchema},
+		{"expected", ExpectedSchemaID, "Announced APIXO task", expectedSchema},
+		{"missing", MissingSchemaID, "APIXO task without a result", missingSchema},
 		{"asyncapi", AsyncAPIID, "Events of apixo-relay", asyncAPI},
 	}
 }

@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "write again what one document takes fro
 
 // Each document stands for itself, so what they share is in several. It is
 // written in one: the task in task-v1, from which webhook, event and asyncapi
-// have it, and all examples in the JSON Schemas.
+// have it, and all examples in the JSON Schemas; but for the event of a missing task,
+// of which only the data has a schema of its own.
 func TestDocumentsAreInStep(t *testing.T) {
 	t.Parallel()
 	texts := make(map[string]jsontext.Value)
@@ -49,17 +50,35 @@ func TestDocumentsAreInStep(t *testing.T) {
 		"task":       task,
 		"event":      edit(t, part(t, texts["event"]), "/properties/data", constant(`{"$ref":"#/components/schemas/task"}`)),
 		"quarantine": part(t, texts["quarantine"]),
+		"expected":   part(t, texts["expected"]),
+		"missing":    part(t, texts["missing"]),
 	} {
 		asyncAPI = edit(t, asyncAPI, "/components/schemas/"+name, func(jsontext.Value) jsontext.Value { return part })
 	}
-	for i, name := range []string{"taskSuccess", "taskFailed", "webhookRejected", "webhookConflict"} {
-		of := []string{"event", "quarantine"}[i/2]
-		var examples []map[string]any
-		unmarshal(t, at(t, texts[of], "/examples"), &examples)
-		structured, binary := messages(t, examples[i%2])
+	examples := func(document string) (all []map[string]any) {
+		unmarshal(t, at(t, texts[document], "/examples"), &all)
+		return all
+	}
+	var missing map[string]any
+	unmarshal(t, at(t, asyncAPI, "/components/messages/taskMissingStructured/examples/0/payload"), &missing)
+	missing["data"] = examples("missing")[0]
+	for name, event := range map[string]map[string]any{
+		"taskSuccess":          examples("event")[0],
+		"taskFailed":           examples("event")[1],
+		"webhookRejected":      examples("quarantine")[0],
+		"webhookConflict":      examples("quarantine")[1],
+		"announcementRejected": examples("quarantine")[2],
+		"taskMissing":          missing,
+	} {
+		structured, binary := messages(t, event)
 		asyncAPI = edit(t, asyncAPI, "/components/messages/"+name+"Structured/examples", constant(structured))
 		asyncAPI = edit(t, asyncAPI, "/components/messages/"+name+"Binary/examples", constant(binary))
 	}
+	var announcements []any
+	for _, value := range examples("expected") {
+		announcements = append(announcements, map[string]any{"payload": value})
+	}
+	asyncAPI = edit(t, asyncAPI, "/components/messages/taskAnnouncement/examples", constant(marshal(t, announcements)))
 	texts["asyncapi"] = asyncAPI
 
 	for _, d := range schema.Documents() {
@@ -239,6 +258,17 @@ func TestDocumentsBearTheirIDs(t *testing.T) {
 	}
 }
 
+func document(t *testing.T, name string) []byte {
+	t.Helper()
+	for _, d := range schema.Documents() {
+		if d.Name == name {
+			return []byte(d.Text)
+		}
+	}
+	t.Fatalf("there is no document %s", name)
+	return nil
+}
+
 // What is named to consumers in words is what the code knows.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	t.Parallel()
@@ -249,19 +279,16 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 			Enum        []string `json:"enum"`
 		} `json:"properties"`
 	}
-	for _, d := range schema.Documents() {
-		if d.Name == "quarantine" {
-			unmarshal(t, []byte(d.Text), &quarantine)
-		}
-	}
+	unmarshal(t, document(t, "quarantine"), &quarantine)
 	reasons := []string{
 		schema.CodeEmpty, schema.CodeInvalidUTF8, schema.CodeSyntax, schema.CodeTrailingData, schema.CodeDuplicateMember, schema.CodeTooDeep,
-		schema.CodeMemberMissing, schema.CodeMemberType, schema.CodeTaskID, schema.CodeState, schema.CodeResultJSON, schema.ReasonContentType, schema.ReasonContentEncoding, schema.ReasonConflict,
+		schema.CodeMemberMissing, schema.CodeMemberType, schema.CodeTaskID, schema.CodeState, schema.CodeModel, schema.CodeResultJSON,
+		schema.ReasonContentType, schema.ReasonContentEncoding, schema.ReasonConflict, schema.ReasonNotConfirmed,
 	}
 	if got := quarantine.Properties["reason"].Examples; !slices.Equal(got, reasons) {
 		t.Errorf("quarantine names the reasons %q, there are %q", got, reasons)
 	}
-	if got := quarantine.Properties["type"].Enum; !slices.Equal(got, []string{schema.TypeWebhookRejected, schema.TypeWebhookConflict}) {
+	if got := quarantine.Properties["type"].Enum; !slices.Equal(got, []string{schema.TypeWebhookRejected, schema.TypeWebhookConflict, schema.TypeAnnouncementRejected}) {
 		t.Errorf("quarantine names the types %q", got)
 	}
 	var event struct {
@@ -269,7 +296,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 			Examples []string `json:"examples"`
 		} `json:"properties"`
 	}
-	unmarshal(t, []byte(schema.Documents()[2].Text), &event)
+	unmarshal(t, document(t, "event"), &event)
 	if got := event.Properties["normalized"].Examples; !slices.Equal(got, schema.NormalizedMembers()) {
 		t.Errorf("event names %q as normalized, there are %q", got, schema.NormalizedMembers())
 	}
@@ -284,7 +311,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 			Address string `json:"address"`
 		} `json:"channels"`
 	}
-	unmarshal(t, []byte(schema.Documents()[4].Text), &asyncAPI)
+	unmarshal(t, document(t, "asyncapi"), &asyncAPI)
 	var subjects []string
 	for _, c := range asyncAPI.Channels {
 		subjects = append(subjects, c.Address)
@@ -292,7 +319,8 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	slices.Sort(subjects)
 	const prefix = schema.DefaultPrefix
 	want := []string{
-		schema.ConflictSubject(prefix), schema.RejectedSubject(prefix),
+		"$KV." + schema.DefaultExpectedBucket + ".{key}",
+		schema.ConflictSubject(prefix), schema.MissingSubject(prefix), schema.RejectedSubject(prefix),
 		schema.TaskSubject(prefix, schema.StateFailed), schema.TaskSubject(prefix, schema.StateSuccess),
 	}
 	if !slices.Equal(subjects, want) {

@@ -18,36 +18,40 @@ import (
 // is none.
 type Event struct {
 	// ID is the task's id, the same whenever the event comes again and so the key
-	// for idempotency; or, for what is quarantined, the SHA-256 of the body in
-	// hexadecimal digits. Never empty.
+	// for idempotency; for a missing task that id with the time of the announcement
+	// behind it; or, for what keeps a body, its SHA-256 in hexadecimal digits. Never
+	// empty.
 	ID string
 	// Source is where it comes from, https://api.apixo.ai unless configured
 	// otherwise. Never empty.
 	Source string
 	// Type is one of the Type constants, if the relay published it. Never empty.
 	Type string
-	// Subject is the task's id; empty for a rejected webhook, which tells none.
+	// Subject is the task's id; the key of a rejected announcement in the bucket; empty
+	// for what is rejected otherwise, which tells none.
 	Subject string
 	// Time is when the task ended, or else when the webhook came, in UTC; zero if
 	// whoever published the event does not tell, which the relay does.
 	Time time.Time
-	// DataContentType is application/json for a task, and for what is quarantined
-	// if that is JSON; application/octet-stream otherwise.
+	// DataContentType is application/json for a task and a missing task, and for what
+	// keeps a body if that is JSON; application/octet-stream otherwise.
 	DataContentType string
-	// DataSchema is [TaskSchemaID] for a task, and empty otherwise.
+	// DataSchema is [TaskSchemaID] for a task, [MissingSchemaID] for a missing task, and
+	// empty otherwise.
 	DataSchema string
 	// Extensions are the other attributes: those of the callback URL, such as
-	// model, normalized on a task, and reason and detail on what is quarantined. Nil
-	// if there are none.
+	// model, normalized and verified on a task, and reason and detail on what is
+	// quarantined. Nil if there are none.
 	Extensions map[string]string
-	// Data is the payload: for a task JSON, which [Event.Task] reads, and for what
-	// is quarantined the body byte for byte. It may alias the message.
+	// Data is the payload: for a task JSON, which [Event.Task] reads, for a missing task
+	// JSON, which [Event.Missing] reads, and otherwise the body byte for byte. It may
+	// alias the message.
 	Data []byte
 }
 
-// IsTask reports whether it tells how a task ended; otherwise it keeps a
-// webhook's body that could not become an event, or is of a type that this
-// version does not know.
+// IsTask reports whether it tells how a task ended; otherwise it keeps a body that
+// could not become an event, tells of a missing task, or is of a type that this version
+// does not know.
 func (e Event) IsTask() bool { return e.Type == TypeTaskSuccess || e.Type == TypeTaskFailed }
 
 // Model is the model that was asked, if the callback URL tells (?model=...);
@@ -67,12 +71,11 @@ func (e Event) Normalized() []string {
 // "unknown"; empty without RELAY_VERIFY.
 func (e Event) Verified() string { return e.Extensions["verified"] }
 
-// Reason says for programs why a webhook was quarantined: one of the Code
-// constants, [ReasonConflict], or a word that a later version adds. Empty for a
-// task.
+// Reason says for programs why something is in the quarantine: one of the Code or
+// Reason constants, or a word that a later version adds. Empty for a task.
 func (e Event) Reason() string { return e.Extensions["reason"] }
 
-// Detail says for people why a webhook was quarantined, in printable ASCII.
+// Detail says for people why something is in the quarantine, in printable ASCII.
 // Empty for a task.
 func (e Event) Detail() string { return e.Extensions["detail"] }
 
@@ -222,8 +225,8 @@ func fromAttributes(attributes map[string]string) (Event, error) {
 }
 
 // JSONFormat is the event as an object of the CloudEvents JSON event format
-// (1.0.2), for encoding/json: the data of a task as the JSON that it is, any
-// other as data_base64.
+// (1.0.2), for encoding/json: the data of a task, and of a missing one, as the JSON
+// that it is, any other as data_base64.
 func (e Event) JSONFormat() map[string]any {
 	object := map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type}
 	for name, value := range e.Extensions {
@@ -238,7 +241,7 @@ func (e Event) JSONFormat() map[string]any {
 		object["time"] = e.Time.Format(time.RFC3339Nano)
 	}
 	switch {
-	case e.IsTask() && json.Valid(e.Data):
+	case (e.IsTask() || e.Type == TypeTaskMissing) && json.Valid(e.Data):
 		object["data"] = json.RawMessage(e.Data)
 	case e.Data != nil:
 		object["data_base64"] = e.Data

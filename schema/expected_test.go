@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +63,31 @@ func TestParseAnnouncement(t *testing.T) {
 		if e, ok := errors.AsType[*schema.Error](err); !ok || e.Code != code {
 			t.Errorf("%s: %v, want %s", body, err, code)
 		}
+	}
+}
+
+// The event of a missing task, as it is stored, is read and written without a loss.
+func TestMissingTask(t *testing.T) {
+	t.Parallel()
+	payload := []byte(`{"specversion":"1.0","id":"t1.missing.1704067200","source":"https://api.apixo.ai","type":"ai.apixo.task.missing","subject":"t1","time":"2024-01-02T00:00:00Z","datacontenttype":"application/json","dataschema":"` +
+		schema.MissingSchemaID + `","reason":"not-final","detail":"it has not ended","data":{"taskId":"t1","model":"m","announced":"2024-01-01T00:00:00Z","asked":7,"lastAnswer":"processing"}}`)
+	event, err := schema.DecodeMessage(map[string][]string{"Content-Type": {"application/cloudevents+json"}}, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := event.Missing()
+	want := schema.MissingTask{ID: "t1", Model: "m", Announced: time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), Asked: 7, LastAnswer: "processing"}
+	if err != nil || task != want || event.IsTask() || event.DataSchema != schema.MissingSchemaID {
+		t.Errorf("%+v of %+v, %v", task, event, err)
+	}
+	var written, stored map[string]any
+	unmarshal(t, []byte(marshal(t, event.JSONFormat())), &written)
+	unmarshal(t, payload, &stored)
+	if !reflect.DeepEqual(written, stored) {
+		t.Errorf("it is written as %v", written)
+	}
+	event.Type = schema.TypeTaskFailed
+	if _, err := event.Missing(); err == nil {
+		t.Error("the event of a task that failed is read as that of a missing one")
 	}
 }

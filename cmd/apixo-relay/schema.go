@@ -28,6 +28,8 @@ none needs another, or a network.
   task         the data of a task's event, which its attribute dataschema names
   event        the whole event of a task, as structured mode has it
   quarantine   the event that keeps a body which could not become one
+  expected     the value that announces a task, in the bucket of announced tasks
+  missing      the data of the event of an announced task without a result
   asyncapi     where all that is found in NATS, and with which headers
 
 With a name it prints that document, and without one an object that has them all

@@ -88,6 +88,6 @@ func stored(e schema.Event) (*cloudevents.Event, error) {
 	}
 	// Of another type it would be written as a text.
 	isJSON := e.DataContentType == "" || ce.DataMediaType() == cloudevents.ApplicationJSON
-	ce.DataBase64 = !e.IsTask() || !isJSON || !jsontext.Value(e.Data).IsValid()
+	ce.DataBase64 = !e.IsTask() && e.Type != schema.TypeTaskMissing || !isJSON || !jsontext.Value(e.Data).IsValid()
 	return ce, nil
 }
