@@ -73,8 +73,9 @@ func ParseAnnouncement(body []byte) (taskID string, task ExpectedTask, err error
 }
 
 func parseAnnouncement(text []byte, withID bool) (id string, task ExpectedTask, err error) {
-	var taskID, model member
-	_, _, err = parse(text, func(d *decoder) error {
+	_, _, err = parse(text, func(d *decoder) (err error) {
+		id, task = "", ExpectedTask{} // parse may call it twice
+		var taskID, model member
 		if d.PeekKind() != '{' {
 			return notAnnouncement(CodeMemberType, "it is %s, an object was expected", kindName(d.value().value))
 		}

@@ -55,6 +55,11 @@ func TestParseAnnouncement(t *testing.T) {
 	if id != "a:1" || err != nil || task.Model != "m" || task.Asked != 0 {
 		t.Errorf("%s, %+v, %v", id, task, err)
 	}
+	// A lone surrogate is read as browsers read it, wherever it stands.
+	id, task, err = schema.ParseAnnouncement([]byte(`{"taskId":"t","attributes":{"user":"\ud800"},"model":"m"}`))
+	if id != "t" || err != nil || task.Model != "m" || task.Attributes["user"] != "\ufffd" {
+		t.Errorf("%s, %+v, %v", id, task, err)
+	}
 	for body, code := range map[string]string{
 		`{"model":"m"}`: schema.CodeMemberMissing, `{"taskId":"a/b","model":"m"}`: schema.CodeTaskID, `{"taskId":7,"model":"m"}`: schema.CodeMemberType,
 		`{"taskId":"a"}`: schema.CodeMemberMissing, `[]`: schema.CodeMemberType, "\xff": schema.CodeInvalidUTF8,
