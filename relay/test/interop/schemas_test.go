@@ -84,7 +84,7 @@ func document(t testing.TB, name string) schema.Document {
 // The examples in the schemas are valid, and so is each part's own.
 func TestExamplesAreValid(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"webhook", "task", "event", "quarantine"} {
+	for _, name := range []string{"webhook", "task", "event", "quarantine", "expected", "missing"} {
 		compiled := validator(t, name)
 		var root struct {
 			Examples   []any `json:"examples"`
@@ -262,8 +262,9 @@ type asyncAPIMessage struct {
 	}
 }
 
-// asyncAPIOf is the message of a subject in a content mode.
-func asyncAPIOf(t testing.TB, subject, mode string) (m asyncAPIMessage) {
+// asyncAPIOf is a message of a subject, by its name in the channel: mostly the content
+// mode.
+func asyncAPIOf(t testing.TB, subject, name string) (m asyncAPIMessage) {
 	t.Helper()
 	text := document(t, "asyncapi").Text
 	type ref struct {
@@ -299,15 +300,19 @@ func asyncAPIOf(t testing.TB, subject, mode string) (m asyncAPIMessage) {
 		if channel.Address != subject {
 			continue
 		}
-		message := channel.Messages[mode].Ref
+		message := channel.Messages[name].Ref
 		found, ok := root.Components.Messages[message[strings.LastIndex(message, "/")+1:]]
 		if !ok {
-			t.Fatalf("%s has no message of %s mode", subject, mode)
+			t.Fatalf("%s has no message %s", subject, name)
 		}
 		if m.payload, err = c.Compile("urn:asyncapi" + message + "/payload"); err != nil {
 			t.Fatal(err)
 		}
-		if m.headers, err = c.Compile("urn:asyncapi" + found.Traits[0].Ref + "/headers"); err != nil {
+		headers := message // unless another has the same
+		if len(found.Traits) > 0 {
+			headers = found.Traits[0].Ref
+		}
+		if m.headers, err = c.Compile("urn:asyncapi" + headers + "/headers"); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal(found.Examples, &m.examples); err != nil {
@@ -352,33 +357,48 @@ func TestAsyncAPIDocument(t *testing.T) {
 	for _, o := range found.Operations {
 		read = append(read, fmt.Sprintf("%s %s %s", o.Action, strings.Join(o.Subjects, " "), strings.Join(o.Messages, " ")))
 	}
-	var want []string
-	for _, w := range []string{"task.success", "task.failed", "quarantine.rejected", "quarantine.conflict"} {
-		typ, data := "ai.apixo."+w, "application/json"
-		if rest, ok := strings.CutPrefix(w, "quarantine."); ok {
-			typ, data = "ai.apixo.webhook."+rest, "application/octet-stream"
-		}
-		want = append(want, fmt.Sprintf("receive apixo.%s %s application/cloudevents+json %[2]s %s", w, typ, data))
+	both := func(typ, data string) string {
+		return fmt.Sprintf("%s application/cloudevents+json %[1]s %s", typ, data)
+	}
+	const anyBody = "application/octet-stream"
+	want := []string{
+		"receive apixo.task.success " + both(schema.TypeTaskSuccess, "application/json"),
+		"receive apixo.task.failed " + both(schema.TypeTaskFailed, "application/json"),
+		"receive apixo.quarantine.rejected " + both(schema.TypeWebhookRejected, anyBody) + " " + both(schema.TypeAnnouncementRejected, anyBody),
+		"receive apixo.quarantine.conflict " + both(schema.TypeWebhookConflict, anyBody),
+		"receive apixo.quarantine.missing " + both(schema.TypeTaskMissing, "application/json"),
+		"send " + announcements + " announcement application/json",
 	}
 	if !slices.Equal(read, want) {
 		t.Errorf("the operations were read as\n%s\nwant\n%s", strings.Join(read, "\n"), strings.Join(want, "\n"))
 	}
 }
 
+// announcements is the address at which the AsyncAPI document has tasks announced.
+const announcements = "$KV." + schema.DefaultExpectedBucket + ".{key}"
+
 func TestAsyncAPIExamplesAreValid(t *testing.T) {
 	t.Parallel()
-	for _, subject := range []string{"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict"} {
-		for _, mode := range []string{"structured", "binary"} {
-			m := asyncAPIOf(t, subject, mode)
+	modes := []string{"structured", "binary"}
+	for subject, names := range map[string][]string{
+		"apixo.task.success": modes, "apixo.task.failed": modes, "apixo.quarantine.conflict": modes, "apixo.quarantine.missing": modes,
+		"apixo.quarantine.rejected": append(modes, "announcementStructured", "announcementBinary"),
+		announcements:               {"announcement"},
+	} {
+		for _, name := range names {
+			m := asyncAPIOf(t, subject, name)
 			if len(m.examples) == 0 {
-				t.Errorf("%s has no example of %s mode", subject, mode)
+				t.Errorf("%s has no example of the message %s", subject, name)
 			}
 			for _, example := range m.examples {
+				if example.Headers == nil {
+					example.Headers = map[string]any{}
+				}
 				if err := m.headers.Validate(example.Headers); err != nil {
-					t.Errorf("%s, %s: %v", subject, mode, err)
+					t.Errorf("%s, %s: %v", subject, name, err)
 				}
 				if err := m.payload.Validate(example.Payload); err != nil {
-					t.Errorf("%s, %s: %v", subject, mode, err)
+					t.Errorf("%s, %s: %v", subject, name, err)
 				}
 			}
 		}
