@@ -26,9 +26,10 @@ func find(rooms []room, path string) int {
 // what it must not know: an import path, or the beginning of one that ends in /.
 // Arrows run down only, so a room is listed above those that it imports.
 var rooms = []room{
-	// Consumers, which import the contract and nothing else of the relay.
+	// Consumers and producers, which import the contract and nothing else of the relay.
 	{"/schema/examples/go/consumer", []string{"/schema"}, nil},
 	{"/schema/examples/go/idempotent", []string{"/schema"}, nil},
+	{"/schema/examples/go/producer", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{
 		"/relay", "/relay/event", "/relay/ops/expect", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/secretarg", "/relay/ops/send", "/relay/ops/streamreader", "/relay/ops/tail", "/relay/ops/tasklist", "/relay/text", "/relay/httpclient",
 		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/tlsfiles", "/relay/utf8text", "/schema",
