@@ -1,13 +1,23 @@
 package interop
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -92,4 +102,100 @@ func TestMissingTaskAndSchemaAgree(t *testing.T) {
 			t.Errorf("%s was read as %+v, %v", example, task, err)
 		}
 	}
+}
+
+// Tasks that are announced by the example in Python, and whose webhooks never come, end as
+// the events that the documents describe; and what announces none is kept as they say.
+func TestWhatIsAnnouncedEnds(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip(err)
+	}
+	const key, token = "key-of-the-status-api", "token-0123456789"
+	program := relaytest.Build(t, "./cmd/apixo-relay")
+	for _, mode := range []string{"structured", "binary"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
+			defer cancel()
+			fake := fakeapi.New(key)
+			fake.Set("fails", fakeapi.Failure)
+			fake.Set("un:known", fakeapi.Error(404, "Task not found"))
+			api := httptest.NewServer(fake)
+			t.Cleanup(api.Close)
+			r := startRelay(t, program, mode, "RELAY_WEBHOOK_TOKENS="+token, "RELAY_EXPECT=true", "RELAY_EXPECT_AFTER=1s", "RELAY_VERIFY=flag",
+				"APIXO_API_KEY="+key, "APIXO_BASE_URL="+api.URL)
+			base, _, _ := strings.Cut(r.Webhooks, "/webhook/")
+			announce := func(token string, ids ...string) (printed []string, err error) {
+				cmd := exec.CommandContext(ctx, "python3", slices.Concat([]string{filepath.Join(relaytest.Root, "schema/examples/python/announce.py"), "nano-banana"}, ids)...)
+				cmd.Env = relaytest.Environ("RELAY_URL="+base, "RELAY_TOKEN="+token)
+				out, err := cmd.Output()
+				return lines(out), err
+			}
+			printed, err := announce(token, "succeeds", "fails", "un:known")
+			if want := []string{"succeeds announced", "fails announced", "un:known announced"}; err != nil || !slices.Equal(printed, want) {
+				t.Fatalf("it printed %q, want %q: %v", printed, want, err)
+			}
+			if printed, err := announce("another-0123456789", "succeeds"); err == nil {
+				t.Errorf("with a wrong token it printed %q", printed)
+			}
+			if printed, err := announce(token, "a/b"); err == nil {
+				t.Errorf("what is no id was announced: %q", printed)
+			}
+			bucket, err := natstest.JetStream(t, r.Broker).KeyValue(ctx, schema.DefaultExpectedBucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key, value := range map[string]string{"no.json": "{", "no-model": `{"Model":"m"}`, "a/b": `{"model":"m"}`} {
+				if _, err := bucket.Create(ctx, key, []byte(value)); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			got := make(map[string][]jetstream.Msg)
+			for subject, n := range map[string]int{"apixo.task.success": 1, "apixo.task.failed": 1, "apixo.quarantine.missing": 1, "apixo.quarantine.rejected": 4} {
+				stream, name := schema.DefaultStream, "event"
+				if rest, ok := strings.CutPrefix(subject, "apixo.quarantine."); ok {
+					stream, name = schema.DefaultQuarantine, map[string]string{"missing": "missing", "rejected": "quarantine"}[rest]
+				}
+				got[subject] = readAll(ctx, t, r.Broker, stream, subject, n)
+				for _, msg := range got[subject] {
+					checkMessage(t, mode, name, msg)
+				}
+			}
+			for subject, id := range map[string]string{"apixo.task.success": "succeeds", "apixo.task.failed": "fails"} {
+				event := decodeEvent(t, got[subject][0])
+				if event.ID != id || event.Model() != "nano-banana" || event.Verified() != "true" {
+					t.Errorf("%s: %+v", id, event)
+				}
+			}
+			missing := decodeEvent(t, got["apixo.quarantine.missing"][0])
+			task, err := missing.Missing()
+			if err != nil || task.ID != "un:known" || task.Model != "nano-banana" || task.Asked != 3 || missing.ID != fmt.Sprintf("un:known.missing.%d", task.Announced.Unix()) ||
+				missing.Subject != task.ID || missing.Reason() != "unknown-task" {
+				t.Errorf("%+v of %+v, %v", task, missing, err)
+			}
+			var reasons []string
+			for _, msg := range got["apixo.quarantine.rejected"] {
+				event := decodeEvent(t, msg)
+				reasons = append(reasons, strings.TrimSpace(event.Subject+" "+event.Reason()))
+			}
+			slices.Sort(reasons)
+			if want := []string{"a/b invalid-task-id", "invalid-task-id", "no-model member-missing", "no.json invalid-json"}; !slices.Equal(reasons, want) {
+				t.Errorf("announcements were rejected for %q, want %q", reasons, want)
+			}
+			if printed, err := announce(token, "succeeds"); err != nil || !slices.Equal(printed, []string{"succeeds has ended already"}) {
+				t.Errorf("announced after its end, it printed %q: %v", printed, err)
+			}
+		})
+	}
+}
+
+func decodeEvent(t *testing.T, msg jetstream.Msg) schema.Event {
+	t.Helper()
+	event, err := schema.DecodeMessage(msg.Headers(), msg.Data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event
 }
