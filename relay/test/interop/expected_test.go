@@ -32,7 +32,7 @@ func TestAnnouncementsAndSchemaAgree(t *testing.T) {
 	for _, attributes := range append(others, `{"user":"42"}`, `{"user":null}`, `{"user":42}`, `{"user":{}}`, `{"":"","Ä":"\u0000"}`, `{"user":"\ud800"}`) {
 		values = append(values, `{"attributes":`+attributes+`,"model":"m"}`)
 	}
-	for _, name := range []string{"announced", "asked", "next", "lastAnswer", "taskId"} {
+	for _, name := range []string{"announced", "asked", "next", "unknown", "lastAnswer", "taskId"} {
 		for _, value := range []string{`null`, `"2024-01-01T00:00:00Z"`, `"soon"`, `3`, `-1`, `1.5`, `1e400`, `[]`, `{"model":7}`, `true`} {
 			values = append(values, fmt.Sprintf(`{"model":"m",%q:%s}`, name, value), fmt.Sprintf(`{%q:%s}`, name, value))
 		}
