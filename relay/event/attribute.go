@@ -15,7 +15,12 @@ const MaxAttributeBytes = 256
 // most MaxAttributeBytes, without control characters and noncharacters, and
 // not empty.
 func ValidAttribute(value string) bool {
-	if value == "" || len(value) > MaxAttributeBytes || !utf8.ValidString(value) {
+	return value != "" && len(value) <= MaxAttributeBytes && isText(value)
+}
+
+// isText reports whether a value is UTF-8 without control characters and noncharacters.
+func isText(value string) bool {
+	if !utf8.ValidString(value) {
 		return false
 	}
 	for _, r := range value {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,11 +54,13 @@ func (e Encoder) RejectedAnnouncement(key string, value []byte, rejection *schem
 		Delivery: Delivery{Body: value, Received: now}, Rejection: rejection,
 	}
 	contentType := "application/octet-stream"
-	if json.Valid(value) {
+	if _, err := schema.ParseExpectedTask(value); !errors.Is(err, schema.ErrNotJSON) {
 		contentType = contentTypeJSON
 	}
 	attributes := cloudevents.EventContextV1{Type: schema.TypeAnnouncementRejected, DataContentType: &contentType}
-	if key != "" {
+	// Who publishes without a key-value client can use a key that is no text. The detail
+	// tells it.
+	if key != "" && isText(key) {
 		attributes.Subject = &key
 	}
 	return e.quarantine(msg, rejection.Code, rejection.Detail, attributes)

@@ -142,18 +142,16 @@ func TestWhatIsAnnouncedEnds(t *testing.T) {
 			if printed, err := announce(token, "a/b"); err == nil {
 				t.Errorf("what is no id was announced: %q", printed)
 			}
-			bucket, err := natstest.JetStream(t, r.Broker).KeyValue(ctx, schema.DefaultExpectedBucket)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for key, value := range map[string]string{"no.json": "{", "no-model": `{"Model":"m"}`, "a/b": `{"model":"m"}`} {
-				if _, err := bucket.Create(ctx, key, []byte(value)); err != nil {
+			// Whoever publishes by hand can use keys that no client takes.
+			js := natstest.JetStream(t, r.Broker)
+			for key, value := range map[string]string{"no.json": "{", "twice": `{"a":1,"a":2}`, "bytes": "\"\xff\"", "empty": "", "no-model": `{"Model":"m"}`, "a/b": `{"model":"m"}`, "ä\xff\x01": `{"model":"m"}`} {
+				if _, err := js.Publish(ctx, "$KV."+schema.DefaultExpectedBucket+"."+key, []byte(value)); err != nil {
 					t.Fatal(err)
 				}
 			}
 
 			got := make(map[string][]jetstream.Msg)
-			for subject, n := range map[string]int{"apixo.task.success": 1, "apixo.task.failed": 1, "apixo.quarantine.missing": 1, "apixo.quarantine.rejected": 4} {
+			for subject, n := range map[string]int{"apixo.task.success": 1, "apixo.task.failed": 1, "apixo.quarantine.missing": 1, "apixo.quarantine.rejected": 8} {
 				stream, name := schema.DefaultStream, "event"
 				if rest, ok := strings.CutPrefix(subject, "apixo.quarantine."); ok {
 					stream, name = schema.DefaultQuarantine, map[string]string{"missing": "missing", "rejected": "quarantine"}[rest]
@@ -178,11 +176,16 @@ func TestWhatIsAnnouncedEnds(t *testing.T) {
 			var reasons []string
 			for _, msg := range got["apixo.quarantine.rejected"] {
 				event := decodeEvent(t, msg)
-				reasons = append(reasons, strings.TrimSpace(event.Subject+" "+event.Reason()))
+				reasons = append(reasons, fmt.Sprintf("%s %s %s", event.Subject, event.Reason(), event.DataContentType))
 			}
 			slices.Sort(reasons)
-			if want := []string{"a/b invalid-task-id", "invalid-task-id", "no-model member-missing", "no.json invalid-json"}; !slices.Equal(reasons, want) {
-				t.Errorf("announcements were rejected for %q, want %q", reasons, want)
+			if want := []string{
+				" invalid-task-id application/json", // by HTTP
+				" invalid-task-id application/json", // of a key that is no text
+				"a/b invalid-task-id application/json", "bytes invalid-utf8 application/octet-stream", "empty empty-body application/octet-stream",
+				"no-model member-missing application/json", "no.json invalid-json application/octet-stream", "twice duplicate-member application/octet-stream",
+			}; !slices.Equal(reasons, want) {
+				t.Errorf("announcements were rejected as %q, want %q", reasons, want)
 			}
 			if printed, err := announce(token, "succeeds"); err != nil || !slices.Equal(printed, []string{"succeeds has ended already"}) {
 				t.Errorf("announced after its end, it printed %q: %v", printed, err)
