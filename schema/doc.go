@@ -20,6 +20,10 @@
 // when, and what to do about it. The same contract for programs, as JSON Schemas
 // and an AsyncAPI document, is in [Documents].
 //
+// A producer announces what it has submitted with an [ExpectedTask] under its
+// [ExpectedKey], as examples/go/producer does; [Event.Missing] reads what is told of one
+// without a result.
+//
 // All functions here are pure, from bytes to values. The package must not know
 // HTTP, NATS, the environment or clocks.
 package schema
