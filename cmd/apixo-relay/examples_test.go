@@ -86,7 +86,7 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 		"APIXO_API_KEY=key-of-the-examples", "APIXO_BASE_URL="+api.URL)
 	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"))
 	// Something to look at, for commands that look.
-	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true"} {
+	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true", "apixo-relay expect --model nano-banana task_1"} {
 		paste(t, line, line, append(beside, "RELAY_DATA_DIR="+t.TempDir()))
 	}
 	for _, c := range documented() {

@@ -58,8 +58,8 @@ Exit codes:
   # tasks of several models from another program, one "MODEL ID" a line
   printf '%s\n' 'nano-banana task_abc123xyz' 'veo-3 task_12345678' | apixo-relay expect
 
-  # with what the callback URL would bring to the event (RELAY_CALLBACK_ATTRIBUTES)
-  apixo-relay expect --model nano-banana --attribute user=42 task_abc123xyz
+  # with what the callback URL would bring to the event besides the model
+  RELAY_CALLBACK_ATTRIBUTES=model,user apixo-relay expect --model nano-banana --attribute user=42 task_abc123xyz
 
   # what is outstanding, for how long, and when it is asked for next
   apixo-relay expect --list`,
@@ -94,7 +94,7 @@ Exit codes:
 	}
 	flags := c.Flags()
 	flags.StringVar(&model, "model", "", "the `model` of the tasks that come without one, such as nano-banana")
-	flags.StringToStringVar(&attributes, "attribute", nil, "`name=value` of an attribute of the event, as the callback URL would bring it; may be repeated")
+	flags.StringToStringVar(&attributes, "attribute", nil, "`name=value`, as the callback URL would bring it to the event")
 	flags.BoolVar(&list, "list", false, "show what is outstanding")
 	output.add(flags, "the tasks")
 	return c

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -34,6 +37,7 @@ var ErrBucketMissing = errors.New("the bucket of announced tasks does not exist"
 
 // Bucket is the key-value bucket of announced tasks.
 type Bucket struct {
+	js jetstream.JetStream
 	kv jetstream.KeyValue
 	// Config is that of the bucket as it was opened, and Made reports whether it was made
 	// then.
@@ -76,7 +80,7 @@ func OpenBucket(ctx context.Context, js jetstream.JetStream, cfg config.Config, 
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not tell about the bucket %s: %w", want.Bucket, err)
 	}
-	b := &Bucket{kv: kv, Config: status.Config(), Made: made}
+	b := &Bucket{js: js, kv: kv, Config: status.Config(), Made: made}
 	if policy == config.PolicyUpdate && !made {
 		return b, b.update(ctx, js, want, cfg.Stream.Given.Replicas, changed)
 	}
@@ -195,7 +199,7 @@ func (b *Bucket) List(ctx context.Context) (all []Outstanding, err error) {
 	}
 }
 
-// update and remove change a key if it is at a revision still; the error is
+// updateKey and remove change a key if it is at a revision still; the error is
 // [jetstream.ErrKeyRevisionMismatch] if not.
 func (b *Bucket) updateKey(ctx context.Context, key string, task schema.ExpectedTask, revision uint64) (uint64, error) {
 	return b.kv.Update(ctx, key, encode(task), revision)
@@ -206,7 +210,24 @@ func (b *Bucket) remove(ctx context.Context, key string, revision uint64) error 
 	if b.Config.LimitMarkerTTL > 0 {
 		options = append(options, jetstream.PurgeTTL(b.Config.LimitMarkerTTL))
 	}
-	return b.kv.Purge(ctx, key, options...)
+	err := b.kv.Purge(ctx, key, options...)
+	if errors.Is(err, jetstream.ErrInvalidKey) {
+		return b.removeForeign(ctx, key, revision)
+	}
+	return err
+}
+
+// removeForeign removes a key that the client does not take: who publishes without a
+// key-value client can use any (NATS ADR-8 has the headers).
+func (b *Bucket) removeForeign(ctx context.Context, key string, revision uint64) error {
+	_, err := b.js.PublishMsg(ctx, &nats.Msg{
+		Subject: strings.TrimSuffix(Subjects(b.Config.Bucket), ">") + key,
+		Header: nats.Header{
+			"KV-Operation": {"PURGE"}, jetstream.MsgRollup: {jetstream.MsgRollupSubject},
+			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
+		},
+	})
+	return err
 }
 
 // forgetMarkers removes the markers of keys that are gone for long, where the bucket keeps

@@ -122,8 +122,37 @@ func TestBadAnnouncements(t *testing.T) {
 		}
 		r.log.Await(t, "reason="+test.reason)
 	}
+	// Who publishes without a key-value client can use keys that clients do not take.
+	if _, err := s.js.Publish(t.Context(), "$KV.APIXO_EXPECTED.raw:1", []byte(`{"model":"m"}`)); err != nil {
+		t.Fatal(err)
+	}
+	r.log.Await(t, `key=raw:1 reason=invalid-task-id`)
+	r.Gone(t, "$KV.APIXO_EXPECTED.raw:1", s.js)
 	if asked := s.api.Asked(); len(asked) > 0 {
 		t.Errorf("asked for %v", asked)
+	}
+}
+
+// A task that is announced again and again is asked for all the same.
+func TestAnnouncedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.api.Default(fakeapi.State("pending"))
+	r := s.relay(t, "RELAY_EXPECT_AFTER=2s")
+	kv := s.bucket(t)
+	put(t, kv, "task_1", `{"model":"m"}`)
+	r.Await(t, 1)
+	for began := time.Now(); s.api.Asked()["task_1"] == 0; time.Sleep(100 * time.Millisecond) {
+		put(t, kv, "task_1", `{"model":"m"}`)
+		if time.Since(began) > time.Minute {
+			t.Fatal("it is not asked for")
+		}
+	}
+	put(t, kv, "task_1", `{"model":"other"}`)
+	s.api.Default(fakeapi.Success)
+	awaitRemoved(t, kv, "task_1")
+	if e := s.events(t, "APIXO")[0]; e.Model() != "other" {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -3,6 +3,8 @@ package expected
 import (
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Hurry shortens how long a claim lasts, and how long a bucket is waited for.
@@ -17,6 +19,24 @@ func (r *Reconciler) Await(t *testing.T, tasks int) {
 	for late := time.Now().Add(30 * time.Second); len(r.tasks.outstanding()) != tasks; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%d tasks are outstanding, not %d", len(r.tasks.outstanding()), tasks)
+		}
+	}
+}
+
+// Gone waits until the last message on a subject of the bucket is a marker.
+func (r *Reconciler) Gone(t *testing.T, subject string, js jetstream.JetStream) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), StreamName(r.o.Config.Expect.Bucket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		msg, err := stream.GetLastMsgForSubject(t.Context(), subject)
+		switch {
+		case err == nil && msg.Header.Get("KV-Operation") == "PURGE":
+			return
+		case time.Now().After(late):
+			t.Fatalf("%s is still there: %v", subject, err)
 		}
 	}
 }

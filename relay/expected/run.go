@@ -237,7 +237,7 @@ func (r *Reconciler) recheck(ctx context.Context, b *Bucket) error {
 // update takes over what the bucket tells of a key, and returns the id of its task where it
 // has one.
 func (r *Reconciler) update(ctx context.Context, b *Bucket, told jetstream.KeyValueEntry) (id string) {
-	id, err := schema.TaskIDOfKey(told.Key())
+	id, err := taskIDOf(told.Key())
 	if told.Operation() != jetstream.KeyValuePut {
 		r.tasks.remove(id, told.Revision())
 		return ""
@@ -253,13 +253,23 @@ func (r *Reconciler) update(ctx context.Context, b *Bucket, told jetstream.KeyVa
 		return ""
 	}
 	if e.task.Announced.IsZero() {
-		e.task.Announced = told.Created()
+		e.task = r.tasks.continued(id, e.task, told.Created())
 	}
 	e.due = r.dueTime(e.task)
 	if r.tasks.put(e) {
 		notify(r.gone)
 	}
 	return id
+}
+
+// taskIDOf returns the id of a key as package schema writes it. Under another key nobody
+// would find the task, and clients do not take each.
+func taskIDOf(key string) (string, error) {
+	id, err := schema.TaskIDOfKey(key)
+	if err == nil && schema.ExpectedKey(id) != key {
+		err = &schema.Error{Kind: schema.ErrNotAnnouncement, Code: schema.CodeTaskID, Detail: fmt.Sprintf("the key of the task %q is to be %q, not %+q", id, schema.ExpectedKey(id), key)}
+	}
+	return id, err
 }
 
 // reject quarantines an announcement that cannot be used, and removes its key.

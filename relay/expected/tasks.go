@@ -51,6 +51,21 @@ func (t *tasks) put(e *entry) (settled bool) {
 	return false
 }
 
+// continued returns an announcement that does not tell since when it is there. Where its task
+// is outstanding already it is looked after as before: who announces it again and again does
+// not put off the request. What is of another model begins anew.
+func (t *tasks) continued(id string, task schema.ExpectedTask, created time.Time) schema.ExpectedTask {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	task.Announced = created
+	if before := t.byID[id]; before != nil && !before.settled && before.task.Model == task.Model {
+		attributes := task.Attributes
+		task = before.task
+		task.Attributes = attributes
+	}
+	return task
+}
+
 // remove forgets a task that the bucket does not have any more, unless it has a newer
 // revision of it.
 func (t *tasks) remove(id string, revision uint64) {
