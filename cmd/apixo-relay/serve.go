@@ -193,10 +193,21 @@ func welcome(w io.Writer, format telemetry.Format, log *slog.Logger, cfg config.
 	if addr := r.AdminAddr(); addr != "" {
 		admin = "http://" + addr
 	}
+	announcements := "off"
+	if cfg.Expect.Enabled {
+		announcements = cfg.AnnounceURL(r.Addr(), placeholder)
+	}
 	curl := fmt.Sprintf("curl -sS '%s?model=nano-banana' -H 'Content-Type: application/json' -d '%s'", webhooks, sample)
 	if format == telemetry.JSON {
-		log.Info("ready", "version", version(), "webhooks", webhooks, "broker", brokerURL, "brokerKind", kind, "stream", cfg.Stream.Name, "admin", admin, "try", curl)
+		log.Info("ready", "version", version(), "webhooks", webhooks, "broker", brokerURL, "brokerKind", kind, "stream", cfg.Stream.Name, "admin", admin, "announcements", announcements, "verify", string(cfg.Verify.Mode), "try", curl)
 		return
+	}
+	asked := "" // what APIXO is asked for, where it is
+	if cfg.Expect.Enabled {
+		asked += "  expect    " + announcements + ", bucket " + cfg.Expect.Bucket + "\n"
+	}
+	if cfg.Verify.Mode != config.VerifyOff {
+		asked += "  verify    " + string(cfg.Verify.Mode) + ", by " + cfg.API.BaseURL + "\n"
 	}
 	fmt.Fprintf(w, `
 apixo-relay %s is ready.
@@ -204,7 +215,7 @@ apixo-relay %s is ready.
   webhooks  %s
   broker    %s (%s), stream %s
   admin     %s (/healthz /readyz /metrics)
-
+%s
 Send it a webhook:
 
   %s
@@ -213,7 +224,7 @@ and watch the events arrive, in a second terminal:
 
   %s tail --since 1h
 
-`, version(), webhooks, brokerURL, kind, cfg.Stream.Name, admin, curl, invocation())
+`, version(), webhooks, brokerURL, kind, cfg.Stream.Name, admin, asked, curl, invocation())
 }
 
 // invocation is how this program can be run again from the same folder: what

@@ -303,7 +303,14 @@ func (c Config) CallbackURL() string { return c.WebhookURL(c.Webhooks.ListenAddr
 // WebhookURL returns the URL of the webhook endpoint at the address on which it listens, with a
 // token, or a placeholder for one, as its last segment.
 func (c Config) WebhookURL(addr, token string) string {
-	u := url.URL{Scheme: "http", Host: reachable(addr), Path: c.Webhooks.Path}
+	return c.urlAt(addr, c.Webhooks.Path, token)
+}
+
+// AnnounceURL is [Config.WebhookURL] for announcements of tasks.
+func (c Config) AnnounceURL(addr, token string) string { return c.urlAt(addr, c.Expect.Path, token) }
+
+func (c Config) urlAt(addr, path, token string) string {
+	u := url.URL{Scheme: "http", Host: reachable(addr), Path: path}
 	if c.Webhooks.TLSCertFile != "" {
 		u.Scheme = "https"
 	}
