@@ -64,6 +64,9 @@ func (f *fleet) startAll(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("this program cannot be run again as broker: %w", err)
 	}
+	if o.against == "" && o.hasAgainst() {
+		o.against = o.relay
+	}
 	for _, one := range []struct {
 		id, name, program string
 		external          bool
@@ -92,6 +95,9 @@ func (f *fleet) startAll(ctx context.Context, o options) error {
 		switch {
 		case one.program != o.peer:
 			environ = relayEnviron("data", one.variable+address)
+			if one.id == idAgainstExternal || one.id == idAgainstAlways {
+				environ = append(environ, o.againstEnv...)
+			}
 		case one.external:
 			args = []string{one.id, address}
 		default:

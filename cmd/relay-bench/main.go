@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,6 +112,9 @@ Exit codes:
   # another build of the relay by turns with this one
   go run ./cmd/relay-bench --against ./apixo-relay-old
 
+  # what a setting costs: the same build with it, by turns with the one without
+  go run ./cmd/relay-bench --against-env RELAY_EXPECT=true --against-env APIXO_API_KEY=none
+
   # a quick look at one number of connections
   go run ./cmd/relay-bench --connections 64 --rounds 2 --rate 0 --idle 0
 
@@ -154,6 +158,7 @@ Exit codes:
 	fs.DurationVar(&f.duration, "duration", 1200*time.Millisecond, "how long a round is")
 	fs.BoolVar(&f.full, "full", false, "measure for longer: --rounds 9 --duration 2s --idle 1m, unless they are given")
 	fs.StringVar(&f.against, "against", "", "measure this other build of the relay, a `program`, by turns with it")
+	fs.StringArrayVar(&f.againstEnv, "against-env", nil, "give that other build this `variable`, as NAME=VALUE; without --against it is the same build. Repeat it for several")
 	fs.StringArrayVar(&f.urls, "url", nil, "measure the receiver at this callback `URL`, or the one in @file or env:NAME, too; repeat it for several. Of the URL, only the host is shown")
 	fs.IntSliceVar(&f.pids, "pid", nil, "process `id` of the receiver of --url on this machine, for its CPU and memory; one for each --url, in the same order")
 	fs.StringVar(&f.relay, "relay", "", "measure this `program` instead of building ./cmd/apixo-relay")
@@ -189,6 +194,11 @@ func (f *flags) check() error {
 		return fmt.Errorf("--idle %v is negative", f.idle)
 	case len(f.pids) > 0 && len(f.pids) != len(f.urls):
 		return fmt.Errorf("%d --pid for %d --url: give one for each, in the same order", len(f.pids), len(f.urls))
+	}
+	for _, variable := range f.againstEnv {
+		if !strings.Contains(variable, "=") {
+			return fmt.Errorf("--against-env %s: write it as NAME=VALUE", variable)
+		}
 	}
 	for _, given := range f.urls {
 		text, _, err := secretarg.Read(given, os.Environ(), os.Stdin)

@@ -179,6 +179,7 @@ func TestWrongUsage(t *testing.T) {
 		{"--rate=-1"},
 		{"--idle=-1s"},
 		{"--against=/nowhere/relay"},
+		{"--against-env=RELAY_EXPECT"},
 		{"--url=hooks.example.com/secret0123456789"},
 		{"--pid=1"},
 		{"--relay=/nowhere/secret"},

@@ -42,6 +42,7 @@ type options struct {
 	pids           []int      // theirs, or none
 
 	relay, against, peer string // programs as the flags say, or empty
+	againstEnv           []string
 	dir                  string
 	progress             *progress
 }
@@ -67,11 +68,14 @@ func (o options) loads() (loads []load) {
 // turns are how many there will be, for the progress.
 func (o options) turns() int {
 	receivers := 5 + len(o.others)
-	if o.against != "" {
+	if o.hasAgainst() {
 		receivers += 2
 	}
 	return len(o.loads()) * (o.rounds + 1) * receivers
 }
+
+// hasAgainst reports whether another relay takes its turns, too.
+func (o options) hasAgainst() bool { return o.against != "" || len(o.againstEnv) > 0 }
 
 // receiver is one that takes its turn.
 type receiver struct {
@@ -180,7 +184,7 @@ func (m *measurement) withFleet(ctx context.Context, dir string, do func(context
 	}
 	m.startups = append(m.startups, milliseconds(f.find(idAlways).startup))
 	m.Facts.Relay = f.find(idAlways).ready["version"]
-	if m.options.against != "" {
+	if m.options.hasAgainst() {
 		m.against = f.find(idAgainstAlways).ready["version"]
 	}
 	return do(ctx, f)

@@ -19,7 +19,7 @@ func TestBench(t *testing.T) {
 	receiver := httptest.NewServer(&other)
 	defer receiver.Close()
 	plot := filepath.Join(t.TempDir(), "plot.svg")
-	code, stdout, stderr := bench(t.Context(), t, "--connections=2,1", "--json", "--plot", plot, "--against", relayProgram,
+	code, stdout, stderr := bench(t.Context(), t, "--connections=2,1", "--json", "--plot", plot, "--against", relayProgram, "--against-env", "RELAY_EXPECT=true", "--against-env", "APIXO_API_KEY=none",
 		"--url", strings.Replace(receiver.URL, "http://", "http://relay:secret0123456789@", 1)+"/token0123456789ab")
 	if code != exitMeasured || stderr != "" {
 		t.Fatalf("exit code %d: %s", code, stderr)
