@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -39,6 +40,8 @@ var ErrBucketMissing = errors.New("the bucket of announced tasks does not exist"
 type Bucket struct {
 	js jetstream.JetStream
 	kv jetstream.KeyValue
+	// prefix begins the subjects of keys in another JetStream domain.
+	prefix string
 	// Config is that of the bucket as it was opened, and Made reports whether it was made
 	// then.
 	Config jetstream.KeyValueConfig
@@ -80,11 +83,18 @@ func OpenBucket(ctx context.Context, js jetstream.JetStream, cfg config.Config, 
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not tell about the bucket %s: %w", want.Bucket, err)
 	}
-	b := &Bucket{js: js, kv: kv, Config: status.Config(), Made: made}
+	b := &Bucket{js: js, kv: kv, prefix: keyPrefix(cfg.Stream.Domain), Config: status.Config(), Made: made}
 	if policy == config.PolicyUpdate && !made {
 		return b, b.update(ctx, js, want, cfg.Stream.Given.Replicas, changed)
 	}
 	return b, nil
+}
+
+func keyPrefix(domain string) string {
+	if domain == "" {
+		return ""
+	}
+	return jsapi.Prefix(domain)
 }
 
 // update brings the bucket to what is wanted, and takes nothing away.
@@ -199,34 +209,49 @@ func (b *Bucket) List(ctx context.Context) (all []Outstanding, err error) {
 	}
 }
 
-// updateKey and remove change a key if it is at a revision still; the error is
+// updateKey changes a key if it is at a revision still; the error is
 // [jetstream.ErrKeyRevisionMismatch] if not.
 func (b *Bucket) updateKey(ctx context.Context, key string, task schema.ExpectedTask, revision uint64) (uint64, error) {
 	return b.kv.Update(ctx, key, encode(task), revision)
 }
 
+// remove removes a key if it is at a revision still; the error is
+// [jetstream.ErrKeyRevisionMismatch] if not.
 func (b *Bucket) remove(ctx context.Context, key string, revision uint64) error {
-	options := []jetstream.KVDeleteOpt{jetstream.LastRevision(revision)}
-	if b.Config.LimitMarkerTTL > 0 {
-		options = append(options, jetstream.PurgeTTL(b.Config.LimitMarkerTTL))
+	ack, err := b.removeAsync(key, revision)
+	if err != nil {
+		return err
 	}
-	err := b.kv.Purge(ctx, key, options...)
-	if errors.Is(err, jetstream.ErrInvalidKey) {
-		return b.removeForeign(ctx, key, revision)
-	}
-	return err
+	return awaitRemoval(ctx, ack)
 }
 
-// removeForeign removes a key that the client does not take: who publishes without a
-// key-value client can use any (NATS ADR-8 has the headers).
-func (b *Bucket) removeForeign(ctx context.Context, key string, revision uint64) error {
-	_, err := b.js.PublishMsg(ctx, &nats.Msg{
-		Subject: strings.TrimSuffix(Subjects(b.Config.Bucket), ">") + key,
-		Header: nats.Header{
-			"KV-Operation": {"PURGE"}, jetstream.MsgRollup: {jetstream.MsgRollupSubject},
-			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
-		},
-	})
+// removeAsync is [Bucket.remove] that does not wait: the keys of many tasks go together,
+// which costs a third of what each by itself does. It publishes what the key-value client
+// does (NATS ADR-8), which has no such call, and takes keys that this does not take.
+func (b *Bucket) removeAsync(key string, revision uint64) (jetstream.PubAckFuture, error) {
+	header := nats.Header{
+		"KV-Operation": {"PURGE"}, jetstream.MsgRollup: {jetstream.MsgRollupSubject},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
+	}
+	if ttl := b.Config.LimitMarkerTTL; ttl > 0 {
+		header[jetstream.MsgTTLHeader] = []string{ttl.String()}
+	}
+	subject := b.prefix + strings.TrimSuffix(Subjects(b.Config.Bucket), ">") + key
+	return b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Header: header}, jetstream.WithRetryAttempts(0))
+}
+
+func awaitRemoval(ctx context.Context, ack jetstream.PubAckFuture) (err error) {
+	select {
+	case <-ack.Ok():
+		return nil
+	case err = <-ack.Err():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return jetstream.ErrKeyRevisionMismatch
+	}
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,10 @@ const (
 	// reopenAfter is when a bucket that could not be used is tried again, if nothing tells
 	// that it may be there before.
 	reopenAfter = 5 * time.Second
+	// removeAfter is how long a settled task's key may stay, so that many go together, and
+	// removeBatch how many at the most: fewer than the client has under way at once.
+	removeAfter = 200 * time.Millisecond
+	removeBatch = 256
 	// maxAsking is how many tasks are being asked for at once: enough for any rate, since
 	// an answer takes far less than a second.
 	maxAsking = 16
@@ -78,7 +83,7 @@ func (r *Reconciler) follow(ctx context.Context, conn *nats.Conn, opened *bool) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	js, err := jsapi.New(conn, r.o.Config.Stream.Domain, jetstream.WithDefaultTimeout(requestTimeout))
+	js, err := jsapi.New(conn, r.o.Config.Stream.Domain, jetstream.WithDefaultTimeout(requestTimeout), jetstream.WithPublishAsyncTimeout(requestTimeout))
 	if err != nil {
 		return err
 	}
@@ -286,7 +291,7 @@ func (r *Reconciler) reject(ctx context.Context, b *Bucket, told jetstream.KeyVa
 	r.failed(err)
 }
 
-// removeGone removes the keys of settled tasks.
+// removeGone removes the keys of settled tasks, those of a moment together.
 func (r *Reconciler) removeGone(ctx context.Context) {
 	for {
 		select {
@@ -294,30 +299,46 @@ func (r *Reconciler) removeGone(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, e := range r.tasks.takeGone() {
-			r.remove(ctx, e)
+		if retry.Sleep(ctx, removeAfter) != nil {
+			return
+		}
+		for batch := range slices.Chunk(r.tasks.takeGone(), removeBatch) {
+			b, err := r.awaitBucket(ctx)
+			if err != nil {
+				return
+			}
+			if left := r.removeTogether(ctx, b, batch); len(left) > 0 {
+				_ = retry.Sleep(ctx, maxBackoff)
+				if r.tasks.returnGone(left) {
+					notify(r.gone)
+				}
+			}
 		}
 	}
 }
 
-// remove removes the key of a settled task. One that has changed meanwhile is told of anew,
-// and comes here again.
-func (r *Reconciler) remove(ctx context.Context, e *entry) {
-	_, err := retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (struct{}, error) {
-		b, err := r.awaitBucket(ctx)
-		if err == nil {
-			_, err = r.guarded(ctx, func(ctx context.Context) (uint64, error) { return 0, b.remove(ctx, e.key, e.revision) })
+// removeTogether removes the keys of settled tasks, and returns those that could not be. One
+// that has changed meanwhile is told of anew, and comes here again.
+func (r *Reconciler) removeTogether(ctx context.Context, b *Bucket, batch []*entry) (left []*entry) {
+	_, _ = r.guarded(ctx, func(ctx context.Context) (_ uint64, err error) {
+		acks := make([]jetstream.PubAckFuture, len(batch))
+		for i, e := range batch {
+			if acks[i], err = b.removeAsync(e.key, e.revision); err != nil {
+				break
+			}
+		}
+		for i, e := range batch {
+			if acks[i] != nil {
+				err = awaitRemoval(ctx, acks[i])
+			}
+			if err == nil {
+				r.tasks.remove(e.id, e.revision)
+				continue
+			}
 			r.failed(err)
+			left = append(left, e)
 		}
-		switch {
-		case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-			return struct{}{}, nil
-		case isPermission(err):
-			_ = retry.Sleep(ctx, r.reopenAfter)
-		}
-		return struct{}{}, err
+		return 0, err
 	})
-	if err == nil {
-		r.tasks.remove(e.id, e.revision)
-	}
+	return left
 }

@@ -99,6 +99,19 @@ func (t *tasks) takeGone() []*entry {
 	return gone
 }
 
+// returnGone takes back tasks whose keys could not be removed, unless the bucket has told
+// something else of them meanwhile. It reports whether any are left.
+func (t *tasks) returnGone(left []*entry) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range left {
+		if t.byID[e.id] == e {
+			t.gone = append(t.gone, e)
+		}
+	}
+	return len(t.gone) > 0
+}
+
 // isStored reports whether a task's event is known to be stored.
 func (t *tasks) isStored(id string) bool {
 	t.mu.Lock()
