@@ -41,7 +41,7 @@ var rooms = []room{
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
 	{"/relay/ops/backfill", []string{"/relay/ops/streamreader", "/relay/ops/tasklist", "/relay/apixo", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/publisher", "/relay/retry", "/relay/store", "/relay/telemetry", "/relay/utf8text", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/expect", []string{"/relay/ops/tasklist", "/relay/broker", "/relay/config", "/relay/expected", "/relay/jsapi", "/relay/text", "/schema"}, []string{"net/http", "os", "flag"}},
-	{"/relay/ops/check", []string{"/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},
+	{"/relay/ops/check", []string{"/relay/apixo", "/relay/expected", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},
 	{"/relay/ops/replay", []string{"/relay/ops/streamreader", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/streamreader", "/relay/text", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", []string{"/relay/text", "/relay/httpclient"}, []string{"github.com/nats-io/", "os/signal", "flag"}},

@@ -32,6 +32,16 @@ func StreamName(bucket string) string { return streamPrefix + bucket }
 // Subjects returns the subjects of all keys of a bucket.
 func Subjects(bucket string) string { return "$KV." + bucket + ".>" }
 
+// DeletionSubject returns where the broker tells that a bucket was deleted.
+func DeletionSubject(bucket string) string {
+	return "$JS.EVENT.ADVISORY.STREAM.DELETED." + StreamName(bucket)
+}
+
+// MakeCommand returns the command that makes a bucket, in quotes.
+func MakeCommand(want jetstream.KeyValueConfig) string {
+	return fmt.Sprintf("'nats kv add %s --replicas %d --marker-ttl %s'", want.Bucket, want.Replicas, want.LimitMarkerTTL)
+}
+
 // ErrBucketMissing is returned for a bucket that does not exist although the policy leaves
 // making it to somebody else.
 var ErrBucketMissing = errors.New("the bucket of announced tasks does not exist")
@@ -64,7 +74,7 @@ func OpenBucket(ctx context.Context, js jetstream.JetStream, cfg config.Config, 
 	made := false
 	switch {
 	case errors.Is(err, jetstream.ErrBucketNotFound) && policy == config.PolicyRequire:
-		return nil, fmt.Errorf("%w: RELAY_STREAM_POLICY=require leaves making %s to you ('nats kv add %s --replicas %d --marker-ttl %s')", ErrBucketMissing, want.Bucket, want.Bucket, want.Replicas, want.LimitMarkerTTL)
+		return nil, fmt.Errorf("%w: RELAY_STREAM_POLICY=require leaves making %s to you (%s)", ErrBucketMissing, want.Bucket, MakeCommand(want))
 	case errors.Is(err, jetstream.ErrBucketNotFound):
 		made = true
 		if kv, err = js.CreateKeyValue(ctx, want); errors.Is(err, jetstream.ErrLimitMarkerTTLNotSupported) {

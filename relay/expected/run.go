@@ -92,7 +92,7 @@ func (r *Reconciler) follow(ctx context.Context, conn *nats.Conn, opened *bool) 
 		return err
 	}
 	// Where this user may not listen to that, a request finds out that the bucket is gone.
-	advisories, err := conn.Subscribe("$JS.EVENT.ADVISORY.STREAM.DELETED."+StreamName(b.Config.Bucket), func(*nats.Msg) { notify(r.reopen) })
+	advisories, err := conn.Subscribe(DeletionSubject(b.Config.Bucket), func(*nats.Msg) { notify(r.reopen) })
 	if err != nil {
 		return err
 	}

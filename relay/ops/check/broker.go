@@ -14,6 +14,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/expected"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
@@ -23,7 +24,7 @@ import (
 // aboutJetStream are the checks that need JetStream's answers, and aboutBroker those
 // that need a connection.
 var (
-	aboutJetStream = []string{Permissions, Stream, Quarantine, Retention, Window, Replicas, Payload, Clock}
+	aboutJetStream = []string{Permissions, Stream, Quarantine, Expected, Retention, Window, Replicas, Payload, Clock}
 	aboutBroker    = append([]string{Broker, Version, JetStream}, aboutJetStream...)
 )
 
@@ -58,12 +59,12 @@ func (x *runner) broker(ctx context.Context) (found, delivery checkList) {
 	found.ok(Broker, "%s at %s answers within %s", kind, where, text.Duration(time.Since(began)))
 	version(&found, conn)
 
-	events, quarantine := x.streams(ctx, a)
+	events, quarantine, bucket := x.streams(ctx, a)
 	// The checks from here on are independent.
 	var streams checkList
 	var all sync.WaitGroup
 	all.Go(func() { delivery = x.delivery(ctx, a, quarantine) })
-	all.Go(func() { streams = x.jetStream(ctx, a, events, quarantine) })
+	all.Go(func() { streams = x.jetStream(ctx, a, events, quarantine, bucket) })
 	all.Wait()
 	return append(found, streams...), delivery
 }
@@ -87,14 +88,15 @@ func version(found *checkList, conn *nats.Conn) {
 	}
 }
 
-// target is one of the relay's two streams, as it is.
+// target is one of the relay's streams, as it is.
 type target struct {
-	name string // of the check
-	want jetstream.StreamConfig
-	info *jetstream.StreamInfo // nil if it is not known
-	err  error                 // why it is not
-	skew time.Duration         // of the broker's clock, with info
-	slop time.Duration         // by how much that may be wrong
+	name    string // of the check
+	setting string // that says which subjects it has
+	want    jetstream.StreamConfig
+	info    *jetstream.StreamInfo // nil if it is not known
+	err     error                 // why it is not
+	skew    time.Duration         // of the broker's clock, with info
+	slop    time.Duration         // by how much that may be wrong
 	// unmakeable: it is not there, and this user may not make it.
 	unmakeable bool
 }
@@ -109,13 +111,21 @@ func (t *target) describe() string {
 	return t.want.Name
 }
 
-// streams asks for both.
-func (x *runner) streams(ctx context.Context, a *requester) (events, quarantine *target) {
+// streams asks for all; of the one of the bucket of announced tasks, which is nil where
+// RELAY_EXPECT is off, only the name is wanted here.
+func (x *runner) streams(ctx context.Context, a *requester) (events, quarantine, bucket *target) {
 	wantEvents, wantQuarantine := publisher.DesiredStreams(x.cfg.Stream)
-	events, quarantine = &target{name: Stream, want: wantEvents}, &target{name: Quarantine, want: wantQuarantine}
-	var both sync.WaitGroup
-	for _, t := range []*target{events, quarantine} {
-		both.Go(func() {
+	const prefix = "RELAY_SUBJECT_PREFIX"
+	events = &target{name: Stream, setting: prefix, want: wantEvents}
+	quarantine = &target{name: Quarantine, setting: prefix, want: wantQuarantine}
+	targets := []*target{events, quarantine}
+	if x.cfg.Expect.Enabled {
+		bucket = &target{name: Expected, setting: "RELAY_EXPECT_BUCKET", want: jetstream.StreamConfig{Name: expected.StreamName(x.cfg.Expect.Bucket)}}
+		targets = append(targets, bucket)
+	}
+	var all sync.WaitGroup
+	for _, t := range targets {
+		all.Go(func() {
 			var info jetstream.StreamInfo
 			began, clock := time.Now(), x.Now()
 			t.err = a.api(ctx, "STREAM.INFO."+t.want.Name, &info)
@@ -127,12 +137,12 @@ func (x *runner) streams(ctx context.Context, a *requester) (events, quarantine 
 			t.skew = info.TimeStamp.Sub(clock.Add(took / 2))
 		})
 	}
-	both.Wait()
-	return events, quarantine
+	all.Wait()
+	return events, quarantine, bucket
 }
 
 // jetStream tells what came of asking for the streams, and looks further.
-func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine *target) (found checkList) {
+func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine, bucket *target) (found checkList) {
 	err := events.err
 	if _, denied := isDenied(err); denied {
 		err = quarantine.err
@@ -155,7 +165,7 @@ func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine
 	default:
 		found.fail(JetStream, "look at the broker's log", "the broker cannot tell about the stream %s: %v", events.want.Name, err)
 	}
-	x.permissions(ctx, a, &found, events, quarantine)
+	x.permissions(ctx, a, &found, events, quarantine, bucket)
 	both := []*target{events, quarantine}
 	x.retention(&found, both)
 	x.window(&found, both)

@@ -2,7 +2,7 @@
 // is missing: settings, broker, streams, permissions, clock, disk, and the way of a webhook.
 //
 // It changes nothing. It stores only what a delivery through a callback URL leaves in the
-// quarantine. It reports on a stream in the same words as the relay: see
+// quarantine. It asks the status API once, if there is a key. It reports on a stream in the same words as the relay: see
 // [publisher.ValidateStream]. It must not know flags or exit codes.
 package check
 
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
@@ -44,6 +45,7 @@ const (
 	Permissions   = "permissions"   // of this user, for what the relay does
 	Stream        = "stream"        // that of the events takes messages
 	Quarantine    = "quarantine"    // the same
+	Expected      = "expected"      // the bucket of announced tasks takes them
 	Retention     = "retention"     // what was acknowledged stays
 	Window        = "window"        // for duplicates, against the sender's schedule
 	Replicas      = "replicas"      // of the streams
@@ -125,11 +127,13 @@ func Run(ctx context.Context, o Options) Report {
 	x := &runner{Options: o, timeout: min(maxTimeout, o.Timeout/5)}
 	found := x.configuration()
 	if x.isConfigured(found) {
-		running := make(chan checkList, 1)
+		running, api := make(chan checkList, 1), make(chan checkList, 1)
 		go func() { running <- x.running(ctx) }()
-		found = append(found, x.machine(ctx)...)
+		go func() { api <- x.api(ctx) }()
+		found = append(found, x.webhooks()...)
+		machine := x.machine(ctx)
 		broker, delivery := x.broker(ctx)
-		found = append(found, broker...)
+		found = slices.Concat(found, <-api, machine, broker)
 		x.ownClock(&found)
 		found = append(found, <-running...)
 		found = append(found, delivery...)

@@ -36,6 +36,13 @@ func (x *runner) delivery(ctx context.Context, a *requester, quarantine *target)
 	if u.Scheme == "http" && !config.IsLoopback(u.Hostname()) {
 		found.warn(Delivery, "use https: let a proxy before the relay end TLS, or set RELAY_TLS_CERT_FILE", "%s is not encrypted: whoever is on the way reads the results, and the URL with its secret", where)
 	}
+	if mode := x.cfg.Verify.Mode; mode != config.VerifyOff && !schema.ValidModel(u.Query().Get("model")) {
+		status, so := Warn, "each event gets verified=unknown"
+		if mode == config.VerifyEnforce {
+			status, so = Fail, "each webhook gets 503"
+		}
+		found.add(Delivery, status, "put the model of each task into its callback URL, as in ?model="+someModel, "the callback URL does not tell a task's model, without which APIXO is not asked: with RELAY_VERIFY=%s %s", mode, so)
+	}
 	patience := x.Timeout
 	if end, ok := ctx.Deadline(); ok {
 		patience = time.Until(end) * 9 / 10 // so that it is the answer's time that is over

@@ -61,15 +61,13 @@ func TestCertificate(t *testing.T) {
 func TestSenders(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
-	r := here(t, "RELAY_WEBHOOK_TOKENS="+token, "RELAY_LISTEN_ADDR=:8720", "APIXO_API_KEY=sk-0123456789")
+	r := here(t, "RELAY_WEBHOOK_TOKENS="+token, "RELAY_LISTEN_ADDR=:8720")
 	expect(t, r, check.Senders, check.OK, "has to bring the token")
-	expect(t, r, check.API, check.OK, "APIXO_API_KEY is set")
-	if text := printed(r); strings.Contains(text, token) || strings.Contains(text, "sk-0123") {
-		t.Errorf("secrets are told:\n%s", text)
+	if text := printed(r); strings.Contains(text, token) {
+		t.Errorf("the token is told:\n%s", text)
 	}
 	expect(t, here(t), check.Senders, check.OK, "from this machine only")
 	expect(t, here(t, "RELAY_PROXY_PROTOCOL=true", "RELAY_TRUSTED_PROXIES=10.0.0.1,10.1.0.0/16"), check.Senders, check.OK, "the PROXY protocol is taken from RELAY_TRUSTED_PROXIES")
-	expect(t, here(t), check.API, check.OK, "APIXO_API_KEY is not set")
 	expect(t, here(t, "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true"), check.Senders, check.Warn, "set RELAY_WEBHOOK_TOKENS")
 	expect(t, here(t, "RELAY_LISTEN_ADDR=:8720", "RELAY_ALLOW_UNAUTHENTICATED=true", "RELAY_ALLOWED_CIDRS=10.0.0.0/8"), check.Senders, check.Warn, "RELAY_ALLOWED_CIDRS")

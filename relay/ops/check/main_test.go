@@ -97,7 +97,7 @@ func wellFormed(t *testing.T, r check.Report) {
 	t.Helper()
 	order := []string{
 		check.Configuration, check.Senders, check.Certificate, check.API, check.Disk, check.Descriptors, check.Tracing, check.Broker, check.Version, check.JetStream, check.Permissions,
-		check.Stream, check.Quarantine, check.Retention, check.Window, check.Replicas, check.Payload, check.Clock, check.Relay, check.Delivery, check.Strangers,
+		check.Stream, check.Quarantine, check.Expected, check.Retention, check.Window, check.Replicas, check.Payload, check.Clock, check.Relay, check.Delivery, check.Strangers,
 	}
 	at := -1
 	for _, c := range r.Checks {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ const nonexistentStream = "apixo-relay-check-stores-nothing"
 // permissionProbe is something that the relay does, for which it needs a permission.
 type permissionProbe struct {
 	msg    *nats.Msg
+	allow  string  // what is to be allowed, if that is more than the message's subject
 	to     string  // what for
 	of     *target // where it is about a message's way into a stream
 	makes  *target // where it is about making one
@@ -39,7 +41,7 @@ type permissionProbe struct {
 
 // permissionProbes are what the relay does to its streams, each as a question that has no
 // effect.
-func (x *runner) permissionProbes(events, quarantine *target) (needs []*permissionProbe) {
+func (x *runner) permissionProbes(events, quarantine, bucket *target) (needs []*permissionProbe) {
 	prefix := x.cfg.Stream.Prefix
 	for _, into := range []struct {
 		subject string
@@ -66,17 +68,21 @@ func (x *runner) permissionProbes(events, quarantine *target) (needs []*permissi
 		}
 		needs = append(needs, &permissionProbe{msg: &nats.Msg{Subject: publisher.AdvisorySubject(t.want.Name)}, to: "notice at once that the stream " + t.want.Name + " is changed", hears: true})
 	}
-	return append(needs, &permissionProbe{
+	needs = append(needs, &permissionProbe{
 		// Where nothing ever is.
 		msg: &nats.Msg{Subject: jsapi.MessageSubject(x.cfg.Stream.Domain, events.want.Name), Data: jsapi.MessageRequest(math.MaxUint64)},
 		to:  "tell a repeat that contradicts a stored event, or whose event was removed, from one that does not", weak: true,
 	})
+	if bucket != nil {
+		needs = append(needs, x.bucketProbes(bucket, quarantine)...)
+	}
+	return needs
 }
 
 // permissions looks whether this user may do what the relay does, and whether what it
 // sends gets into the streams.
-func (x *runner) permissions(ctx context.Context, a *requester, found *checkList, events, quarantine *target) {
-	needs := x.permissionProbes(events, quarantine)
+func (x *runner) permissions(ctx context.Context, a *requester, found *checkList, events, quarantine, bucket *target) {
+	needs := x.permissionProbes(events, quarantine, bucket)
 	var all sync.WaitGroup
 	for _, n := range needs {
 		all.Go(func() {
@@ -88,11 +94,13 @@ func (x *runner) permissions(ctx context.Context, a *requester, found *checkList
 		})
 	}
 	all.Wait()
-	for _, t := range []*target{events, quarantine} {
-		needs = append(needs, &permissionProbe{
-			msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM.INFO." + t.want.Name},
-			to:  "look after the stream " + t.want.Name, err: t.err,
-		})
+	for _, t := range []*target{events, quarantine, bucket} {
+		if t != nil {
+			needs = append(needs, &permissionProbe{
+				msg: &nats.Msg{Subject: jsapi.Prefix(x.cfg.Stream.Domain) + "STREAM.INFO." + t.want.Name},
+				to:  "look after the stream " + t.want.Name, err: t.err,
+			})
+		}
 	}
 	allow := func(what, subject string) string {
 		return "allow " + what + " " + subject + " in this user's permissions"
@@ -100,18 +108,19 @@ func (x *runner) permissions(ctx context.Context, a *requester, found *checkList
 	before, unknown := len(*found), 0
 	for _, n := range needs {
 		denied, isDenial := isDenied(n.err)
+		subject := cmp.Or(n.allow, n.msg.Subject)
 		switch {
 		case isDenial && n.hears:
 			found.warn(Permissions, allow("subscribing to", n.msg.Subject), "this user may not subscribe to %s: the relay cannot %s", n.msg.Subject, n.to)
 		case isDenial && denied.Subscribing:
 			inbox := inboxes(denied.Subject)
 			found.fail(Permissions, allow("subscribing to", inbox), "this user may not subscribe to %s, so no answer of the broker reaches the relay", inbox)
-			found.skip("no answer of the broker reaches this user", Stream, Quarantine)
+			found.skip("no answer of the broker reaches this user", Stream, Quarantine, Expected)
 			return
 		case isDenial && n.weak:
-			found.warn(Permissions, allow("publishing to", n.msg.Subject), "this user may not publish to %s: the relay cannot %s", n.msg.Subject, n.to)
+			found.warn(Permissions, allow("publishing to", subject), "this user may not publish to %s: the relay cannot %s", subject, n.to)
 		case isDenial:
-			found.fail(Permissions, allow("publishing to", n.msg.Subject), "this user may not publish to %s: the relay cannot %s", n.msg.Subject, n.to)
+			found.fail(Permissions, allow("publishing to", subject), "this user may not publish to %s: the relay cannot %s", subject, n.to)
 			if n.makes != nil {
 				n.makes.unmakeable = true
 			}
@@ -128,6 +137,11 @@ func (x *runner) permissions(ctx context.Context, a *requester, found *checkList
 	for _, t := range []*target{events, quarantine} {
 		x.canPublish(found, t, needs)
 	}
+	if bucket == nil {
+		found.ok(Expected, "announced tasks are not looked after: RELAY_EXPECT is off")
+		return
+	}
+	x.bucket(found, bucket, needs)
 }
 
 // inboxes is what has to be allowed for the replies to a client: the name of its inbox
@@ -200,6 +214,6 @@ func (x *runner) wasAccepted(found *checkList, t *target, n *permissionProbe) {
 	case said.Error.ErrorCode != jserr.StreamNotMatch:
 		found.fail(t.name, "look at the stream's limits, the account's and the broker's", "the stream %s takes no messages on %s: the broker says %q", said.Stream, n.msg.Subject, said.Error.Description)
 	case said.Stream != t.want.Name:
-		found.fail(t.name, "take the subject away from it, or choose another RELAY_SUBJECT_PREFIX", "another stream, %s, takes %s", said.Stream, n.msg.Subject)
+		found.fail(t.name, "take the subject away from it, or choose another "+t.setting, "another stream, %s, takes %s", said.Stream, n.msg.Subject)
 	}
 }
