@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -217,15 +219,29 @@ func TestBucketInADomain(t *testing.T) {
 	t.Parallel()
 	options := natstest.Options(t)
 	options.JetStreamDomain = "hub"
+	options.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT}
+	hub := natstest.Start(t, options)
+	js := natstest.JetStream(t, hub.ClientURL())
+	makeStreams(t, js, nil)
+	makeBucket(t, js, nil)
+	about, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options = natstest.Options(t)
+	options.JetStreamDomain = "leaf"
+	options.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", about.LeafNode.Port)}}}}
 	options.Users = []*server.User{
 		{Username: "relay", Password: "relay", Permissions: denying("$JS.hub.API.$KV.APIXO_EXPECTED.>")},
 		{Username: "admin", Password: "admin"},
 	}
-	s := natstest.Start(t, options)
-	js := natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
-	makeStreams(t, js, nil)
-	makeBucket(t, js, nil)
-	environ := expecting(t, "NATS_URL="+s.ClientURL(), "NATS_JS_DOMAIN=hub")
+	leaf := natstest.Start(t, options)
+	for late := time.Now().Add(30 * time.Second); hub.NumLeafNodes() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the leaf node is not connected")
+		}
+	}
+	environ := expecting(t, "NATS_URL="+leaf.ClientURL(), "NATS_JS_DOMAIN=hub")
 	only(t, look(t, append(environ, "NATS_USER=admin", "NATS_PASSWORD=admin")...))
 	r := look(t, append(environ, "NATS_USER=relay", "NATS_PASSWORD=relay")...)
 	only(t, r, check.Permissions)
