@@ -22,19 +22,21 @@ func checkCommand(w cliEnv) *cobra.Command {
 		Use:   "check",
 		Short: "Say whether everything that the relay needs is there",
 		Long: `Looks at everything that the relay needs: its configuration, the broker,
-JetStream, permissions, streams, duplicate window, replicas, limits, clock, disk
-and the relay itself. It says for each what is the case and, where something is
+JetStream, permissions, streams, the bucket of announced tasks, duplicate window,
+replicas, limits, clock, disk and the relay itself. It says for each what is the case and, where something is
 not as it should be, what to do. It reads the same environment as the relay, and
 needs no relay that runs, unless the broker is the one inside it.
 
 It changes nothing and stores nothing. To see whether events can be stored it
 sends messages that JetStream refuses; a plain NATS subscriber to their subjects
-sees them, empty.
+sees them, empty. With APIXO_API_KEY it asks the status API once, about a task
+that does not exist, to see whether the key is taken.
 
 With --url it also delivers something through a callback URL, from outside in.
 That is no result of a task, so no consumer sees it: the relay answers 422 and
 keeps it in the quarantine, once in a duplicate window, where it is looked for.
-With a wrong token in the place of the right one, it must get 401.
+With a wrong token in the place of the right one, it must get 401. With
+RELAY_VERIFY the URL must have the model in it, as in ?model=nano-banana.
 
 ` + secretPlaces + `
 
