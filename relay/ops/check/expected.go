@@ -57,7 +57,7 @@ func (x *runner) bucketProbes(bucket, quarantine *target) (needs []*permissionPr
 	// The broker refuses a consumer without a configuration, whoever sends it.
 	askOne("read the bucket "+name, api+"CONSUMER.CREATE."+stream+".", nobody+"."+keys+">", ">")
 	askOne("go on reading the bucket "+name+" after the first megabytes", "$JS.FC."+stream+".", nobody, ">")
-	askOne("remove its consumer of the bucket "+name+" when it stops, which the broker does only later", api+"CONSUMER.DELETE."+stream+".", nobody, "*").weak = true
+	askOne("end at once: it waits some seconds for an answer when it removes its consumer of the bucket "+name, api+"CONSUMER.DELETE."+stream+".", nobody, "*").weak = true
 	askOne("take announcements by HTTP of tasks that were announced before", api+"DIRECT.GET."+stream+".", keys+nobody, ">").weak = true
 	ask("notice at once that the bucket "+name+" is deleted", expected.DeletionSubject(name)).hears = true
 	return needs
