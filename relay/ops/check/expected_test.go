@@ -43,6 +43,15 @@ func TestExpectedTasks(t *testing.T) {
 	js := natstest.JetStream(t, s.ClientURL())
 	kv := makeBucket(t, js, nil)
 	_, environ := startRelay(t, expecting(t, "NATS_URL="+s.ClientURL())...)
+	for late := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		line, err := check.Probe(t.Context(), environ, "ready", 10*time.Second)
+		if err != nil || time.Now().After(late) {
+			t.Fatalf("%s, %v", line, err)
+		}
+		if !strings.Contains(line, "is being opened") {
+			break
+		}
+	}
 	before := state(t, js, "KV_APIXO_EXPECTED")
 	for _, policy := range []string{"create", "update", "require"} {
 		r := look(t, append(environ, "RELAY_STREAM_POLICY="+policy)...)
