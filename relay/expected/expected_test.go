@@ -289,7 +289,9 @@ func TestBucketDeleted(t *testing.T) {
 	s := newSite(t)
 	r := s.relay(t, "RELAY_EXPECT_AFTER=2s")
 	kv := s.bucket(t)
-	put(t, kv, "task_1", `{"model":"m","attributes":{"user":"42"}}`)
+	for range 3 { // so that revisions are higher than those of the bucket that is made again
+		put(t, kv, "task_1", `{"model":"m","attributes":{"user":"42"}}`)
+	}
 	if expected, err := r.Announce(t.Context(), "task_2", schema.ExpectedTask{Model: "m"}); !expected || err != nil {
 		t.Fatal(expected, err)
 	}

@@ -37,11 +37,7 @@ func newTasks() *tasks {
 func (t *tasks) put(e *entry) (settled bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	before := t.byID[e.id]
-	if before != nil && before.revision > e.revision {
-		return false // told late
-	}
-	t.byID[e.id] = e
+	t.byID[e.id] = e // whatever its revision: a bucket that was made anew counts from 1
 	if t.stored.has(e.id, time.Now()) {
 		e.settled = true
 		t.gone = append(t.gone, e)
