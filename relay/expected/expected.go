@@ -114,7 +114,7 @@ func (r *Reconciler) Disconnected() { r.conn.Store(nil) }
 func (r *Reconciler) PublishDenied(subject string) {
 	keys, watch := Subjects(r.o.Config.Expect.Bucket), r.watchSubject()
 	switch {
-	case strings.HasPrefix(subject, strings.TrimSuffix(keys, ">")):
+	case strings.HasPrefix(subject, keyPrefix(r.o.Config.Stream.Domain)+strings.TrimSuffix(keys, ">")):
 		subject = keys
 	case strings.HasPrefix(subject, watch+"."):
 		subject = watch

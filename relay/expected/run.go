@@ -120,6 +120,8 @@ func (r *Reconciler) open(ctx context.Context, js jetstream.JetStream) (*Bucket,
 	defer stop(nil)
 	ctx, stopMaking := r.permissions.Guard(ctx, prefix+"STREAM.CREATE."+stream)
 	defer stopMaking(nil)
+	ctx, stopAsking := r.permissions.Guard(ctx, prefix+"INFO") // of the account, before a bucket is made
+	defer stopAsking(nil)
 	b, err := OpenBucket(ctx, js, r.o.Config, func(before, after jetstream.KeyValueConfig) {
 		r.o.Log.Info("changed the bucket of announced tasks", "bucket", before.Bucket,
 			"replicas", fmt.Sprintf("%d to %d", before.Replicas, after.Replicas), "markerTTL", fmt.Sprintf("%s to %s", before.LimitMarkerTTL, after.LimitMarkerTTL), "ttl", fmt.Sprintf("%s to %s", before.TTL, after.TTL))
