@@ -114,8 +114,11 @@ func TestTrouble(t *testing.T) {
 		{"good", ""}, {"denied", "does not take the key (401 Unauthorized: Invalid API key)"}, {"good", ""},
 		{"away", ""}, {"away", ""}, {"away", "gives no usable answer since "}, {"good", ""}, {"away", ""},
 	} {
-		c.Ask(t.Context(), "m", step.task)
+		answer := c.Ask(t.Context(), "m", step.task)
 		err := c.Trouble()
+		if pauses := strings.Contains(step.want, "no usable answer"); answer.Paused != pauses {
+			t.Errorf("after %s requests wait: %v", step.task, answer.Paused)
+		}
 		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
 			t.Errorf("after %s: %v, want %q", step.task, err, step.want)
 		}
@@ -160,6 +163,26 @@ func TestTurns(t *testing.T) {
 			if want := apixo.Verifying; i >= 2 && i < 7 && p == want || i >= 7 && p != want {
 				t.Fatalf("the order was %v", order)
 			}
+		}
+		// However many of them come one after the other.
+		order = nil
+		for range 2 {
+			all.Go(func() {
+				for range 3 {
+					if err := c.Wait(t.Context(), apixo.Reconciling); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					order = append(order, apixo.Reconciling)
+					mu.Unlock()
+				}
+			})
+		}
+		synctest.Wait()
+		ask(apixo.Verifying)
+		all.Wait()
+		if len(order) != 7 || order[6] != apixo.Verifying {
+			t.Errorf("the order was %v", order)
 		}
 		// Who has no time to wait is told at once.
 		for range 100 {

@@ -156,6 +156,68 @@ func TestAnnouncedAgain(t *testing.T) {
 	}
 }
 
+// A task that the API knows again is not given up.
+func TestKnownAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.api.Default(fakeapi.State("pending"))
+	s.relay(t)
+	kv := s.bucket(t)
+	put(t, kv, "task_1", announced(t, schema.ExpectedTask{Model: "m", Announced: time.Now(), Asked: 2, Unknown: 2, Next: time.Now()}))
+	await(t, kv, "task_1", func(e jetstream.KeyValueEntry) bool {
+		task, err := schema.ParseExpectedTask(e.Value())
+		return err == nil && task.Asked == 3 && task.LastAnswer == "pending" && task.Unknown == 0
+	})
+}
+
+// An answer that is another task's for a strict reader is stored as nobody's.
+func TestAnotherTasksResult(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.api.Default(fakeapi.Body(200, `{"code":200,"data":{"taskId":"task_2","state":"failed","TaskID":"%s"}}`))
+	s.relay(t)
+	kv := s.bucket(t)
+	put(t, kv, "task_1", `{"model":"m"}`)
+	await(t, kv, "task_1", func(e jetstream.KeyValueEntry) bool {
+		task, err := schema.ParseExpectedTask(e.Value())
+		return err == nil && task.LastAnswer == "the answer is about another task"
+	})
+	if events := s.events(t, "APIXO"); len(events) > 0 {
+		t.Errorf("%+v", events)
+	}
+}
+
+// A task whose webhook comes while it waits for its turn is not asked for.
+func TestWebhookBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.relay(t, "RELAY_API_RATE=40/m")
+	kv := s.bucket(t)
+	first := make(chan struct{}, 3)
+	s.api.Default(func(w http.ResponseWriter, r *http.Request, id string) {
+		first <- struct{}{}
+		fakeapi.Success(w, r, id)
+	})
+	ids := []string{"task_1", "task_2", "task_3"}
+	for _, id := range ids {
+		put(t, kv, id, `{"model":"m"}`)
+	}
+	<-first
+	var late []string
+	for _, id := range ids {
+		if s.api.Asked()[id] == 0 {
+			late = append(late, id)
+			r.Settled(id)
+		}
+	}
+	for _, id := range ids {
+		awaitRemoved(t, kv, id)
+	}
+	if len(late) != 2 || s.api.Asked()[late[0]]+s.api.Asked()[late[1]] > 0 {
+		t.Errorf("%v were asked for: %v", late, s.api.Asked())
+	}
+}
+
 // No announced task ends in silence.
 func TestMissing(t *testing.T) {
 	t.Parallel()
