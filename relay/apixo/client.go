@@ -57,6 +57,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	pauses  backoff.BackOff
+	paused  time.Time // when the last of them began
 	denied  string    // why the key was not taken, if the last answer says so
 	failed  int       // requests in a row without a usable answer
 	since   time.Time // the first of them
@@ -105,8 +106,8 @@ func (c *Client) Ask(ctx context.Context, model, taskID string) Answer {
 	if answer.Kind == Final {
 		answer.Body = result.Body
 	}
-	answer.Paused = c.pause(result)
-	c.note(&answer)
+	answer.Paused = c.pause(result, began)
+	c.note(&answer, began)
 	if c.o.OnAnswer != nil {
 		c.o.OnAnswer(answer.Kind, time.Since(began))
 	}
@@ -114,16 +115,16 @@ func (c *Client) Ask(ctx context.Context, model, taskID string) Answer {
 }
 
 // pause has all requests wait if the API asks for that, for as long as it says.
-func (c *Client) pause(result httpclient.Result) bool {
+func (c *Client) pause(result httpclient.Result, began time.Time) bool {
 	wait := result.RetryAfter(time.Now())
-	c.mu.Lock()
 	limited := result.Status == http.StatusTooManyRequests
 	if limited && wait == 0 {
-		wait = c.pauses.NextBackOff()
+		c.mu.Lock()
+		wait = c.nextPause(began)
+		c.mu.Unlock()
 	}
-	c.mu.Unlock()
 	if wait <= 0 {
-		return false
+		return limited
 	}
 	c.gate.Close(wait)
 	if c.o.OnPause != nil {
@@ -132,9 +133,20 @@ func (c *Client) pause(result httpclient.Result) bool {
 	return true
 }
 
+// nextPause returns how long to wait after an answer that does not say it. Requests that were
+// under way when the last pause began are of the same trouble: however many there were, they
+// make no pause longer. The lock is held.
+func (c *Client) nextPause(began time.Time) time.Duration {
+	if began.Before(c.paused) {
+		return 0
+	}
+	c.paused = time.Now()
+	return c.pauses.NextBackOff()
+}
+
 // note keeps what an answer says of the API as such. While it is in trouble, requests wait
 // for longer and longer.
-func (c *Client) note(a *Answer) {
+func (c *Client) note(a *Answer, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.troubled()
@@ -149,7 +161,7 @@ func (c *Client) note(a *Answer) {
 		}
 		c.trouble = a.Detail
 		if c.failed >= troubleAfter && !a.Paused {
-			c.gate.Close(c.pauses.NextBackOff())
+			c.gate.Close(c.nextPause(began))
 			a.Paused = true
 		}
 	default:

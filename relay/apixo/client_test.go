@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/goleak"
 
 	"github.com/apixo-relay/apixo-relay/relay/apixo"
@@ -100,6 +101,50 @@ func TestPause(t *testing.T) {
 	}
 	if len(told) != 1 || told[0] != 100*time.Second {
 		t.Errorf("told %v", told)
+	}
+}
+
+// counted counts pauses of no length.
+type counted struct {
+	backoff.ZeroBackOff
+	pauses int
+}
+
+func (c *counted) NextBackOff() time.Duration { c.pauses++; return 0 }
+
+// Many requests that fail at once are one trouble: the pause after them is the first, and not
+// the longest.
+func TestFailuresAtOnceArePausedForOnce(t *testing.T) {
+	t.Parallel()
+	const requests = 8
+	for name, answer := range map[string]fakeapi.Answer{"bad gateway": fakeapi.HTML(502), "too many requests": fakeapi.Error(429, "slow down")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api := fakeapi.New(key)
+			came, answers := make(chan struct{}, requests), make(chan struct{})
+			api.Default(func(w http.ResponseWriter, r *http.Request, id string) {
+				came <- struct{}{}
+				fakeapi.Held(answers, answer)(w, r, id)
+			})
+			var pauses counted
+			c := newClient(t, api, func(o *apixo.Options) { o.Backoff = func() backoff.BackOff { return &pauses } })
+			var all sync.WaitGroup
+			for range requests {
+				all.Go(func() { c.Ask(t.Context(), "m", "task_1") })
+			}
+			for range requests {
+				<-came
+			}
+			close(answers)
+			all.Wait()
+			if pauses.pauses != 1 {
+				t.Errorf("%d pauses after %d requests at once", pauses.pauses, requests)
+			}
+			c.Ask(t.Context(), "m", "task_1")
+			if pauses.pauses != 2 {
+				t.Errorf("%d pauses after one more request", pauses.pauses)
+			}
+		})
 	}
 }
 
