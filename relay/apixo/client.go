@@ -93,7 +93,7 @@ func (c *Client) Redact(s string) string { return c.http.Redact(s) }
 // priority, and while the API does not ask for a pause. Its error is the cause of ctx's end,
 // or comes at once if that will be before a request may be made.
 func (c *Client) Wait(ctx context.Context, p Priority) error {
-	return c.turns.wait(ctx, p, c.gate.Wait)
+	return c.turns.wait(ctx, p, &c.gate)
 }
 
 // Ask makes one request about a task, whose id and model are valid (see schema.ValidTaskID).
@@ -224,7 +224,7 @@ type turns struct {
 
 var errNoTurn = errors.New("the status API may not be asked in time: RELAY_API_RATE, or a pause that it asked for")
 
-func (t *turns) wait(ctx context.Context, p Priority, open func(context.Context) error) error {
+func (t *turns) wait(ctx context.Context, p Priority, gate *httpclient.Gate) error {
 	if p == Reconciling {
 		t.begin()
 		defer t.end()
@@ -239,16 +239,20 @@ func (t *turns) wait(ctx context.Context, p Priority, open func(context.Context)
 			return err
 		}
 	}
-	if err := open(ctx); err != nil {
-		return err
+	for {
+		if err := gate.Wait(ctx); err != nil {
+			return err
+		}
+		if t.limiter.Wait(ctx) != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return errNoTurn
+		}
+		if gate.IsOpen() { // the request before this one may have found the API away
+			return nil
+		}
 	}
-	if t.limiter.Wait(ctx) == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return errNoTurn
 }
 
 func (t *turns) begin() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,47 @@ func TestFailuresAtOnceArePausedForOnce(t *testing.T) {
 		})
 	}
 }
+
+// Who waits for a turn when the API is found away waits for the end of the pause too, and then
+// for a turn.
+func TestTurnsStopAtAPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := apixo.New(apixo.Options{
+			API: config.API{Key: key, BaseURL: "http://127.0.0.1:1", Rate: 1}, Timeout: time.Second, MaxAnswer: 1000,
+			Transport: transport(func(*http.Request) (*http.Response, error) { return nil, errors.New("nobody there") }),
+			Backoff:   func() backoff.BackOff { return backoff.NewConstantBackOff(time.Minute) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var mu sync.Mutex
+		var asked []time.Duration
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				if err := c.Wait(t.Context(), apixo.Reconciling); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				asked = append(asked, time.Since(began))
+				mu.Unlock()
+				c.Ask(t.Context(), "m", "task_1")
+			})
+		}
+		all.Wait()
+		want := []time.Duration{0, time.Second, 2 * time.Second, 62 * time.Second, 122 * time.Second}
+		if !slices.Equal(asked, want) {
+			t.Errorf("asked at %v, want %v", asked, want)
+		}
+	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 // A key that is refused, and an API that is away, are told until it answers again.
 func TestTrouble(t *testing.T) {

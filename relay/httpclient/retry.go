@@ -73,6 +73,13 @@ func (g *Gate) Close(wait time.Duration) {
 	}
 }
 
+// IsOpen reports whether requests may be made.
+func (g *Gate) IsOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Until(g.until) <= 0
+}
+
 // Wait returns when the gate is open; with an error if ctx ends first, or at once if its
 // deadline will be before that.
 func (g *Gate) Wait(ctx context.Context) error {
