@@ -76,9 +76,9 @@ var rooms = []room{
 	{"/relay/retry", nil, []string{"net/http", "os", "github.com/nats-io/"}},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/relay/test/fakeapi", nil, []string{"testing"}},
-	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/disk", "/relay/test/hostile"}, nil},
+	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},
 	{"/relay/test/rig", []string{"/relay/test/disk"}, []string{"testing"}},
+	{"/relay/test/fakeapi", nil, []string{"testing"}},
 	{"/relay/test/hostile", nil, []string{"testing"}},
 	{"/relay/test/disk", nil, []string{"testing"}},
 	{"/relay/test/relaytest", nil, nil},

@@ -94,7 +94,8 @@ and sends what no sender should send. Meanwhile it delivers webhooks as APIXO
 does, and afterwards it reads what is stored. For every row this has to hold:
 
     each webhook that got 200 is in the stream exactly once,
-    or in the outbox on its way there.
+    or in the outbox on its way there;
+    each task that was announced ends as one event, or is told as missing.
 
 For each row it tells how many webhooks were sent, how many got 200, how many of
 those were lost, how many are stored twice, the longest time to an answer, and

@@ -40,10 +40,28 @@ func AuditBelow(ctx context.Context, url, stream, subjects string, options ...na
 	return stored, err
 }
 
-// Kept is what a quarantine holds of one webhook.
+// StoredAt reads a whole stream for when each event was stored, by the broker's clock:
+// the first of them, if there are several of an id.
+func StoredAt(ctx context.Context, url, stream string, options ...nats.Option) (map[string]time.Time, error) {
+	var at map[string]time.Time
+	err := each(ctx, url, stream, options, func() { at = make(map[string]time.Time) }, func(msg jetstream.Msg, _ uint64) error {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		id, err := eventID(msg)
+		if _, ok := at[id]; !ok {
+			at[id] = meta.Timestamp
+		}
+		return err
+	})
+	return at, err
+}
+
+// Kept is what a quarantine holds of one webhook, or of a task that was given up.
 type Kept struct {
 	Subject string
-	// ID is the event's, Task the one that it contradicts, if it does.
+	// ID is the event's, Task the one that it contradicts or tells of, if it does.
 	ID, Task string
 	// Digest is that of the body, and Start how it begins: there may be many.
 	Digest   Digest

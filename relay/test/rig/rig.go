@@ -95,4 +95,11 @@ func (r *Rig) folder(name string) (string, error) {
 // NewFolder makes a folder of the rig for whatever a process is to be given.
 func (r *Rig) NewFolder(name string) (string, error) { return r.folder(name) }
 
+// UnusedAddr is an address of this machine where nobody listens, and where only who is told
+// of it may, as often as wanted.
+func (r *Rig) UnusedAddr() (string, error) {
+	port, err := r.freePort()
+	return loopback(port), err
+}
+
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
