@@ -24,6 +24,9 @@ var colors = []struct{ name, color string }{
 	{"unauthorized", "orange"}, {"rejected", "light-orange"}, {"overloaded", "dark-red"}, {"unavailable", "red"},
 	{"broker-unavailable", "red"}, {"draining", "#8e8e8e"},
 	{"success", "green"}, {"failed", "orange"},
+	{"recovered", "blue"}, {"missing", "red"}, {"errors", "dark-red"},
+	{"confirmed", "green"}, {"contradicted", "red"}, {"unknown", "yellow"},
+	{"answered", "green"}, {"denied", "dark-red"}, {"unusable", "red"},
 }
 
 // dashboard is Grafana's form of the rows.
@@ -224,14 +227,19 @@ func fixedColors() []object {
 	return overrides
 }
 
-// words takes an alert's name apart: ApixoRelayNotReady is not ready.
+// words takes an alert's name apart: ApixoRelayNotReady is not ready, ApixoRelayAPIAway API away.
 func words(alert string) string {
+	name := []rune(strings.TrimPrefix(alert, "ApixoRelay"))
 	var b strings.Builder
-	for i, r := range strings.TrimPrefix(alert, "ApixoRelay") {
-		if i > 0 && unicode.IsUpper(r) {
+	for i, r := range name {
+		begins := unicode.IsUpper(r) && i+1 < len(name) && unicode.IsLower(name[i+1])
+		if i > 0 && (begins || unicode.IsUpper(r) && unicode.IsLower(name[i-1])) {
 			b.WriteByte(' ')
 		}
-		b.WriteRune(unicode.ToLower(r))
+		if begins {
+			r = unicode.ToLower(r)
+		}
+		b.WriteRune(r)
 	}
 	return b.String()
 }

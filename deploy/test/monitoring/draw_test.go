@@ -33,6 +33,9 @@ var named = map[string]string{
 	"unauthorized": "#ff780a", "rejected": "#ffb357", "overloaded": "#ad0317", "unavailable": "#e02f44",
 	"broker-unavailable": "#e02f44", "draining": "#8e8e8e",
 	"success": "#56a64b", "failed": "#ff780a",
+	"recovered": "#3274d9", "missing": "#e02f44", "errors": "#ad0317",
+	"confirmed": "#56a64b", "contradicted": "#e02f44", "unknown": "#f2cc0c",
+	"answered": "#56a64b", "denied": "#ad0317", "unusable": "#e02f44",
 }
 
 // canvas is what has been drawn.
