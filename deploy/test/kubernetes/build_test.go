@@ -32,6 +32,7 @@ import (
 type manifests struct {
 	objects  []runtime.Object // of Kubernetes and the Prometheus Operator
 	streams  []stream         // NACK's
+	buckets  []keyValue
 	accounts []account
 }
 
@@ -63,6 +64,9 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
 		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
 		"yours/kustomization.yaml": readmeBlock(t, "yaml"),
+		// As the README says of announced tasks.
+		"expecting/kustomization.yaml":         statusAPI("../deployment"),
+		"expecting-sidecar/kustomization.yaml": statusAPI("../example"),
 		// As deploy/nats/cluster makes them.
 		"cluster/relay-password": relayPassword + "\n", "cluster/operator-password": operatorPassword + "\n", "cluster/ca.pem": string(ca),
 	}
@@ -73,7 +77,7 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		}
 		files[name] = string(text)
 	}
-	for _, name := range []string{"yours", "cluster"} {
+	for _, name := range []string{"yours", "expecting", "expecting-sidecar", "cluster"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -96,6 +100,11 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// statusAPI is a kustomization with the component for announced tasks.
+func statusAPI(resources string) string {
+	return "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + resources + "]\ncomponents: [../status-api]\n"
 }
 
 // readmeBlock is the first block of a language in the README, with this clone in the
@@ -139,6 +148,8 @@ func build(t *testing.T, dir string) (m manifests) {
 		switch {
 		case r.GetGvk().Group == nackGroup && r.GetKind() == "Stream":
 			m.streams = append(m.streams, strict[stream](t, text))
+		case r.GetGvk().Group == nackGroup && r.GetKind() == "KeyValue":
+			m.buckets = append(m.buckets, strict[keyValue](t, text))
 		case r.GetGvk().Group == nackGroup:
 			m.accounts = append(m.accounts, strict[account](t, text))
 		default:

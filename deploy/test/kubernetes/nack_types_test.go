@@ -1,10 +1,14 @@
 package kubernetes_test
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 const nackGroup = "jetstream.nats.io"
 
-// stream and account are NACK's resources of v1beta2 (NACK 0.20.1 to 0.22), as far as
+// stream, keyValue and account are NACK's resources of v1beta2 (NACK 0.21 and 0.22), as far as
 // they are used here: NACK's own module cannot be had from every proxy. What is added
 // to the manifests is added here by its name in NACK's deploy/crds.yml.
 type stream struct {
@@ -25,6 +29,22 @@ type stream struct {
 		DuplicateWindow string   `json:"duplicateWindow"`
 		AllowDirect     bool     `json:"allowDirect"`
 		PreventDelete   bool     `json:"preventDelete"`
+	} `json:"spec"`
+}
+
+type keyValue struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec struct {
+		Account        string        `json:"account"`
+		Bucket         string        `json:"bucket"`
+		Description    string        `json:"description"`
+		History        uint8         `json:"history"`
+		Storage        string        `json:"storage"`
+		Replicas       int           `json:"replicas"`
+		LimitMarkerTTL time.Duration `json:"limitMarkerTtl"`
+		PreventDelete  bool          `json:"preventDelete"`
 	} `json:"spec"`
 }
 

@@ -21,7 +21,7 @@ func each(t *testing.T, test func(*testing.T, manifests)) {
 	t.Parallel()
 	dir := fill(t, []byte("an authority"))
 	names := kustomizations(t, dir)
-	if len(names) != 4 {
+	if len(names) != 6 {
 		t.Errorf("%d kustomizations were found: %v", len(names), names)
 	}
 	for _, name := range names {
@@ -144,7 +144,7 @@ func TestRelayHasWhatItNeeds(t *testing.T) {
 		for _, d := range all[*appsv1.Deployment](m) {
 			spec := d.Spec.Template.Spec
 			c, sidecar := relayOf(t, spec)
-			environ := []string{"RELAY_LISTEN_ADDR=127.0.0.1:0"} // without tokens
+			environ := []string{"RELAY_LISTEN_ADDR=127.0.0.1:0", "APIXO_API_KEY=in-a-file"} // without tokens
 			for name, value := range m.environment(t, c) {
 				if !strings.HasSuffix(name, "_FILE") && name != "RELAY_LISTEN_ADDR" && name != "NATS_CA" && name != "NATS_USER" {
 					environ = append(environ, name+"="+value)

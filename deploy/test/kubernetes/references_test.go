@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"testing"
@@ -113,10 +114,16 @@ func TestReferences(t *testing.T) {
 			m.secretHas(t, a.Spec.User.Secret.Name, a.Spec.User.User, a.Spec.User.Password)
 			m.secretHas(t, a.Spec.TLS.Secret.Name, a.Spec.TLS.CA)
 		}
-		for _, s := range m.streams {
-			if len(m.accounts) != 1 || s.Spec.Account != m.accounts[0].Name || s.Namespace != m.accounts[0].Namespace {
-				t.Errorf("the stream %s is of no account", s.Name)
+		known := func(what, account, namespace string) {
+			if len(m.accounts) != 1 || account != m.accounts[0].Name || namespace != m.accounts[0].Namespace {
+				t.Errorf("%s is of no account", what)
 			}
+		}
+		for _, s := range m.streams {
+			known("the stream "+s.Name, s.Spec.Account, s.Namespace)
+		}
+		for _, b := range m.buckets {
+			known("the bucket "+b.Name, b.Spec.Account, b.Namespace)
 		}
 	})
 }
@@ -125,7 +132,12 @@ func TestReferences(t *testing.T) {
 func (m manifests) mayGoOut(t *testing.T, rules []networkingv1.NetworkPolicyEgressRule, spec corev1.PodSpec) {
 	t.Helper()
 	open := make(map[string]bool)
+	public := false
 	for _, rule := range rules {
+		if isPublic(rule) {
+			public = true
+			continue
+		}
 		if len(rule.To) != 1 || rule.To[0].NamespaceSelector == nil {
 			t.Error("the network policy lets out to everybody, or to nobody")
 			continue
@@ -146,7 +158,11 @@ func (m manifests) mayGoOut(t *testing.T, rules []networkingv1.NetworkPolicyEgre
 	const dns = "kubernetes.io/metadata.name=kube-system k8s-app=kube-dns "
 	need := []string{dns + "UDP 53", dns + "TCP 53"}
 	c, _ := relayOf(t, spec)
-	if broker := m.environment(t, c)["NATS_URL"]; broker != "" {
+	environment := m.environment(t, c)
+	if asks := environment["RELAY_EXPECT"] == "true"; asks != public {
+		t.Errorf("the network policy lets out to APIXO: %v, and the relay asks there: %v", public, asks)
+	}
+	if broker := environment["NATS_URL"]; broker != "" {
 		u, err := url.Parse(broker)
 		if err != nil {
 			t.Fatal(err)
@@ -158,6 +174,27 @@ func (m manifests) mayGoOut(t *testing.T, rules []networkingv1.NetworkPolicyEgre
 			t.Errorf("the network policy does not let out to %s, but to %v", n, open)
 		}
 	}
+}
+
+// isPublic reports whether a rule lets out to HTTPS at public addresses, and at no others.
+func isPublic(rule networkingv1.NetworkPolicyEgressRule) bool {
+	if len(rule.Ports) != 1 || rule.Ports[0].Port.IntValue() != 443 {
+		return false
+	}
+	for _, to := range rule.To {
+		if to.IPBlock == nil {
+			return false
+		}
+		for _, private := range []string{"10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1", "::1", "fd00::1", "fe80::1"} {
+			in := func(cidr string) bool {
+				return netip.MustParsePrefix(cidr).Contains(netip.MustParseAddr(private))
+			}
+			if in(to.IPBlock.CIDR) && !slices.ContainsFunc(to.IPBlock.Except, in) {
+				return false
+			}
+		}
+	}
+	return len(rule.To) > 0
 }
 
 // number is a port's number, 0 if no container has it.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/expected"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -265,6 +266,33 @@ func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.J
 	if len(wanted) > 0 {
 		t.Errorf("nobody makes %v", wanted)
 	}
+	if len(m.buckets) != 1 {
+		t.Fatalf("NACK makes %d buckets", len(m.buckets))
+	}
+	have, want := m.buckets[0].config(), expected.DesiredBucket(cfg)
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("NACK makes\n%+v\nand the relay\n%+v", have, want)
+	}
+	if !m.buckets[0].Spec.PreventDelete {
+		t.Error("the announced tasks go with the resource")
+	}
+	try(t, ctx, "the bucket cannot be made", func(ctx context.Context) error {
+		_, err := js.CreateKeyValue(ctx, have)
+		return err
+	})
+}
+
+// config is what NACK makes of a resource (its keyValueSpecToConfig): what is not said has
+// nats.go's default.
+func (b keyValue) config() jetstream.KeyValueConfig {
+	c := jetstream.KeyValueConfig{
+		Bucket: b.Spec.Bucket, Description: b.Spec.Description, History: b.Spec.History, Replicas: b.Spec.Replicas,
+		LimitMarkerTTL: b.Spec.LimitMarkerTTL, Storage: jetstream.FileStorage,
+	}
+	if b.Spec.Storage == "memory" {
+		c.Storage = jetstream.MemoryStorage
+	}
+	return c
 }
 
 // config is what NACK makes of a resource (its streamSpecToConfig): what is not said has
