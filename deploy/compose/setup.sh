@@ -26,6 +26,8 @@ secret() {
 password() { printf 'p%s\n' "$(openssl rand -hex 24)"; }
 
 secret webhook-tokens openssl rand -hex 16
+# For RELAY_EXPECT and RELAY_VERIFY: yours goes in its place.
+secret apixo-api-key echo REPLACE-ME
 for name in relay consumer operator sys grafana; do
   secret "$name-password" password
 done

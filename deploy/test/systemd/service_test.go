@@ -26,7 +26,7 @@ func TestService(t *testing.T) {
 	need(t)
 	m := boot(t)
 	m.put(t, relaytest.Build(t, "./cmd/apixo-relay"), "apixo-relay", 0o755)
-	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf"} {
+	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf", "status-api.conf"} {
 		m.put(t, relaytest.Deploy("systemd", name), name, 0o644)
 	}
 	m.write(t, "strict.conf", strict, 0o644)
@@ -137,6 +137,14 @@ func TestService(t *testing.T) {
 		}
 		m.sh(t, "NATS_URL=nats://127.0.0.1:4222 NATS_TOKEN_FILE=/etc/apixo-relay/broker-token apixo-relay tail --since 1h --count 1")
 		m.sh(t, "ss -Hltn 'sport = :4222' | grep -F '*:4222'; install -m 600 apixo-relay.env /etc/apixo-relay/")
+	})
+	t.Run("announced tasks", func(t *testing.T) {
+		m.sh(t, "(umask 077; echo the-key-of-the-test >/etc/apixo-relay/apixo-api-key)")
+		defer m.dropIn(t, "status-api.conf")()
+		m.restart(t)
+		m.sh(t, `relay-exec sh -c 'test "$(cat $APIXO_API_KEY_FILE)" = the-key-of-the-test'`)
+		m.sh(t, `curl -sS --fail -H "Authorization: Bearer $(cat /etc/apixo-relay/tokens)" -H 'Content-Type: application/json' \
+  -d '{"taskId":"task_announced","model":"nano-banana"}' http://127.0.0.1:8720/expect | grep '"expected":true'`)
 	})
 	t.Run("HTTPS", func(t *testing.T) { m.https(t) })
 	t.Run("a broker", func(t *testing.T) { m.broker(t) })
