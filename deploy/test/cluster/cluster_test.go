@@ -16,7 +16,7 @@ import (
 // three starts the cluster as it is shipped.
 func three(t *testing.T, p *programs) *bench {
 	t.Helper()
-	config, accounts := shipped(t, "nats-server.conf"), shipped(t, "accounts.conf")
+	config, accounts := shipped(t, "nats-server.conf"), allUsers(t)
 	hosts := []string{p.host(), p.host(), p.host()}
 	b := &bench{programs: p, replicas: 3}
 	for i, host := range hosts {
@@ -87,7 +87,7 @@ func TestCluster(t *testing.T) {
 	consumer, _ := b.connect(t, "consumer")
 	thrownOut := consumer.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	for _, s := range b.servers {
-		accounts := replaced(t, shipped(t, "accounts.conf"), "$CONSUMER_PASSWORD", "another-one")
+		accounts := replaced(t, allUsers(t), "$CONSUMER_PASSWORD", "another-one")
 		s.write(t, "accounts.conf", accounts)
 		s.reload(t)
 	}
@@ -110,7 +110,7 @@ func TestCluster(t *testing.T) {
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	p, strangers := newPrograms(t, 1), newPrograms(t, 1)
-	b := one(t, p, shipped(t, "accounts.conf"), p.host())
+	b := one(t, p, allUsers(t), p.host())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for what, ca := range map[string]string{"an authority of its own": strangers.ca(), "the system's authorities": ""} {
@@ -128,7 +128,7 @@ func (b *bench) stranger(t *testing.T) {
 	host := strangers.host()
 	config := replaced(t, shipped(t, "nats-server.conf"), "verify: true", "insecure: true", `"0.0.0.0:6222"`, `"`+host+`:6222"`,
 		"nats-1:", b.servers[0].host+":", "nats-2:", b.servers[1].host+":", "nats-3:", b.servers[2].host+":")
-	s := newServer(t, strangers, "nats-4", host, config, shipped(t, "accounts.conf"))
+	s := newServer(t, strangers, "nats-4", host, config, allUsers(t))
 	from := b.servers[0].log.len()
 	s.start(t)
 	b.servers[0].log.await(t, from, "TLS route handshake error", b.servers[0].exited)

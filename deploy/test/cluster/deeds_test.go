@@ -39,7 +39,10 @@ const (
 	changes = "$JS.EVENT.ADVISORY.STREAM.*.*"
 )
 
-var deeds = []deed{
+// deeds are all that are tried.
+var deeds = slices.Concat(eventDeeds, expectDeeds)
+
+var eventDeeds = []deed{
 	{"relay", "serve on an empty broker", true, []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "apixo.quarantine.conflict",
 		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO",

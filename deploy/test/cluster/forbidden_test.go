@@ -27,6 +27,8 @@ var forbidden = []struct {
 		// reads the events by the leader only, and does not read the quarantine.
 		"$JS.API.DIRECT.GET.APIXO",
 		"$JS.API.DIRECT.GET.APIXO_QUARANTINE", "$JS.API.STREAM.MSG.GET.APIXO_QUARANTINE",
+		// Nor does it take the bucket away, or write into another one.
+		"$JS.API.STREAM.DELETE.KV_APIXO_EXPECTED", "$JS.API.STREAM.PURGE.KV_APIXO_EXPECTED", "$JS.API.STREAM.UPDATE.KV_APIXO_EXPECTED", "$KV.OTHER.key",
 	}, []string{"apixo.>", ">", "_INBOX.>", "_INBOX.other.*", "$JS.EVENT.ADVISORY.>"}},
 	{"consumer", []string{
 		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "replayed.tasks", "_INBOX_RELAY.made.up",
@@ -37,15 +39,21 @@ var forbidden = []struct {
 		"$JS.API.STREAM.CREATE.MINE",
 		"$JS.API.CONSUMER.DELETE.APIXO.my-service",
 	}, []string{"apixo.>", ">", "_INBOX_RELAY.>", "_INBOX_RELAY.*.*", "$JS.API.>"}},
+	{"producer", []string{
+		"apixo.task.success", "apixo.quarantine.missing", "$KV.OTHER.key", "_INBOX.made.up", "_INBOX_RELAY.made.up",
+		"$JS.API.STREAM.INFO.APIXO", "$JS.API.DIRECT.GET.APIXO", "$JS.API.DIRECT.GET.KV_APIXO_EXPECTED", "$JS.API.STREAM.MSG.GET.KV_APIXO_EXPECTED",
+		"$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.mine", "$JS.API.CONSUMER.CREATE.APIXO.mine",
+		"$JS.API.STREAM.DELETE.KV_APIXO_EXPECTED", "$JS.API.STREAM.PURGE.KV_APIXO_EXPECTED", "$JS.API.STREAM.UPDATE.KV_APIXO_EXPECTED",
+	}, []string{"$KV.>", "$KV.APIXO_EXPECTED.>", "_INBOX.>", "_INBOX_RELAY.>", "apixo.>", ">"}},
 	{"operator", []string{
-		"apixo.task.other", "other", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING",
+		"apixo.task.other", "$KV.OTHER.key", "other", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING",
 	}, []string{"apixo.>", ">"}},
 }
 
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	p := newPrograms(t, 1)
-	b := one(t, p, shipped(t, "accounts.conf"), p.host())
+	b := one(t, p, allUsers(t), p.host())
 	b.prepare(t)
 	for _, f := range forbidden {
 		check := func(what, subject string, try func(*nats.Conn) error) {
@@ -78,7 +86,7 @@ func TestForbidden(t *testing.T) {
 func TestInboxesAndAccountsAreApart(t *testing.T) {
 	t.Parallel()
 	p := newPrograms(t, 1)
-	b := one(t, p, shipped(t, "accounts.conf"), p.host())
+	b := one(t, p, allUsers(t), p.host())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	type ear struct {

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/expected"
 )
 
 // What these tests do is to wait for answers that do not come, so that many at once
@@ -36,12 +39,24 @@ func one(t *testing.T, p *programs, accounts, host string) *bench {
 	return &bench{programs: p, servers: []*server{s}, replicas: 1}
 }
 
-// prepare makes the streams, and stores something of each kind.
+// prepare makes the streams and the bucket, and stores something of each kind.
 func (b *bench) prepare(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := b.serveAll(t, ctx, maker); err != nil {
+		t.Fatal(err)
+	}
+	_, js := b.connect(t, maker)
+	cfg, err := config.Load([]string{"NATS_URL=nats://unused"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.CreateKeyValue(ctx, expected.DesiredBucket(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, b.task(), `{"model":"nano-banana"}`); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -50,7 +65,7 @@ func (b *bench) prepare(t *testing.T) {
 // without it.
 func TestNothingMoreIsAllowed(t *testing.T) {
 	t.Parallel()
-	accounts := shipped(t, "accounts.conf")
+	accounts := allUsers(t)
 	rules := rulesOf(t, accounts)
 	missing := make(map[rule]deed) // a deed that needs it
 	var needed []rule
@@ -102,7 +117,7 @@ func TestEverythingIsAllowed(t *testing.T) {
 		host := p.host()
 		t.Run(d.user+" "+d.name, func(t *testing.T) {
 			t.Parallel()
-			b := one(t, p, shipped(t, "accounts.conf"), host)
+			b := one(t, p, allUsers(t), host)
 			if !d.new {
 				b.prepare(t)
 			}

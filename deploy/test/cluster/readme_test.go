@@ -11,7 +11,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-var billing = regexp.MustCompile("(?s)```\n( +\\{\n +user: billing, .*?)```")
+// readmeUser returns the user of accounts.conf that README.md shows, with its password.
+func readmeUser(t *testing.T, name string) string {
+	t.Helper()
+	m := regexp.MustCompile("(?s)```\n( +\\{\n +user: " + name + ", .*?)```").FindStringSubmatch(shipped(t, "README.md"))
+	if m == nil {
+		t.Fatalf("README.md has no user %s", name)
+	}
+	return replaced(t, m[1], "$"+strings.ToUpper(name)+"_PASSWORD", password(name))
+}
+
+// allUsers is accounts.conf with the producer of README.md.
+func allUsers(t *testing.T) string {
+	t.Helper()
+	return replaced(t, shipped(t, "accounts.conf"), "    ]\n  }\n\n  # The cluster", readmeUser(t, "producer")+"    ]\n  }\n\n  # The cluster")
+}
 
 var notBilling = regexp.MustCompile(`(?s)publish \{ allow: \[ … \], (deny: \[.*?\]) \}`)
 
@@ -19,15 +33,11 @@ var notBilling = regexp.MustCompile(`(?s)publish \{ allow: \[ … \], (deny: \[.
 // other, and the user of all others does not get at it.
 func TestServiceOfItsOwn(t *testing.T) {
 	t.Parallel()
-	m := billing.FindStringSubmatch(shipped(t, "README.md"))
-	if m == nil {
-		t.Fatal("README.md has no user billing")
-	}
 	deny := notBilling.FindStringSubmatch(shipped(t, "README.md"))
 	if deny == nil {
 		t.Fatal("README.md does not keep others from what is billing's")
 	}
-	user := replaced(t, m[1], "$BILLING_PASSWORD", password("billing"))
+	user := readmeUser(t, "billing")
 	p := newPrograms(t, 1)
 	accounts := strings.Replace(shipped(t, "accounts.conf"), "users: [", "users: [\n"+user, 1)
 	before, after, _ := strings.Cut(accounts, "user: consumer,")

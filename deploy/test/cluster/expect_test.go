@@ -1,0 +1,248 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	bucket       = "$KV.APIXO_EXPECTED.>"
+	bucketInfo   = "$JS.API.STREAM.INFO.KV_APIXO_EXPECTED"
+	bucketStream = "KV_APIXO_EXPECTED"
+	apiKey       = "key-of-the-tests"
+)
+
+// expectDeeds are what is done with announced tasks.
+var expectDeeds = []deed{
+	{"relay", "look after announced tasks on an empty broker", true, []string{
+		"apixo.task.success", "apixo.quarantine.missing", bucket, bucketInfo,
+		"$JS.API.STREAM.CREATE.KV_APIXO_EXPECTED", "$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.>", relayInbox,
+	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.recoverAndGiveUp(t, ctx, "relay") }},
+	{"relay", "take an announcement twice", false, []string{"$JS.API.DIRECT.GET.KV_APIXO_EXPECTED.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		task := b.task()
+		return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
+			return errors.Join(announce(ctx, r, task), announce(ctx, r, task))
+		})
+	}},
+	{"relay", "look after a long list of tasks", false, []string{"$JS.FC.KV_APIXO_EXPECTED.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		tasks, err := b.announceMany(t, ctx)
+		if err != nil {
+			return err
+		}
+		return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
+			return errors.Join(metric(ctx, r, "expected_tasks", tasks), b.forgetAll(t, ctx))
+		})
+	}},
+	{"relay", "stop and leave no consumer of the bucket", false, []string{"$JS.API.CONSUMER.DELETE.KV_APIXO_EXPECTED.*"}, stopFollowing},
+	{"relay", "hear that the bucket is deleted", false, []string{"$JS.EVENT.ADVISORY.STREAM.DELETED.KV_APIXO_EXPECTED"}, makeBucketAgain},
+
+	{"producer", "announce a task", false, []string{bucket, bucketInfo, "_INBOX_PRODUCER.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		kv, err := b.producer(t, ctx)
+		if err != nil {
+			return err
+		}
+		_, err = kv.Put(ctx, schema.ExpectedKey(b.task()), []byte(`{"model":"nano-banana"}`))
+		return err
+	}},
+	{"producer", "announce a task twice", false, []string{"$JS.API.DIRECT.GET.KV_APIXO_EXPECTED.$KV.APIXO_EXPECTED.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		kv, err := b.producer(t, ctx)
+		if err != nil {
+			return err
+		}
+		key := schema.ExpectedKey(b.task())
+		if _, err := kv.Create(ctx, key, []byte(`{"model":"nano-banana"}`)); err != nil {
+			return err
+		}
+		if _, err = kv.Create(ctx, key, []byte(`{"model":"nano-banana"}`)); errors.Is(err, jetstream.ErrKeyExists) {
+			err = ctx.Err() // it was not to find out only at the end of the time
+		}
+		return err
+	}},
+
+	{"operator", "expect", false, []string{bucket, info, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		_, err := b.command(ctx, "operator", nil, "expect", "--model", "nano-banana", b.task(), b.task())
+		return err
+	}},
+	// As README.md says of streams: what the relay may not make, it makes as an operator.
+	{"operator", "run a relay", false, []string{"apixo.task.success", "apixo.quarantine.missing", bucket, info, create, relayInbox}, func(t *testing.T, ctx context.Context, b *bench) error {
+		return b.recoverAndGiveUp(t, ctx, "operator")
+	}},
+	{"operator", "expect --list", false, []string{info, create, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		task := b.task()
+		_, err := b.command(ctx, "operator", nil, "expect", "--model", "nano-banana", task)
+		return errors.Join(err, b.says(ctx, "operator", task, "expect", "--list"))
+	}},
+	{"operator", "expect --list of a long list", false, []string{"$JS.FC.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		if _, err := b.announceMany(t, ctx); err != nil {
+			return err
+		}
+		return errors.Join(b.says(ctx, "operator", "many_0", "expect", "--list"), b.forgetAll(t, ctx))
+	}},
+}
+
+// whileExpecting does something with a relay that looks after announced tasks, and ends
+// the relay.
+func (b *bench) whileExpecting(t *testing.T, ctx context.Context, user string, do func(*relaytest.Relay) error, environ ...string) error {
+	r, err := b.serve(t, ctx, user, append(environ, "RELAY_EXPECT=true", "APIXO_API_KEY="+apiKey, "RELAY_PUBLISH_TIMEOUT=3s")...)
+	if err != nil {
+		return err
+	}
+	if err := do(r); err != nil {
+		return err
+	}
+	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	// Also beyond the end of ctx: at a second signal it would end without order.
+	for ended := time.Now().Add(patience); r.Process.Signal(syscall.Signal(0)) == nil && time.Now().Before(ended); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// announce announces a task to a relay.
+func announce(ctx context.Context, r *relaytest.Relay, task string) error {
+	status, said, err := do(ctx, http.MethodPost, strings.Replace(r.Webhooks, "/webhook/apixo", "/expect", 1), fmt.Sprintf(`{"taskId":%q,"model":"nano-banana"}`, task))
+	if err == nil && (status != http.StatusOK || !strings.Contains(said, `"expected":true`)) {
+		err = fmt.Errorf("the announcement of %s got %d %s", task, status, said)
+	}
+	return err
+}
+
+// metric waits until a metric of a relay has a value.
+func metric(ctx context.Context, r *relaytest.Relay, name string, value int) error {
+	want := fmt.Sprintf("\napixo_relay_%s %d\n", name, value)
+	for {
+		_, said, err := get(ctx, r.Admin+"/metrics")
+		if err == nil && strings.Contains(said, want) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not become %d: %v\n%s", name, value, err, said)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// recoverAndGiveUp announces a task whose webhook does not come, and one that does not end.
+func (b *bench) recoverAndGiveUp(t *testing.T, ctx context.Context, user string) error {
+	api := fakeapi.New(apiKey)
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	lost, unending := b.task(), b.task()
+	api.Set(unending, fakeapi.State("processing"))
+	return b.whileExpecting(t, ctx, user, func(r *relaytest.Relay) error {
+		if err := errors.Join(announce(ctx, r, lost), announce(ctx, r, unending)); err != nil {
+			return err
+		}
+		return errors.Join(metric(ctx, r, "recovered_total", 1), metric(ctx, r, "missing_total", 1), metric(ctx, r, "expected_tasks", 0))
+	}, "APIXO_BASE_URL="+server.URL, "RELAY_EXPECT_AFTER=1s", "RELAY_EXPECT_GIVE_UP=2s")
+}
+
+// announceMany announces so many tasks that the broker, when they are read, waits for the
+// reader, and returns how many are in the bucket then.
+func (b *bench) announceMany(t *testing.T, ctx context.Context) (int, error) {
+	_, js := b.connect(t, "operator")
+	value := fmt.Appendf(nil, `{"model":"nano-banana","attributes":{"long":%q}}`, strings.Repeat("x", 4000))
+	for i := range 1000 {
+		if _, err := js.PublishAsync(fmt.Sprintf("$KV.APIXO_EXPECTED.many_%d", i), value); err != nil {
+			return 0, err
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-ctx.Done():
+		return 0, errors.New("the announcements are not acknowledged")
+	}
+	kv, err := js.KeyValue(ctx, "APIXO_EXPECTED")
+	if err != nil {
+		return 0, err
+	}
+	keys, err := kv.Keys(ctx)
+	return len(keys), err
+}
+
+// forgetAll empties the bucket.
+func (b *bench) forgetAll(t *testing.T, ctx context.Context) error {
+	_, js := b.connect(t, "operator")
+	stream, err := js.Stream(ctx, bucketStream)
+	if err != nil {
+		return err
+	}
+	return stream.Purge(ctx)
+}
+
+// stopFollowing ends a relay that follows the bucket, and looks what that has left.
+func stopFollowing(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "operator")
+	stream, err := js.Stream(ctx, bucketStream)
+	if err != nil {
+		return err
+	}
+	before := stream.CachedInfo().State.Consumers
+	consumers := func(want int) error {
+		for {
+			info, err := stream.Info(ctx)
+			if err != nil || info.State.Consumers == want {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the bucket has %d consumers, not %d", info.State.Consumers, want)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	err = b.whileExpecting(t, ctx, "relay", func(*relaytest.Relay) error { return consumers(before + 1) })
+	return errors.Join(err, consumers(before))
+}
+
+// makeBucketAgain deletes the bucket of a running relay.
+func makeBucketAgain(t *testing.T, ctx context.Context, b *bench) error {
+	_, js := b.connect(t, "operator")
+	task := b.task()
+	again := func() error {
+		kv, err := js.KeyValue(ctx, "APIXO_EXPECTED")
+		if err == nil {
+			_, err = kv.Get(ctx, schema.ExpectedKey(task))
+		}
+		return err
+	}
+	return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
+		if err := errors.Join(announce(ctx, r, task), js.DeleteKeyValue(ctx, "APIXO_EXPECTED")); err != nil {
+			return err
+		}
+		for {
+			err := again()
+			if err == nil {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the bucket is not made again with what was in it: %w", err)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// producer opens the bucket as a producer does.
+func (b *bench) producer(t *testing.T, ctx context.Context) (jetstream.KeyValue, error) {
+	_, js := b.connect(t, "producer", nats.CustomInboxPrefix("_INBOX_PRODUCER"))
+	return js.KeyValue(ctx, "APIXO_EXPECTED")
+}
