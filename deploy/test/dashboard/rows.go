@@ -190,7 +190,7 @@ var rows = []row{
 			queries:     []query{{`max(apixo_relay_expected_tasks{@})`, "outstanding"}, {`max(apixo_relay_expected_overdue{@})`, "overdue"}}},
 		{title: "Recovered and missing tasks", kind: stacked, width: 5, unit: "short",
 			description: "recovered: the status API gave the result, and no webhook had come. A few are webhooks that were on their way; many, for long: deliveries are being lost. missing: given up. errors: the bucket of announced tasks could not be used, as the log says.",
-			alerts:      []string{"ApixoRelayDeliveriesLost", "ApixoRelayTasksMissing"},
+			alerts:      []string{"ApixoRelayDeliveriesLost", "ApixoRelayTasksMissing", "ApixoRelayExpectFailing"},
 			queries: []query{
 				{`sum(increase(apixo_relay_recovered_total{@}[$__rate_interval]))`, "recovered"},
 				{`sum(increase(apixo_relay_missing_total{@}[$__rate_interval]))`, "missing"},

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
@@ -32,8 +35,16 @@ func TestMonitoring(t *testing.T) {
 	troubled := startNode(t, program, "troubled", "RELAY_DEDUPE_WINDOW=2m", "RELAY_MAX_IN_FLIGHT=1")
 	failing := startFailing(t, program, "failing")
 	idle := startNode(t, program, "idle")
+	api := fakeapi.New("key-of-the-tests")
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	expecting := startNode(t, program, "expecting", "RELAY_EXPECT=true", "RELAY_EXPECT_AFTER=1s", "RELAY_EXPECT_GIVE_UP=2s", "RELAY_VERIFY=flag",
+		"APIXO_API_KEY=key-of-the-tests", "APIXO_BASE_URL="+server.URL)
+	api.Default(expecting.status)
+	// Duplicates of others would be taken for webhooks that have come after all.
+	expecting.job = "apixo-relay-expecting"
 	begun := time.Now()
-	p := startPrometheus(t, hub, busy, outbox, troubled, failing, idle)
+	p := startPrometheus(t, hub, busy, outbox, troubled, failing, idle, expecting)
 	// A little of each state, for the picture.
 	linger := func(d time.Duration) {
 		if *update {
@@ -48,11 +59,20 @@ func TestMonitoring(t *testing.T) {
 	t.Cleanup(end)
 	senders.Go(func() { traffic(ctx, 20*time.Millisecond, busy.mixed) })
 	senders.Go(func() { traffic(ctx, 40*time.Millisecond, outbox.mixed) })
+	senders.Go(func() { traffic(ctx, 50*time.Millisecond, expecting.expecting) })
 
 	p.fires(t, "busy", "ApixoRelayQuarantineGrowing", "ApixoRelayConflicts", "ApixoRelayDuplicates", "ApixoRelayRejecting", "ApixoRelayUnauthorized")
 	p.fires(t, "troubled", "ApixoRelayWindowTooShort")
 	p.quiet(t, "busy", "ApixoRelayNotReady", "ApixoRelayBrokerAway", "ApixoRelayRefusing", "ApixoRelayTurningAway", "ApixoRelayDown")
+	p.fires(t, "", "ApixoRelayDeliveriesLost")
+	p.fires(t, "expecting", "ApixoRelayTasksMissing", "ApixoRelayForgedWebhooks", "ApixoRelayNotVerified")
+	p.quiet(t, "expecting", "ApixoRelayAPIKeyRefused", "ApixoRelayAPIAway")
 	linger(40 * time.Second)
+	api.Default(fakeapi.Error(http.StatusUnauthorized, "Invalid API key"))
+	p.fires(t, "expecting", "ApixoRelayAPIKeyRefused")
+	api.Default(fakeapi.Error(http.StatusServiceUnavailable, "Try again later"))
+	p.fires(t, "expecting", "ApixoRelayAPIAway")
+	api.Default(expecting.status)
 
 	trouble, endTrouble := context.WithCancel(ctx)
 	var more sync.WaitGroup
@@ -62,6 +82,7 @@ func TestMonitoring(t *testing.T) {
 	endTrouble()
 	more.Wait()
 
+	p.ends(t, "expecting", "ApixoRelayAPIKeyRefused", "ApixoRelayAPIAway")
 	hub.stop(t)
 	p.fires(t, "hub", "ApixoRelayDown")
 	p.fires(t, "busy", "ApixoRelayNotReady", "ApixoRelayBrokerAway", "ApixoRelayRefusing")
@@ -154,7 +175,7 @@ func (p *prometheus) hasMetrics(t *testing.T) {
 				}
 			}
 			// Values of labels, which the relay has from its start.
-			for _, matcher := range regexp.MustCompile(`(\w+)\{(problem|outcome)=~?"([^"]+)"`).FindAllStringSubmatch(r.Query, -1) {
+			for _, matcher := range regexp.MustCompile(`(\w+)\{(problem|outcome|result)=~?"([^"]+)"`).FindAllStringSubmatch(r.Query, -1) {
 				for value := range strings.SplitSeq(matcher[3], "|") {
 					if len(p.query(t, fmt.Sprintf(`%s{instance="idle",%s="%s"}`, matcher[1], matcher[2], value))) == 0 {
 						t.Errorf("%s asks for the %s %q, which a relay does not have", r.Name, matcher[2], value)

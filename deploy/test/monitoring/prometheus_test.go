@@ -37,7 +37,11 @@ func startPrometheus(t *testing.T, targets ...*node) *prometheus {
 	config = strings.ReplaceAll(config, "15s", interval.String())
 	var list strings.Builder
 	for _, n := range targets {
-		fmt.Fprintf(&list, "      - {targets: ['%s'], labels: {instance: %s}}\n", host(t, n.Admin), n.name)
+		labels := "instance: " + n.name
+		if n.job != "" {
+			labels += ", job: " + n.job
+		}
+		fmt.Fprintf(&list, "      - {targets: ['%s'], labels: {%s}}\n", host(t, n.Admin), labels)
 	}
 	config = replaced(t, config, `(?m)^      - targets:\n +- localhost:8721\n`, list.String())
 	write(t, filepath.Join(folder, "prometheus.yaml"), config)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
@@ -26,6 +27,7 @@ const token = "a-token-of-the-tests"
 type node struct {
 	*relaytest.Relay
 	name     string // of its tasks, and of its instance
+	job      string // of its scrapes, if it is another one than that of the others
 	program  string
 	settings []string
 }
@@ -77,7 +79,10 @@ func (n *node) start(t *testing.T) {
 
 // post sends a body as APIXO does, but once. What comes of it the metrics tell.
 func (n *node) post(ctx context.Context, token, body string) {
-	at := strings.Replace(n.Webhooks, "TOKEN", token, 1)
+	post(ctx, strings.Replace(n.Webhooks, "TOKEN", token, 1), body)
+}
+
+func post(ctx context.Context, at, body string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(body))
 	if err != nil {
 		panic(err)
@@ -146,6 +151,32 @@ func (n *node) troubled(ctx context.Context, i int) {
 			all.Go(func() { n.post(ctx, token, n.webhook(1_000_000+16*i+k, "", 10*time.Minute)) })
 		}
 		all.Wait()
+	}
+}
+
+// expecting announces task number i, and sends the webhook of every other one.
+func (n *node) expecting(ctx context.Context, i int) {
+	at := strings.Replace(n.Webhooks, "TOKEN", token, 1)
+	post(ctx, strings.Replace(at, "/webhook/apixo", "/expect", 1), fmt.Sprintf(`{"taskId":"%s_%d","model":"nano-banana"}`, n.name, i))
+	switch {
+	case i%2 == 0 && i%10 != 0:
+		post(ctx, at+"?model=nano-banana", n.webhook(i, "", time.Second))
+	case i%20 == 0: // of which nobody can be asked
+		n.post(ctx, token, n.webhook(i, "", time.Second))
+	}
+}
+
+// status is what the status API tells of the tasks of expecting.
+func (n *node) status(w http.ResponseWriter, r *http.Request, taskID string) {
+	var i int
+	_, _ = fmt.Sscanf(taskID, n.name+"_%d", &i)
+	switch {
+	case i%7 == 1:
+		fakeapi.State("processing")(w, r, taskID)
+	case i%11 == 2: // its webhook says otherwise
+		fakeapi.Body(http.StatusOK, n.webhook(i, "GENERATION_FAILED", time.Second))(w, r, taskID)
+	default:
+		fakeapi.Body(http.StatusOK, n.webhook(i, "", time.Second))(w, r, taskID)
 	}
 }
 
