@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 // readmeUser returns the user of accounts.conf that README.md shows, with its password.
@@ -94,29 +96,29 @@ func TestServiceOfItsOwn(t *testing.T) {
 	}
 }
 
-// Where the relay may not make its streams, an operator makes them by a relay that is
+// Where the relay may not make its streams and the bucket, an operator makes them by a relay that is
 // started once, and changes them by another.
 func TestStreamsMadeByOperator(t *testing.T) {
 	t.Parallel()
 	accounts := shipped(t, "accounts.conf")
-	for _, stream := range []string{"APIXO", "APIXO_QUARANTINE"} {
+	for _, stream := range []string{"APIXO", "APIXO_QUARANTINE", bucketStream} {
 		accounts = without(t, accounts, rule{"relay", "$JS.API.STREAM.CREATE." + stream})
 	}
 	p := newPrograms(t, 1)
 	b := one(t, p, accounts, p.host())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := b.serve(t, ctx, "operator"); err != nil {
+	announced := func(r *relaytest.Relay) error { return announce(ctx, r, b.task()) }
+	if err := b.whileExpecting(t, ctx, "operator", announced); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.serve(t, ctx, "operator", "RELAY_STREAM_POLICY=update", "RELAY_STREAM_MAX_AGE=24h"); err != nil {
+	if err := b.whileExpecting(t, ctx, "operator", announced, "RELAY_STREAM_POLICY=update", "RELAY_STREAM_MAX_AGE=24h"); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.serve(t, ctx, "relay", "RELAY_STREAM_POLICY=require", "RELAY_STREAM_MAX_AGE=24h")
+	err := b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
+		return errors.Join(post(ctx, r, webhook(b.task(), "success"), 200, `"duplicate":false`), announced(r))
+	}, "RELAY_STREAM_POLICY=require", "RELAY_STREAM_MAX_AGE=24h")
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := post(ctx, r, webhook(b.task(), "success"), 200, `"duplicate":false`); err != nil {
 		t.Error(err)
 	}
 	_, js := b.connect(t, "operator")
