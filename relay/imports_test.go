@@ -51,7 +51,7 @@ var rooms = []room{
 	{"/relay/receiver", []string{"/relay/verify", "/relay/config", "/relay/event", "/relay/store", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"github.com/nats-io/"}},
 	{"/relay/outbox", []string{"/relay/event", "/relay/store", "/relay/service", "/relay/retry", "/relay/telemetry", "/schema"}, []string{"net/http"}},
 	{"/relay/publisher", []string{"/relay/broker", "/relay/config", "/relay/event", "/relay/store", "/relay/service", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/relay/telemetry", "/schema"}, []string{"net/http"}},
-	{"/relay/expected", []string{"/relay/apixo", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/retry", "/relay/service", "/relay/store", "/relay/telemetry", "/schema"}, []string{"net/http", "os", "flag"}},
+	{"/relay/expected", []string{"/relay/apixo", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/relay/service", "/relay/store", "/relay/telemetry", "/schema"}, []string{"net/http", "os", "flag"}},
 	{"/relay/verify", []string{"/relay/apixo", "/relay/event", "/relay/telemetry", "/schema"}, []string{"net/http", "github.com/nats-io/", "os", "flag"}},
 	{"/relay/apixo", []string{"/relay/config", "/relay/httpclient", "/relay/text", "/schema"}, []string{"github.com/nats-io/", "os", "flag"}},
 	{"/relay/admin", nil, []string{"github.com/nats-io/"}},

@@ -24,12 +24,18 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/jserr"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
+
+// maxOutstanding is how many tasks may be outstanding for another one to be announced by
+// [Reconciler.Announce]: twenty times as many as an account of APIXO may have at once. Each
+// takes a kilobyte of memory, or a few.
+const maxOutstanding = 20000
 
 // Options are what a Reconciler works with; all are required.
 type Options struct {
@@ -133,9 +139,9 @@ func (r *Reconciler) Settled(taskID string) {
 	}
 }
 
-// Announce has a task looked after. It returns when the bucket has it, and reports false
-// without looking there if the task's event is known to be stored. Its error is a
-// *store.Error.
+// Announce has a task looked after, with those of its attributes that an event can have. It
+// returns when the bucket has it, and reports false without looking there if the task's event
+// is known to be stored. Its error is a *store.Error.
 func (r *Reconciler) Announce(ctx context.Context, taskID string, task schema.ExpectedTask) (expected bool, err error) {
 	if r.tasks.isStored(taskID) {
 		return false, nil
@@ -143,6 +149,10 @@ func (r *Reconciler) Announce(ctx context.Context, taskID string, task schema.Ex
 	if err := r.o.CheckDiskSpace(); err != nil {
 		return false, &store.Error{Code: store.StreamFull, Err: err}
 	}
+	if n := r.tasks.len(); n >= maxOutstanding {
+		return false, &store.Error{Code: store.RegisterFull, Err: fmt.Errorf("%d tasks are outstanding: see 'apixo-relay expect --list'", n)}
+	}
+	task.Attributes, _ = event.SelectAttributes(r.o.Config.Event.Attributes, func(name string) string { return task.Attributes[name] })
 	_, err = retry.Do(ctx, retry.Backoff(minBackoff, maxBackoff), func() (struct{}, error) {
 		if r.conn.Load() == nil {
 			return struct{}{}, backoff.Permanent(errNotConnected)
@@ -155,20 +165,40 @@ func (r *Reconciler) Announce(ctx context.Context, taskID string, task schema.Ex
 			_, err := b.Announce(ctx, taskID, task)
 			return 0, err
 		})
-		if r.failed(err); isPermission(err) {
+		if r.failed(err); err != nil && isFinal(err) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	})
-	switch {
-	case err == nil:
-		return true, nil
-	case isPermission(err):
-		return false, &store.Error{Code: store.BrokerError, Err: err}
-	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, ErrBucketMissing):
-		return false, &store.Error{Code: store.StreamMissing, Err: err}
+	if err != nil {
+		return false, &store.Error{Code: codeOf(err), Err: fmt.Errorf("the task is not announced: %w", err)}
 	}
-	return false, &store.Error{Code: store.BrokerUnavailable, Err: fmt.Errorf("the task is not announced: %w", err)}
+	return true, nil
+}
+
+// isFinal reports whether the same request would fail again at once.
+func isFinal(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return isPermission(err) || ok && !jserr.IsTransient(api.ErrorCode)
+}
+
+// codeOf returns the code of an error about the bucket.
+func codeOf(err error) store.Code {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode {
+		case jserr.StreamStoreFailed, jserr.InsufficientResources, jserr.StorageResourcesExceeded, jserr.AccountResourcesExceeded:
+			return store.StreamFull
+		}
+	}
+	switch {
+	case isPermission(err):
+		return store.BrokerError
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, ErrBucketMissing):
+		return store.StreamMissing
+	case isFinal(err):
+		return store.BrokerError
+	}
+	return store.BrokerUnavailable
 }
 
 // Quarantine keeps an announcement that cannot be used, which came with a key or without.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -407,6 +408,28 @@ func TestBucketRequired(t *testing.T) {
 	r.log.Await(t, "forgets announced tasks after 1h0m0s")
 	r.log.Await(t, "is kept in memory")
 	awaitRemoved(t, s.bucket(t), "task_1")
+}
+
+// A bucket that is full refuses, and so does a register of too many tasks.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if _, err := s.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: schema.DefaultExpectedBucket, MaxBytes: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	r := s.relay(t, "RELAY_EXPECT_AFTER=1h")
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = r.Announce(t.Context(), fmt.Sprint("task_", i), schema.ExpectedTask{Model: "m", Attributes: map[string]string{"user": "42", "other": strings.Repeat("x", 3000)}})
+	}
+	if e, ok := errors.AsType[*store.Error](err); !ok || e.Code != store.StreamFull || r.Outstanding() < 10 {
+		t.Errorf("%v with %d tasks", err, r.Outstanding())
+	}
+	r.Fill()
+	_, err = r.Announce(t.Context(), "one_more", schema.ExpectedTask{Model: "m"})
+	if e, ok := errors.AsType[*store.Error](err); !ok || e.Code != store.RegisterFull {
+		t.Error(err)
+	}
 }
 
 // The policy update brings a bucket to what is wanted.

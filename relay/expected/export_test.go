@@ -1,6 +1,7 @@
 package expected
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -38,5 +39,15 @@ func (r *Reconciler) Gone(t *testing.T, subject string, js jetstream.JetStream) 
 		case time.Now().After(late):
 			t.Fatalf("%s is still there: %v", subject, err)
 		}
+	}
+}
+
+// Outstanding returns how many tasks are outstanding.
+func (r *Reconciler) Outstanding() int { return r.tasks.len() }
+
+// Fill has the register full.
+func (r *Reconciler) Fill() {
+	for i := range maxOutstanding {
+		r.tasks.put(&entry{id: strconv.Itoa(i), due: time.Now().Add(time.Hour)})
 	}
 }

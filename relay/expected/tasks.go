@@ -152,6 +152,13 @@ func (t *tasks) next(now time.Time) (*entry, time.Duration) {
 	return nil, -1
 }
 
+// len returns how many tasks the bucket has.
+func (t *tasks) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
 // count returns how many tasks are outstanding, and how many of them should have ended by
 // now.
 func (t *tasks) count(after time.Duration, now time.Time) (outstanding, overdue int) {

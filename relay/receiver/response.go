@@ -80,6 +80,8 @@ var (
 		"the broker does not store this webhook now, and the outbox has no room for it; it is not stored"}
 	eventTooLarge = &problem{"event-too-large", http.StatusServiceUnavailable, "The broker takes no event of this size", telemetry.Unavailable, retryAfter,
 		"the broker's limit for a message is smaller than this webhook's event; it is not stored, and an operator has to raise max_payload or max_msg_size"}
+	registerFull = &problem{"register-full", http.StatusServiceUnavailable, "Too many tasks are outstanding", telemetry.Unavailable, retryAfter,
+		"the register of announced tasks takes no more until some have ended; this one is not announced"}
 	brokerError = &problem{"broker-error", http.StatusServiceUnavailable, "The broker could not store this", telemetry.Unavailable, retryAfter,
 		"the broker refused to store this webhook; the relay's log says why"}
 )
@@ -87,7 +89,7 @@ var (
 // problems are all of them.
 var problems = []*problem{
 	notFound, methodNotAllowed, unauthorized, addressNotAllowed, crossSite, foreignHost, unsupportedType, bodyTooLarge, bodyTooSlow, bodyIncomplete, notJSON, notResult, notAnnouncement, notConfirmed, notVerified,
-	overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, brokerError,
+	overloaded, draining, internalError, brokerUnavailable, streamMissing, streamFull, outboxFull, eventTooLarge, registerFull, brokerError,
 }
 
 // slugs returns those of all problems.
@@ -101,7 +103,7 @@ func slugs() (all []string) {
 // storeProblems are the problems of the errors of stores.
 var storeProblems = map[store.Code]*problem{
 	store.BrokerUnavailable: brokerUnavailable, store.StreamMissing: streamMissing, store.StreamFull: streamFull,
-	store.OutboxFull: outboxFull, store.TooLarge: eventTooLarge, store.BrokerError: brokerError,
+	store.OutboxFull: outboxFull, store.TooLarge: eventTooLarge, store.RegisterFull: registerFull, store.BrokerError: brokerError,
 }
 
 // problemOf returns the problem that an error is for the sender.

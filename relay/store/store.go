@@ -50,6 +50,8 @@ const (
 	OutboxFull Code = "outbox-full"
 	// TooLarge: the broker, or the stream, takes no message of that size.
 	TooLarge Code = "event-too-large"
+	// RegisterFull: too many announced tasks are outstanding.
+	RegisterFull Code = "register-full"
 	// BrokerError: the broker refused for any other cause, a write error among them.
 	BrokerError Code = "broker-error"
 )

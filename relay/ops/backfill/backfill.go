@@ -271,6 +271,9 @@ func (r *run) publish(ctx context.Context, t tasklist.Task, stored *atomic.Uint6
 	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
 		d.Attributes = map[string]string{modelAttribute: t.Model}
 	}
+	if r.cfg.Verify.Mode != config.VerifyOff {
+		d = d.WithVerified("true") // it is APIXO's own word
+	}
 	msg, err := r.encoder.Encode(d)
 	switch {
 	case err != nil:
