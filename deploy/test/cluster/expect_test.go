@@ -32,6 +32,10 @@ var expectDeeds = []deed{
 		"apixo.task.success", "apixo.quarantine.missing", bucket, bucketInfo,
 		"$JS.API.STREAM.CREATE.KV_APIXO_EXPECTED", "$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.>", relayInbox,
 	}, func(t *testing.T, ctx context.Context, b *bench) error { return b.recoverAndGiveUp(t, ctx, "relay") }},
+	{"relay", "check with announced tasks", false, []string{
+		"apixo.quarantine.missing", bucket, bucketInfo, "$JS.API.DIRECT.GET.KV_APIXO_EXPECTED.>", "$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.>",
+		"$JS.API.CONSUMER.DELETE.KV_APIXO_EXPECTED.*", "$JS.EVENT.ADVISORY.STREAM.DELETED.KV_APIXO_EXPECTED", relayInbox,
+	}, func(_ *testing.T, ctx context.Context, b *bench) error { return b.checkExpecting(ctx, "relay") }},
 	{"relay", "take an announcement twice", false, []string{"$JS.API.DIRECT.GET.KV_APIXO_EXPECTED.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
 		task := b.task()
 		return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
@@ -72,6 +76,9 @@ var expectDeeds = []deed{
 		return err
 	}},
 
+	{"operator", "check with announced tasks", false, []string{"apixo.quarantine.missing", bucket, info, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
+		return b.checkExpecting(ctx, "operator")
+	}},
 	{"operator", "expect", false, []string{bucket, info, relayInbox}, func(_ *testing.T, ctx context.Context, b *bench) error {
 		_, err := b.command(ctx, "operator", nil, "expect", "--model", "nano-banana", b.task(), b.task())
 		return err
@@ -111,6 +118,17 @@ func (b *bench) whileExpecting(t *testing.T, ctx context.Context, user string, d
 		time.Sleep(20 * time.Millisecond)
 	}
 	return ctx.Err()
+}
+
+// checkExpecting runs check with the settings of a relay that looks after announced tasks.
+func (b *bench) checkExpecting(ctx context.Context, user string) error {
+	api := httptest.NewServer(fakeapi.New(apiKey))
+	defer api.Close()
+	out, err := b.command(ctx, user, []string{"RELAY_EXPECT=true", "APIXO_API_KEY=" + apiKey, "APIXO_BASE_URL=" + api.URL}, "check")
+	if err == nil && !strings.Contains(out, "this user may do all that the relay does") {
+		err = fmt.Errorf("check says\n%s", out)
+	}
+	return err
 }
 
 // announce announces a task to a relay.
@@ -225,6 +243,10 @@ func stopFollowing(t *testing.T, ctx context.Context, b *bench) error {
 
 // makeBucketAgain deletes the bucket of a running relay.
 func makeBucketAgain(t *testing.T, ctx context.Context, b *bench) error {
+	// Nobody tells a relay that runs.
+	if err := b.forgetAll(t, ctx); err != nil {
+		return err
+	}
 	_, js := b.connect(t, "operator")
 	task := b.task()
 	again := func() error {
@@ -238,7 +260,11 @@ func makeBucketAgain(t *testing.T, ctx context.Context, b *bench) error {
 		return err
 	}
 	return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
-		if err := errors.Join(announce(ctx, r, task), js.DeleteKeyValue(ctx, "APIXO_EXPECTED")); err != nil {
+		// What it has not been told of, it cannot put back.
+		if err := errors.Join(announce(ctx, r, task), metric(ctx, r, "expected_tasks", 1)); err != nil {
+			return err
+		}
+		if err := js.DeleteKeyValue(ctx, "APIXO_EXPECTED"); err != nil {
 			return err
 		}
 		for {
