@@ -152,29 +152,30 @@ func Weaknesses(bucket, want jetstream.KeyValueConfig) (all []string) {
 	return all
 }
 
-// Announce puts a task into the bucket, unless that says the same of it already. It reports
-// whether it was there.
-func (b *Bucket) Announce(ctx context.Context, id string, task schema.ExpectedTask) (already bool, err error) {
+// Announce puts a task into the bucket, unless that says the same of it already. It returns
+// the revision of its key, and whether it was there; no revision, if the task has ended just
+// now.
+func (b *Bucket) Announce(ctx context.Context, id string, task schema.ExpectedTask) (revision uint64, already bool, err error) {
 	key, value := schema.ExpectedKey(id), encode(schema.ExpectedTask{Model: task.Model, Attributes: task.Attributes})
-	_, err = b.kv.Create(ctx, key, value)
+	revision, err = b.kv.Create(ctx, key, value)
 	if !errors.Is(err, jetstream.ErrKeyExists) {
-		return false, err
+		return revision, false, err
 	}
 	entry, err := b.kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) { // it has just ended
-		return false, nil
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, false, nil
 	} else if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if there, err := schema.ParseExpectedTask(entry.Value()); err == nil && there.Equal(task) {
-		return true, nil
+		return entry.Revision(), true, nil
 	}
 	// Whoever announces it again knows better, such as which model it is of.
-	_, err = b.kv.Update(ctx, key, value, entry.Revision())
+	revision, err = b.kv.Update(ctx, key, value, entry.Revision())
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		_, err = b.kv.Put(ctx, key, value)
+		revision, err = b.kv.Put(ctx, key, value)
 	}
-	return true, err
+	return revision, true, err
 }
 
 // Outstanding is an announced task in the bucket.

@@ -63,8 +63,8 @@ type Reconciler struct {
 	gone        chan struct{}             // keys are to go
 	reopen      chan struct{}             // the bucket may be gone
 	permissions broker.PermissionWatcher
-	lease       time.Duration // leaseTime, and reopenAfter, but for tests
-	reopenAfter time.Duration
+	// leaseTime, reopenAfter and retryAfter, but for tests.
+	lease, reopenAfter, retryAfter time.Duration
 
 	mu      sync.Mutex
 	bucket  *Bucket       // nil while it cannot be used
@@ -79,7 +79,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		o: o, tasks: newTasks(), warned: make(map[string]bool), opened: make(chan struct{}),
 		connected: make(chan struct{}, 1), wake: make(chan struct{}, 1), gone: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
-		problem: errOpening, lease: leaseTime, reopenAfter: reopenAfter,
+		problem: errOpening, lease: leaseTime, reopenAfter: reopenAfter, retryAfter: retryAfter,
 	}
 	o.Metrics.Expected(func() (tasks, overdue int) { return r.tasks.count(o.Config.Expect.After, time.Now()) })
 	return r
@@ -161,10 +161,13 @@ func (r *Reconciler) Announce(ctx context.Context, taskID string, task schema.Ex
 		if err != nil {
 			return struct{}{}, backoff.Permanent(err)
 		}
-		_, err = r.guarded(ctx, func(ctx context.Context) (uint64, error) {
-			_, err := b.Announce(ctx, taskID, task)
-			return 0, err
+		revision, err := r.guarded(ctx, func(ctx context.Context) (uint64, error) {
+			revision, _, err := b.Announce(ctx, taskID, task)
+			return revision, err
 		})
+		if err == nil && revision > 0 {
+			r.know(taskID, revision, task)
+		}
 		if r.failed(err); err != nil && isFinal(err) {
 			err = backoff.Permanent(err)
 		}
@@ -174,6 +177,15 @@ func (r *Reconciler) Announce(ctx context.Context, taskID string, task schema.Ex
 		return false, &store.Error{Code: codeOf(err), Err: fmt.Errorf("the task is not announced: %w", err)}
 	}
 	return true, nil
+}
+
+// know takes a task over that was announced here, before the bucket tells of it: should that
+// be deleted in between, it is put back.
+func (r *Reconciler) know(id string, revision uint64, task schema.ExpectedTask) {
+	task.Announced = time.Now()
+	if r.tasks.putNew(&entry{id: id, key: schema.ExpectedKey(id), revision: revision, task: task, due: r.dueTime(task)}) {
+		notify(r.gone)
+	}
 }
 
 // isFinal reports whether the same request would fail again at once.

@@ -374,6 +374,60 @@ func TestBucketDeleted(t *testing.T) {
 	}
 }
 
+// Nobody is told that a bucket is purged, and what is gone is not asked for.
+func TestBucketPurged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.relay(t)
+	kv := s.bucket(t)
+	put(t, kv, "task_1", `{"model":"m"}`)
+	r.Await(t, 1)
+	stream, err := s.js.Stream(t.Context(), "KV_APIXO_EXPECTED")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Await(t, 0)
+	put(t, kv, "task_3", `{"model":"m"}`)
+	r.Await(t, 1)
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Settled("task_3") // whose key is not there any more
+	r.Forgotten(t)
+	if asked := s.api.Asked(); len(asked) > 0 {
+		t.Errorf("asked for %v", asked)
+	}
+	put(t, kv, "task_2", `{"model":"m"}`)
+	awaitRemoved(t, kv, "task_2")
+}
+
+// What was announced here is known before the bucket tells of it.
+func TestDeletedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.relay(t)
+	s.bucket(t)
+	for i := range 20 {
+		if expected, err := r.Announce(t.Context(), fmt.Sprint("task_", i), schema.ExpectedTask{Model: "m"}); !expected || err != nil {
+			t.Fatal(expected, err)
+		}
+	}
+	if err := s.js.DeleteKeyValue(t.Context(), schema.DefaultExpectedBucket); err != nil {
+		t.Fatal(err)
+	}
+	r.log.Await(t, "somebody has deleted the bucket")
+	kv := s.bucket(t)
+	for i := range 20 {
+		awaitRemoved(t, kv, fmt.Sprint("task_", i))
+	}
+	if events := s.events(t, "APIXO"); len(events) != 20 {
+		t.Errorf("%d events", len(events))
+	}
+}
+
 // Without a bucket that somebody else is to make, announcements are refused with the reason,
 // and taken when it is there.
 func TestBucketRequired(t *testing.T) {

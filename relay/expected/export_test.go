@@ -8,8 +8,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Hurry shortens how long a claim lasts, and how long a bucket is waited for.
-func (r *Reconciler) Hurry(d time.Duration) { r.lease, r.reopenAfter = d, d }
+// Hurry shortens how long a claim lasts, and how long a bucket or another try
+// is waited for.
+func (r *Reconciler) Hurry(d time.Duration) { r.lease, r.reopenAfter, r.retryAfter = d, d, d }
 
 // Interval returns how long it is until a task is asked for that has been so often.
 func (r *Reconciler) Interval(asked int) time.Duration { return r.interval(asked) }
@@ -49,5 +50,15 @@ func (r *Reconciler) Outstanding() int { return r.tasks.len() }
 func (r *Reconciler) Fill() {
 	for i := range maxOutstanding {
 		r.tasks.put(&entry{id: strconv.Itoa(i), due: time.Now().Add(time.Hour)})
+	}
+}
+
+// Forgotten waits until nothing is known of any task.
+func (r *Reconciler) Forgotten(t *testing.T) {
+	t.Helper()
+	for late := time.Now().Add(30 * time.Second); r.tasks.len() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%d tasks are known", r.tasks.len())
+		}
 	}
 }

@@ -107,7 +107,7 @@ func (r *Reconciler) reconcile(ctx context.Context, b *Bucket, e *entry) {
 		return // its webhook has come, or it was changed
 	}
 	if err := r.o.CheckDiskSpace(); err != nil { // a claim is written, too
-		r.tasks.postpone(e, time.Now().Add(retryAfter))
+		r.tasks.postpone(e, time.Now().Add(r.retryAfter))
 		return
 	}
 	claim := e.task
@@ -116,8 +116,12 @@ func (r *Reconciler) reconcile(ctx context.Context, b *Bucket, e *entry) {
 	revision, err := r.guarded(ctx, func(ctx context.Context) (uint64, error) { return b.updateKey(ctx, e.key, claim, e.revision) })
 	if err != nil {
 		// Another relay was first, or may have been: the bucket tells. Or nothing was changed.
+		// What it does not tell is that somebody has purged it: then it is read anew.
 		r.failed(err)
-		r.tasks.postpone(e, time.Now().Add(retryAfter))
+		if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && r.tasks.mismatched(e) {
+			notify(r.reopen)
+		}
+		r.tasks.postpone(e, time.Now().Add(r.retryAfter))
 		return
 	}
 	answer := r.o.Client.Ask(ctx, claim.Model, e.id)
@@ -136,7 +140,7 @@ func (r *Reconciler) reconcile(ctx context.Context, b *Bucket, e *entry) {
 		}
 		claim.LastAnswer = problem.Error()
 		if again {
-			claim.Next = time.Now().Add(min(retryAfter, r.interval(claim.Asked))).UTC()
+			claim.Next = time.Now().Add(min(r.retryAfter, r.interval(claim.Asked))).UTC()
 			claim.Unknown = 0
 			r.release(ctx, b, claimed, claim)
 			return
@@ -232,7 +236,7 @@ func (r *Reconciler) giveUp(ctx context.Context, b *Bucket, claimed *entry, task
 	}
 	if err != nil {
 		r.o.Log.Error("that an announced task is given up could not be told yet", "taskId", claimed.id, "error", err)
-		task.Next = time.Now().Add(retryAfter).UTC()
+		task.Next = time.Now().Add(r.retryAfter).UTC()
 		r.release(ctx, b, claimed, task)
 		return
 	}

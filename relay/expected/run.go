@@ -333,12 +333,16 @@ func (r *Reconciler) removeTogether(ctx context.Context, b *Bucket, batch []*ent
 			if acks[i] != nil {
 				err = awaitRemoval(ctx, acks[i])
 			}
-			if err == nil {
+			switch {
+			case err == nil:
 				r.tasks.remove(e.id, e.revision)
-				continue
+			case errors.Is(err, jetstream.ErrKeyRevisionMismatch) && r.tasks.mismatched(e):
+				r.tasks.remove(e.id, e.revision) // purged by somebody, who tells nobody
+				notify(r.reopen)
+			default:
+				r.failed(err)
+				left = append(left, e)
 			}
-			r.failed(err)
-			left = append(left, e)
 		}
 		return 0, err
 	})

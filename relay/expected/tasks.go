@@ -17,6 +17,8 @@ type entry struct {
 	// settled: its event is stored, and the key is to go.
 	settled bool
 	due     time.Time
+	// mismatched: a change of the key has failed, since it is at another revision.
+	mismatched bool
 }
 
 // tasks are those that are outstanding. They may be used by many goroutines.
@@ -37,6 +39,10 @@ func newTasks() *tasks {
 func (t *tasks) put(e *entry) (settled bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.putLocked(e)
+}
+
+func (t *tasks) putLocked(e *entry) (settled bool) {
 	t.byID[e.id] = e // whatever its revision: a bucket that was made anew counts from 1
 	if t.stored.has(e.id, time.Now()) {
 		e.settled = true
@@ -45,6 +51,26 @@ func (t *tasks) put(e *entry) (settled bool) {
 	}
 	heap.Push(&t.due, dueTask{e.due, e})
 	return false
+}
+
+// putNew is put for a task that this relay has announced, unless the bucket has told of it.
+func (t *tasks) putNew(e *entry) (settled bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if before := t.byID[e.id]; before != nil && before.revision >= e.revision {
+		return false
+	}
+	return t.putLocked(e)
+}
+
+// mismatched notes that the key of a task is not at the revision that is known, and reports
+// whether it is the second time although the bucket has told nothing of it in between.
+func (t *tasks) mismatched(e *entry) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := e.mismatched
+	e.mismatched = true
+	return before && t.byID[e.id] == e
 }
 
 // continued returns an announcement that does not tell since when it is there. Where its task

@@ -84,7 +84,7 @@ func Run(ctx context.Context, conn *nats.Conn, cfg config.Config, o Options) err
 			defer stop(nil)
 			asking, cancel := context.WithTimeout(asking, answerTimeout)
 			defer cancel()
-			already, err := b.Announce(asking, t.ID, schema.ExpectedTask{Model: t.Model, Attributes: o.Attributes})
+			_, already, err := b.Announce(asking, t.ID, schema.ExpectedTask{Model: t.Model, Attributes: o.Attributes})
 			if err != nil {
 				return fmt.Errorf("%s is not announced: %w", t.ID, inWords(asking, err))
 			}
