@@ -204,7 +204,7 @@ var rows = []row{
 			description: "denied: APIXO refuses the key. unusable: no answer, 429, 5xx, or something else in its place. They are bounded by RELAY_API_RATE.",
 			alerts:      []string{"ApixoRelayAPIKeyRefused", "ApixoRelayAPIAway"},
 			queries:     []query{{`sum by (result) (rate(apixo_relay_apixo_requests_total{@}[$__rate_interval]))`, "{{result}}"}}},
-		{title: "Status API, time of answers", kind: lines, width: 4, unit: "s", log: true,
+		{title: "Status API, answers in", kind: lines, width: 4, unit: "s", log: true,
 			description: "Of requests to the status API. Webhooks wait for it for RELAY_VERIFY_TIMEOUT (5 s unless set) at the longest.",
 			alerts:      []string{"ApixoRelayNotVerified"},
 			queries:     quantiles("apixo_relay_apixo_request_duration_seconds", "0.99", "p99")},
