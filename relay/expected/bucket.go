@@ -266,10 +266,10 @@ func awaitRemoval(ctx context.Context, ack jetstream.PubAckFuture) (err error) {
 	return err
 }
 
-// forgetMarkers removes the markers of keys that are gone for long, where the bucket keeps
+// forgetMarkers removes the markers of keys that are gone for so long, where the bucket keeps
 // them for ever.
-func (b *Bucket) forgetMarkers(ctx context.Context) error {
-	return b.kv.PurgeDeletes(ctx, jetstream.DeleteMarkersOlderThan(markerTTL))
+func (b *Bucket) forgetMarkers(ctx context.Context, age time.Duration) error {
+	return b.kv.PurgeDeletes(ctx, jetstream.DeleteMarkersOlderThan(age))
 }
 
 // encode returns the value of a task.

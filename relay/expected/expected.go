@@ -63,8 +63,8 @@ type Reconciler struct {
 	gone        chan struct{}             // keys are to go
 	reopen      chan struct{}             // the bucket may be gone
 	permissions broker.PermissionWatcher
-	// leaseTime, reopenAfter and retryAfter, but for tests.
-	lease, reopenAfter, retryAfter time.Duration
+	// leaseTime, reopenAfter, retryAfter and markerTTL, but for tests.
+	lease, reopenAfter, retryAfter, forgetAfter time.Duration
 
 	mu      sync.Mutex
 	bucket  *Bucket       // nil while it cannot be used
@@ -79,7 +79,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		o: o, tasks: newTasks(), warned: make(map[string]bool), opened: make(chan struct{}),
 		connected: make(chan struct{}, 1), wake: make(chan struct{}, 1), gone: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
-		problem: errOpening, lease: leaseTime, reopenAfter: reopenAfter, retryAfter: retryAfter,
+		problem: errOpening, lease: leaseTime, reopenAfter: reopenAfter, retryAfter: retryAfter, forgetAfter: markerTTL,
 	}
 	o.Metrics.Expected(func() (tasks, overdue int) { return r.tasks.count(o.Config.Expect.After, time.Now()) })
 	return r

@@ -299,6 +299,40 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Where the bucket keeps the markers of removed keys, the relay removes them.
+func TestMarkersAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	kv, err := s.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: schema.DefaultExpectedBucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := s.newRelay(t)
+	r.ForgetAfter(500 * time.Millisecond)
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		id := fmt.Sprint("task_", i)
+		put(t, kv, id, `{"model":"m"}`)
+		r.Settled(id)
+	}
+	for late := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		status, err := kv.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status.Values() == 0 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%d markers are left", status.Values())
+		}
+		r.Settled("another") // which is no news
+	}
+	r.counts(t, map[string]float64{"expect_errors_total": 0})
+}
+
 // Who is killed while it asks loses nothing: the claim that it leaves behind ends.
 func TestClaimEnds(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,9 @@ import (
 // is waited for.
 func (r *Reconciler) Hurry(d time.Duration) { r.lease, r.reopenAfter, r.retryAfter = d, d, d }
 
+// ForgetAfter sets how long markers stay that the bucket does not remove itself.
+func (r *Reconciler) ForgetAfter(d time.Duration) { r.forgetAfter = d }
+
 // Interval returns how long it is until a task is asked for that has been so often.
 func (r *Reconciler) Interval(asked int) time.Duration { return r.interval(asked) }
 

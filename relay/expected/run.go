@@ -185,24 +185,28 @@ func (r *Reconciler) restore(ctx context.Context, b *Bucket) {
 // work takes what the bucket tells, and asks for what is due.
 func (r *Reconciler) work(ctx context.Context, b *Bucket, watcher jetstream.KeyWatcher) error {
 	initial := make(map[string]bool) // tasks; nil once the bucket has been read whole
-	markers := false                 // some were left behind, and the bucket does not remove them itself
+	var forget time.Time             // when to remove markers that the bucket does not remove itself
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		wait := r.dispatch(ctx, b)
-		if markers && (wait < 0 || wait > markerTTL) {
-			wait = markerTTL
+		if !forget.IsZero() {
+			if until := time.Until(forget); until <= 0 {
+				forget = time.Time{}
+				r.Go(func(ctx context.Context) { r.failed(b.forgetMarkers(ctx, r.forgetAfter)) })
+			} else if wait < 0 || until < wait {
+				wait = until
+			}
 		}
-		timer := time.NewTimer(max(wait, 0))
-		if wait < 0 {
-			timer.Stop()
+		if timer.Stop(); wait >= 0 {
+			timer.Reset(wait)
 		}
 		select {
 		case e, ok := <-watcher.Updates():
 			switch {
 			case !ok && ctx.Err() == nil && r.conn.Load() != nil:
-				timer.Stop()
 				return errors.New("the bucket is not told of any more")
 			case !ok:
-				timer.Stop()
 				return nil
 			case e == nil:
 				r.tasks.retain(initial)
@@ -211,25 +215,19 @@ func (r *Reconciler) work(ctx context.Context, b *Bucket, watcher jetstream.KeyW
 				if id := r.update(ctx, b, e); initial != nil && id != "" {
 					initial[id] = true
 				}
-				markers = markers || e.Operation() != jetstream.KeyValuePut && b.Config.LimitMarkerTTL == 0
+				if e.Operation() != jetstream.KeyValuePut && b.Config.LimitMarkerTTL == 0 && forget.IsZero() {
+					forget = time.Now().Add(r.forgetAfter)
+				}
 			}
 		case <-r.wake:
+		case <-timer.C:
 		case <-r.connected:
-			timer.Stop()
 			return nil
 		case <-r.reopen:
-			timer.Stop()
 			return r.recheck(ctx, b)
-		case <-timer.C:
-			if markers && wait == markerTTL {
-				markers = false
-				r.failed(b.forgetMarkers(ctx))
-			}
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		}
-		timer.Stop()
 	}
 }
 
