@@ -3,7 +3,6 @@ package relay_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -235,7 +234,7 @@ func TestVerifyEnforce(t *testing.T) {
 	if a := postTo(t, c, r, path, "{"); a.status != 400 {
 		t.Errorf("no webhook: %+v", a)
 	}
-	if events := storedEvents(t, r, "APIXO"); len(events) != 1 || events[0].Verified() != "true" || !strings.Contains(fmt.Sprintf("%s", events[0].Data), "cdn.apixo.ai") {
+	if events := storedEvents(t, r, "APIXO"); len(events) != 1 || events[0].Verified() != "true" || !strings.Contains(string(events[0].Data), "cdn.apixo.ai") {
 		t.Errorf("%+v", events)
 	}
 	events := storedEvents(t, r, "APIXO_QUARANTINE")
