@@ -27,7 +27,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
-	"github.com/apixo-relay/apixo-relay/relay/verify"
 )
 
 // Relay is a running relay.
@@ -152,32 +151,18 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return nil, err
 	}
 
-	if err = r.openAPI(version, metrics); err != nil {
-		return nil, err
-	}
 	o := receiver.Options{
 		Config: cfg.Webhooks, Attributes: cfg.Event.Attributes, Encoder: event.NewEncoder(cfg), Store: store,
 		Metrics: metrics, Tracing: tracing, Log: log, OnAdmit: endpoint.Accept,
 	}
-	if cfg.Expect.Enabled {
-		r.expected = r.newReconciler(metrics)
-		r.broker.Observe(r.expected)
-		if err = r.start(ctx, "reconciler of announced tasks", r.expected); err != nil {
-			return nil, err
-		}
-		o.Store, o.Announcer, o.ExpectPath = settlingStore{store, r.expected}, r.expected, cfg.Expect.Path
-	} else {
-		metrics.Expected(func() (tasks, overdue int) { return 0, 0 })
-	}
-	if cfg.Verify.Mode != config.VerifyOff {
-		o.Verifier, o.Enforce = verify.New(r.api, cfg.Verify.Timeout, metrics), cfg.Verify.Mode == config.VerifyEnforce
+	if err = r.useAPI(ctx, version, metrics, &o); err != nil {
+		return nil, err
 	}
 
-	tokens := r.watchFiles(tlsFiles)
+	o.Tokens = r.watchFiles(tlsFiles)
 	if err = r.start(ctx, "file watchers", &r.files); err != nil {
 		return nil, err
 	}
-	o.Tokens = tokens
 	r.receiver = receiver.New(o)
 	r.broker.Guard(cfg, r.receiver.BytesInFlight)
 

@@ -10,25 +10,40 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/expected"
 	"github.com/apixo-relay/apixo-relay/relay/httpclient"
+	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/verify"
 )
 
 // apiConnections is how many connections to the status API are kept: as many as requests are
 // under way at once when both uses of it are busy.
 const apiConnections = 48
 
-// usesAPI reports whether the relay asks the status API for anything.
-func usesAPI(cfg config.Config) bool {
-	return cfg.Expect.Enabled || cfg.Verify.Mode != config.VerifyOff
-}
-
-// openAPI makes the client of the status API that reconciler and verifier share; none if
-// there is neither.
-func (r *Relay) openAPI(version string, metrics *telemetry.Metrics) (err error) {
-	if !usesAPI(r.cfg) {
+// useAPI has the receiver take announcements and hold webhooks against the status API, as far
+// as the settings ask for that.
+func (r *Relay) useAPI(ctx context.Context, version string, metrics *telemetry.Metrics, o *receiver.Options) error {
+	expects, verifies := r.cfg.Expect.Enabled, r.cfg.Verify.Mode != config.VerifyOff
+	if expects || verifies {
+		if err := r.openAPI(version, metrics); err != nil {
+			return err
+		}
+	}
+	if verifies {
+		o.Verifier, o.Enforce = verify.New(r.api, r.cfg.Verify.Timeout, metrics), r.cfg.Verify.Mode == config.VerifyEnforce
+	}
+	if !expects {
+		metrics.Expected(func() (tasks, overdue int) { return 0, 0 })
 		return nil
 	}
+	r.expected = r.newReconciler(metrics)
+	r.broker.Observe(r.expected)
+	o.Store, o.Announcer, o.ExpectPath = settlingStore{o.Store, r.expected}, r.expected, r.cfg.Expect.Path
+	return r.start(ctx, "reconciler of announced tasks", r.expected)
+}
+
+// openAPI makes the client of the status API that reconciler and verifier share.
+func (r *Relay) openAPI(version string, metrics *telemetry.Metrics) (err error) {
 	transport := httpclient.NewTransport(apiConnections, nil, http.ProxyFromEnvironment)
 	r.addCleanup("connections to the status API", func(context.Context) error {
 		transport.CloseIdleConnections()
