@@ -2,6 +2,9 @@ package faults
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,8 +53,12 @@ func forgedStorm(t *trial) {
 	}
 	t.answered(sent, 0, 0)
 	requests, ofOne := v.api.requests(), v.api.fake.Asked()[forgedOften]
-	t.note("%s forged webhooks in %s (%v) made %d requests, %d of them for the one body; %d of %d honest ones were accepted meanwhile, and all in the end",
-		Thousands(sent), lasts, answers, requests, ofOne, meanwhile, len(deliveries))
+	var said []string
+	for _, answer := range slices.Sorted(maps.Keys(answers)) {
+		said = append(said, Thousands(answers[answer])+" got "+answer)
+	}
+	t.note("%s forged webhooks in %s (%s) made %d requests, %d of them for the one body; %d of %d honest ones were accepted meanwhile, and all in the end",
+		Thousands(sent), lasts, strings.Join(said, ", "), requests, ofOne, meanwhile, len(deliveries))
 	// The answers to others may take the place of the one that is remembered.
 	if most := 2 + requests/100; ofOne > most {
 		t.fail("%d requests were made for the task of one body", ofOne)
