@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -123,14 +124,36 @@ func TestBadAnnouncements(t *testing.T) {
 		}
 		r.log.Await(t, "reason="+test.reason)
 	}
-	// Who publishes without a key-value client can use keys that clients do not take.
-	if _, err := s.js.Publish(t.Context(), "$KV.APIXO_EXPECTED.raw:1", []byte(`{"model":"m"}`)); err != nil {
-		t.Fatal(err)
-	}
-	r.log.Await(t, `key=raw:1 reason=invalid-task-id`)
-	r.Gone(t, "$KV.APIXO_EXPECTED.raw:1", s.js)
 	if asked := s.api.Asked(); len(asked) > 0 {
 		t.Errorf("asked for %v", asked)
+	}
+}
+
+// A key can be written in other ways, and without a key-value client in ways that those do not
+// take. Each task is one all the same.
+func TestOtherKeys(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.relay(t)
+	s.bucket(t)
+	keys := []string{"raw:1", "small=3a1", "a=2Eb", "both=3A1", "both=3a1"}
+	for _, key := range keys {
+		if _, err := s.js.Publish(t.Context(), "$KV.APIXO_EXPECTED."+key, []byte(`{"model":"m"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range append(keys, "raw=3A1", "small=3A1", "a.b") {
+		r.Gone(t, "$KV.APIXO_EXPECTED."+key, s.js)
+	}
+	want := map[string]int{"raw:1": 1, "small:1": 1, "a.b": 1, "both:1": 1}
+	if asked := s.api.Asked(); !maps.Equal(asked, want) {
+		t.Errorf("asked for %v", asked)
+	}
+	if events := s.events(t, "APIXO"); len(events) != len(want) {
+		t.Errorf("%d events", len(events))
+	}
+	if events := s.events(t, "APIXO_QUARANTINE"); len(events) > 0 {
+		t.Errorf("%+v", events)
 	}
 }
 

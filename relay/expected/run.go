@@ -242,9 +242,9 @@ func (r *Reconciler) recheck(ctx context.Context, b *Bucket) error {
 // update takes over what the bucket tells of a key, and returns the id of its task where it
 // has one.
 func (r *Reconciler) update(ctx context.Context, b *Bucket, told jetstream.KeyValueEntry) (id string) {
-	id, err := taskIDOf(told.Key())
+	id, err := schema.TaskIDOfKey(told.Key())
 	if told.Operation() != jetstream.KeyValuePut {
-		r.tasks.remove(id, told.Revision())
+		r.tasks.remove(told.Key(), id, told.Revision())
 		return ""
 	}
 	e := &entry{id: id, key: told.Key(), revision: told.Revision()}
@@ -257,6 +257,10 @@ func (r *Reconciler) update(ctx context.Context, b *Bucket, told jetstream.KeyVa
 		}
 		return ""
 	}
+	if e.key != schema.ExpectedKey(id) {
+		r.rename(ctx, b, told, id)
+		return ""
+	}
 	if e.task.Announced.IsZero() {
 		e.task = r.tasks.continued(id, e.task, told.Created())
 	}
@@ -267,14 +271,20 @@ func (r *Reconciler) update(ctx context.Context, b *Bucket, told jetstream.KeyVa
 	return id
 }
 
-// taskIDOf returns the id of a key as package schema writes it. Under another key nobody
-// would find the task, and clients do not take each.
-func taskIDOf(key string) (string, error) {
-	id, err := schema.TaskIDOfKey(key)
-	if err == nil && schema.ExpectedKey(id) != key {
-		err = &schema.Error{Kind: schema.ErrNotAnnouncement, Code: schema.CodeTaskID, Detail: fmt.Sprintf("the key of the task %q is to be %q, not %+q", id, schema.ExpectedKey(id), key)}
+// rename moves an announcement to the key that package schema has for its task. There are
+// others that name it, such as those with small letters for hexadecimal digits: under two keys
+// a task would be looked after twice, and the client does not take each.
+func (r *Reconciler) rename(ctx context.Context, b *Bucket, told jetstream.KeyValueEntry, id string) {
+	_, err := r.guarded(ctx, func(ctx context.Context) (uint64, error) {
+		_, err := b.kv.Create(ctx, schema.ExpectedKey(id), told.Value())
+		if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return 0, err
+		}
+		return 0, b.remove(ctx, told.Key(), told.Revision())
+	})
+	if r.failed(err); err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		r.o.Log.Error("an announcement could not be moved to the key of its task", "taskId", id, "key", told.Key(), "error", err)
 	}
-	return id, err
 }
 
 // reject quarantines an announcement that cannot be used, and removes its key.
@@ -333,9 +343,9 @@ func (r *Reconciler) removeTogether(ctx context.Context, b *Bucket, batch []*ent
 			}
 			switch {
 			case err == nil:
-				r.tasks.remove(e.id, e.revision)
+				r.tasks.remove(e.key, e.id, e.revision)
 			case errors.Is(err, jetstream.ErrKeyRevisionMismatch) && r.tasks.mismatched(e):
-				r.tasks.remove(e.id, e.revision) // purged by somebody, who tells nobody
+				r.tasks.remove(e.key, e.id, e.revision) // purged by somebody, who tells nobody
 				notify(r.reopen)
 			default:
 				r.failed(err)

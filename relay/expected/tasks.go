@@ -89,11 +89,11 @@ func (t *tasks) continued(id string, task schema.ExpectedTask, created time.Time
 }
 
 // remove forgets a task that the bucket does not have any more, unless it has a newer
-// revision of it.
-func (t *tasks) remove(id string, revision uint64) {
+// revision of it, or it is under another key.
+func (t *tasks) remove(key, id string, revision uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byID[id]; e != nil && e.revision <= revision {
+	if e := t.byID[id]; e != nil && e.key == key && e.revision <= revision {
 		delete(t.byID, id)
 	}
 }
