@@ -31,6 +31,10 @@ func (r *Relay) useAPI(ctx context.Context, version string, metrics *telemetry.M
 	}
 	if verifies {
 		o.Verifier, o.Enforce = verify.New(r.api, r.cfg.Verify.Timeout, metrics), r.cfg.Verify.Mode == config.VerifyEnforce
+		r.addCleanup("verifier", func(context.Context) error {
+			o.Verifier.Close()
+			return nil
+		})
 	}
 	if !expects {
 		metrics.Expected(func() (tasks, overdue int) { return 0, 0 })

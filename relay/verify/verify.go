@@ -58,15 +58,22 @@ type Verifier struct {
 	asking  singleflight.Group
 	slots   chan struct{}
 	cache   cache
+	// closing ends requests that others may wait for.
+	closing context.Context
+	close   context.CancelFunc
 }
 
 // New returns a verifier; timeout bounds the wait for one answer.
 func New(client *apixo.Client, timeout time.Duration, metrics *telemetry.Metrics) *Verifier {
+	closing, cancel := context.WithCancel(context.Background())
 	return &Verifier{
-		client: client, timeout: timeout, metrics: metrics,
+		client: client, timeout: timeout, metrics: metrics, closing: closing, close: cancel,
 		slots: make(chan struct{}, maxAsking), cache: cache{seed: maphash.MakeSeed()},
 	}
 }
+
+// Close ends the requests that are under way. Webhooks that wait for them are Unknown.
+func (v *Verifier) Close() { v.close() }
 
 // Verify returns what the API makes of a webhook, within the verifier's timeout and the
 // deadline of ctx. It reports false for a body that is no webhook, of which nobody is asked.
@@ -118,7 +125,7 @@ func (v *Verifier) ask(ctx context.Context, model, taskID string) (answer, bool)
 	}
 	done := v.asking.DoChan(key, func() (any, error) {
 		// Others may wait for it, whatever becomes of who came first.
-		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.timeout)
+		shared, cancel := context.WithTimeout(v.closing, v.timeout)
 		defer cancel()
 		return v.request(shared, model, taskID, key)
 	})

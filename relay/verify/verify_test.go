@@ -41,7 +41,9 @@ func verifier(t *testing.T, api http.Handler, timeout time.Duration) (*verify.Ve
 		t.Fatal(err)
 	}
 	metrics := telemetry.NewMetrics("test")
-	return verify.New(client, timeout, metrics), metrics
+	v := verify.New(client, timeout, metrics)
+	t.Cleanup(v.Close)
+	return v, metrics
 }
 
 func delivery(body string) event.Delivery {
@@ -205,5 +207,27 @@ func TestSharedRequestOutlivesWhoCameFirst(t *testing.T) {
 	close(goOn)
 	if got := <-second; got != verify.Confirmed {
 		t.Error(got)
+	}
+}
+
+// Nothing is under way any more when the verifier is closed.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	api := fakeapi.New(key)
+	asked := make(chan struct{})
+	api.Default(func(w http.ResponseWriter, r *http.Request, id string) {
+		close(asked)
+		fakeapi.Silent(w, r, id)
+	})
+	v, _ := verifier(t, api, time.Hour)
+	got := make(chan verify.Verdict, 1)
+	go func() {
+		result, _ := v.Verify(t.Context(), delivery(fakeapi.Result("task_1")))
+		got <- result.Verdict
+	}()
+	<-asked
+	v.Close()
+	if verdict := <-got; verdict != verify.Unknown {
+		t.Error(verdict)
 	}
 }
