@@ -27,7 +27,7 @@ async function announce(bucket, id, task) {
     if (!/^[A-Za-z0-9_.:-]{1,128}$/.test(text)) throw new Error(`${text} is neither a task's id nor a model`);
   }
   try {
-    // Not put: it would make the relay begin anew with a task that it looks after already.
+    // Not put: it writes what is there already, and says nothing of that.
     await bucket.create(keyOf(id), JSON.stringify(task));
     return true;
   } catch (err) {

@@ -82,7 +82,7 @@ func announce(ctx context.Context, bucket jetstream.KeyValue, id string, task sc
 	if err != nil {
 		return false, err
 	}
-	// Not Put: it would make the relay begin anew with a task that it looks after already.
+	// Not Put: it writes what is there already, and says nothing of that.
 	_, err = bucket.Create(ctx, schema.ExpectedKey(id), value)
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return false, nil
