@@ -49,6 +49,7 @@ func TestRecovered(t *testing.T) {
 	if asked := s.api.Asked()["task:1"]; asked != 3 {
 		t.Errorf("asked %d times", asked)
 	}
+	r.Forgotten(t)
 	r.counts(t, map[string]float64{"recovered_total": 1, "missing_total": 0, "expected_tasks": 0, "expected_overdue": 0, `events_total{state="success"}`: 1})
 }
 
@@ -73,6 +74,7 @@ func TestSettledByWebhook(t *testing.T) {
 	if asked := s.api.Asked(); len(asked) > 0 {
 		t.Errorf("asked for %v", asked)
 	}
+	r.Forgotten(t)
 	r.counts(t, map[string]float64{"recovered_total": 0, "expected_tasks": 0})
 }
 
@@ -277,6 +279,7 @@ func TestMissing(t *testing.T) {
 	if len(reasons) != 3 || reasons["unknown"] != schema.ReasonUnknownTask || reasons["pending"] != schema.ReasonNotFinal || reasons["away"] != schema.ReasonNotFinal {
 		t.Error(reasons)
 	}
+	r.Forgotten(t)
 	r.counts(t, map[string]float64{"recovered_total": 1, "missing_total": 3, "expected_tasks": 0})
 }
 
