@@ -238,7 +238,7 @@ func TestVerifyEnforce(t *testing.T) {
 		t.Errorf("%+v", events)
 	}
 	events := storedEvents(t, r, "APIXO_QUARANTINE")
-	if len(events) != 3 || events[0].Reason() != schema.ReasonNotConfirmed || string(events[0].Data) != forged || events[0].DataContentType != "application/json" {
+	if len(events) != 3 || events[0].Reason() != schema.ReasonNotConfirmed || events[0].Subject != "task_1" || events[2].Subject != "" || string(events[0].Data) != forged || events[0].DataContentType != "application/json" {
 		t.Errorf("%+v", events)
 	}
 }

@@ -28,7 +28,8 @@ type Event struct {
 	// Type is one of the Type constants, if the relay published it. Never empty.
 	Type string
 	// Subject is the task's id; the key of a rejected announcement in the bucket; empty
-	// for what is rejected otherwise, which tells none.
+	// for what is rejected otherwise, which tells none. A webhook that was not confirmed
+	// tells one.
 	Subject string
 	// Time is when the task ended, or else when the webhook came, in UTC; zero if
 	// whoever published the event does not tell, which the relay does.

@@ -61,13 +61,17 @@ func (e Encoder) Encode(d Delivery) (Message, error) {
 	}
 	isJSON := err == nil || errors.Is(err, schema.ErrNotResult)
 	if d.Rejection != nil {
-		return e.rejected(d, d.Rejection, isJSON)
+		taskID := ""
+		if d.Rejection.Code == schema.ReasonNotConfirmed {
+			taskID = w.Task.ID // it is a task's result, but for what APIXO says
+		}
+		return e.rejected(d, d.Rejection, isJSON, taskID)
 	}
 	rejection, ok := errors.AsType[*schema.Error](err)
 	if !ok {
 		return Message{}, fmt.Errorf("a webhook of %d bytes cannot be read: %w", len(d.Body), err)
 	}
-	return e.rejected(d, rejection, isJSON)
+	return e.rejected(d, rejection, isJSON, "")
 }
 
 // Conflict makes the message that keeps a task's webhook which tells another
@@ -80,16 +84,18 @@ func (e Encoder) Conflict(task Message, detail string) (Message, error) {
 }
 
 // rejected makes the message that keeps a body which is no webhook, with the
-// reason why.
-func (e Encoder) rejected(d Delivery, rejection *schema.Error, isJSON bool) (Message, error) {
+// reason why, and the task if that is known.
+func (e Encoder) rejected(d Delivery, rejection *schema.Error, isJSON bool, taskID string) (Message, error) {
 	contentType := "application/octet-stream"
 	if isJSON {
 		contentType = contentTypeJSON
 	}
 	msg := Message{Kind: RejectedDelivery, Subject: schema.RejectedSubject(e.Prefix), Delivery: d, Rejection: rejection}
-	return e.quarantine(msg, rejection.Code, rejection.Detail, cloudevents.EventContextV1{
-		Type: schema.TypeWebhookRejected, DataContentType: &contentType,
-	})
+	attributes := cloudevents.EventContextV1{Type: schema.TypeWebhookRejected, DataContentType: &contentType}
+	if taskID != "" {
+		attributes.Subject = &taskID
+	}
+	return e.quarantine(msg, rejection.Code, rejection.Detail, attributes)
 }
 
 // quarantine completes a message that holds a body byte for byte: base64 even where it

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,19 +152,15 @@ func TestStormOfOne(t *testing.T) {
 func TestStormOfMany(t *testing.T) {
 	t.Parallel()
 	const most = 32
-	var mu sync.Mutex
-	under, peak := 0, 0
-	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		under++
-		peak = max(peak, under)
-		mu.Unlock()
-		<-r.Context().Done() // who asked has given up
-		mu.Lock()
-		under--
-		mu.Unlock()
+	counted := &countingTransport{}
+	client, err := apixo.New(apixo.Options{
+		API: config.API{Key: key, BaseURL: "http://127.0.0.1:1", Rate: 1e6}, Agent: "test", Transport: counted, Timeout: time.Minute, MaxAnswer: 1 << 16,
 	})
-	v, _ := verifier(t, api, 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := verify.New(client, 300*time.Millisecond, telemetry.NewMetrics("test"))
+	t.Cleanup(v.Close)
 	var storm sync.WaitGroup
 	for i := range 10 * most {
 		storm.Go(func() {
@@ -173,9 +170,22 @@ func TestStormOfMany(t *testing.T) {
 		})
 	}
 	storm.Wait()
-	if peak > most || peak == 0 {
+	if peak := counted.peak.Load(); peak > most || peak == 0 {
 		t.Errorf("%d requests at once", peak)
 	}
+}
+
+// countingTransport counts requests that are under way at once. None is answered.
+type countingTransport struct{ under, peak atomic.Int64 }
+
+// RoundTrip implements http.RoundTripper.
+func (c *countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := c.under.Add(1)
+	defer c.under.Add(-1)
+	for peak := c.peak.Load(); n > peak && !c.peak.CompareAndSwap(peak, n); peak = c.peak.Load() {
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }
 
 // Who comes first may give up, and those who wait for the same get their answer.

@@ -5,7 +5,8 @@ import "slices"
 // Filter selects messages by their events. Each list that is not empty must contain the event's
 // value.
 type Filter struct {
-	// Tasks are task ids; of what is quarantined, only conflicts tell one.
+	// Tasks are task ids; of what is quarantined, conflicts, webhooks that were not confirmed
+	// and missing tasks tell one.
 	Tasks []string
 	// Models are values of the attribute model, which the callback URL brings.
 	Models []string
