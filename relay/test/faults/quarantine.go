@@ -28,6 +28,11 @@ func (k keptBodies) rejected(body string) {
 	k.note(body, place{subject: "apixo.quarantine.rejected"})
 }
 
+// notConfirmed notes a webhook of a task that the status API contradicts.
+func (k keptBodies) notConfirmed(body, task string) {
+	k.note(body, place{subject: "apixo.quarantine.rejected", task: task})
+}
+
 // conflict notes one that contradicts what is stored of its task.
 func (k keptBodies) conflict(body, task string) {
 	k.note(body, place{subject: "apixo.quarantine.conflict", task: task})

@@ -95,7 +95,7 @@ func (v *verified) refused(status int, name string) func(*delivery) {
 			v.fail("%s of %s got %+v, and %d %s was due", d.called, d.id, a, status, name)
 		}
 		if status == http.StatusUnprocessableEntity {
-			v.kept.rejected(d.body)
+			v.kept.notConfirmed(d.body, d.id)
 		}
 	}
 }
