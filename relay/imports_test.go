@@ -74,6 +74,7 @@ var rooms = []room{
 	{"/relay/httpclient", []string{"/relay/text", "/relay/retry"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
 	{"/relay/text", nil, []string{"net/http", "github.com/nats-io/", "os"}},
 	{"/relay/retry", nil, []string{"net/http", "os", "github.com/nats-io/"}},
+	{"/relay/test/natstest", []string{"/schema"}, nil},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
 	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},
@@ -82,7 +83,6 @@ var rooms = []room{
 	{"/relay/test/hostile", nil, []string{"testing"}},
 	{"/relay/test/disk", nil, []string{"testing"}},
 	{"/relay/test/relaytest", nil, nil},
-	{"/relay/test/natstest", nil, nil},
 	{"/relay/test/testcert", nil, nil},
 }
 

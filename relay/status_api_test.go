@@ -67,27 +67,6 @@ func postTo(t *testing.T, c *http.Client, r *relay.Relay, path, body string) (a 
 	return a
 }
 
-// storedEvents are the events of a stream.
-func storedEvents(t *testing.T, r *relay.Relay, stream string) (events []schema.Event) {
-	t.Helper()
-	s, err := natstest.JetStream(t, r.BrokerURL()).Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sequence := range s.CachedInfo().State.LastSeq {
-		msg, err := s.GetMsg(t.Context(), sequence+1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := schema.DecodeMessage(msg.Header, msg.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, e)
-	}
-	return events
-}
-
 // A producer without a NATS client announces tasks where webhooks arrive.
 func TestAnnounceByHTTP(t *testing.T) {
 	t.Parallel()
@@ -122,7 +101,7 @@ func TestAnnounceByHTTP(t *testing.T) {
 			t.Errorf("%s: %+v", test.body, a)
 		}
 	}
-	if events := storedEvents(t, r, "APIXO_QUARANTINE"); len(events) != 4 || events[3].Type != schema.TypeAnnouncementRejected || events[3].Reason() != schema.CodeModel {
+	if events := natstest.Events(t, natstest.JetStream(t, r.BrokerURL()), "APIXO_QUARANTINE"); len(events) != 4 || events[3].Type != schema.TypeAnnouncementRejected || events[3].Reason() != schema.CodeModel {
 		t.Errorf("%+v", events)
 	}
 	resp, err := c.Get("http://" + r.Addr() + expect)
@@ -192,7 +171,7 @@ func TestVerifyFlag(t *testing.T) {
 			t.Errorf("%s: %+v", id, a)
 		}
 	}
-	for _, e := range storedEvents(t, r, "APIXO") {
+	for _, e := range natstest.Events(t, natstest.JetStream(t, r.BrokerURL()), "APIXO") {
 		if e.Verified() != want[e.ID] {
 			t.Errorf("%s is %q, want %q", e.ID, e.Verified(), want[e.ID])
 		}
@@ -234,10 +213,10 @@ func TestVerifyEnforce(t *testing.T) {
 	if a := postTo(t, c, r, path, "{"); a.status != 400 {
 		t.Errorf("no webhook: %+v", a)
 	}
-	if events := storedEvents(t, r, "APIXO"); len(events) != 1 || events[0].Verified() != "true" || !strings.Contains(string(events[0].Data), "cdn.apixo.ai") {
+	if events := natstest.Events(t, natstest.JetStream(t, r.BrokerURL()), "APIXO"); len(events) != 1 || events[0].Verified() != "true" || !strings.Contains(string(events[0].Data), "cdn.apixo.ai") {
 		t.Errorf("%+v", events)
 	}
-	events := storedEvents(t, r, "APIXO_QUARANTINE")
+	events := natstest.Events(t, natstest.JetStream(t, r.BrokerURL()), "APIXO_QUARANTINE")
 	if len(events) != 3 || events[0].Reason() != schema.ReasonNotConfirmed || events[0].Subject != "task_1" || events[2].Subject != "" || string(events[0].Data) != forged || events[0].DataContentType != "application/json" {
 		t.Errorf("%+v", events)
 	}

@@ -34,7 +34,7 @@ import (
 
 // maxOutstanding is how many tasks may be outstanding for another one to be announced by
 // [Reconciler.Announce]: twenty times as many as an account of APIXO may have at once. Each
-// takes a kilobyte of memory, or a few.
+// takes about a kilobyte of memory, and what its attributes have.
 const maxOutstanding = 20000
 
 // Options are what a Reconciler works with; all are required.

@@ -37,7 +37,7 @@ func TestRecovered(t *testing.T) {
 	put(t, kv, schema.ExpectedKey("task:1"), `{"model":"nano-banana","attributes":{"user":"42","other":"x"}}`)
 	awaitRemoved(t, kv, schema.ExpectedKey("task:1"))
 
-	events := s.events(t, "APIXO")
+	events := natstest.Events(t, s.js, "APIXO")
 	if len(events) != 1 {
 		t.Fatalf("%d events", len(events))
 	}
@@ -97,7 +97,7 @@ func TestWebhookWhileAsking(t *testing.T) {
 	}
 	close(goOn)
 	awaitRemoved(t, kv, "task_1")
-	if events := s.events(t, "APIXO"); len(events) != 1 {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != 1 {
 		t.Errorf("%d events", len(events))
 	}
 	r.counts(t, map[string]float64{"recovered_total": 0})
@@ -119,7 +119,7 @@ func TestBadAnnouncements(t *testing.T) {
 	} {
 		put(t, kv, key, test.value)
 		awaitRemoved(t, kv, key)
-		events := s.events(t, "APIXO_QUARANTINE")
+		events := natstest.Events(t, s.js, "APIXO_QUARANTINE")
 		e := events[len(events)-1]
 		if e.Type != schema.TypeAnnouncementRejected || e.Subject != key || e.Reason() != test.reason || string(e.Data) != test.value {
 			t.Errorf("%s: %+v", key, e)
@@ -151,10 +151,10 @@ func TestOtherKeys(t *testing.T) {
 	if asked := s.api.Asked(); !maps.Equal(asked, want) {
 		t.Errorf("asked for %v", asked)
 	}
-	if events := s.events(t, "APIXO"); len(events) != len(want) {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != len(want) {
 		t.Errorf("%d events", len(events))
 	}
-	if events := s.events(t, "APIXO_QUARANTINE"); len(events) > 0 {
+	if events := natstest.Events(t, s.js, "APIXO_QUARANTINE"); len(events) > 0 {
 		t.Errorf("%+v", events)
 	}
 }
@@ -177,7 +177,7 @@ func TestAnnouncedAgain(t *testing.T) {
 	put(t, kv, "task_1", `{"model":"other"}`)
 	s.api.Default(fakeapi.Success)
 	awaitRemoved(t, kv, "task_1")
-	if e := s.events(t, "APIXO")[0]; e.Model() != "other" {
+	if e := natstest.Events(t, s.js, "APIXO")[0]; e.Model() != "other" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -208,7 +208,7 @@ func TestAnotherTasksResult(t *testing.T) {
 		task, err := schema.ParseExpectedTask(e.Value())
 		return err == nil && task.LastAnswer == "the answer is about another task"
 	})
-	if events := s.events(t, "APIXO"); len(events) > 0 {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) > 0 {
 		t.Errorf("%+v", events)
 	}
 }
@@ -261,11 +261,11 @@ func TestMissing(t *testing.T) {
 	for _, id := range []string{"unknown", "pending", "away", "late"} {
 		awaitRemoved(t, kv, id)
 	}
-	if events := s.events(t, "APIXO"); len(events) != 1 || events[0].ID != "late" {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != 1 || events[0].ID != "late" {
 		t.Errorf("%+v", events)
 	}
 	reasons := map[string]string{}
-	for _, e := range s.events(t, "APIXO_QUARANTINE") {
+	for _, e := range natstest.Events(t, s.js, "APIXO_QUARANTINE") {
 		task, err := e.Missing()
 		if err != nil || e.Subject != task.ID || e.Model() != "m" || e.Extensions["user"] != "42" || e.DataSchema != schema.MissingSchemaID || e.Detail() == "" ||
 			task.Model != "m" || task.Announced.Before(began) || task.Asked != s.api.Asked()[task.ID] || task.LastAnswer == "" {
@@ -312,7 +312,7 @@ func TestTurns(t *testing.T) {
 	for _, id := range ids {
 		awaitRemoved(t, kv, id)
 	}
-	if events := s.events(t, "APIXO"); len(events) != len(ids) {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != len(ids) {
 		t.Errorf("%d events of %d tasks", len(events), len(ids))
 	}
 	for id, asked := range s.api.Asked() {
@@ -400,7 +400,7 @@ func TestRestart(t *testing.T) {
 	first.stop()
 	second := s.relay(t)
 	awaitRemoved(t, kv, "task_1")
-	if events := s.events(t, "APIXO"); len(events) != 1 {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != 1 {
 		t.Errorf("%d events", len(events))
 	}
 	second.counts(t, map[string]float64{"recovered_total": 1})
@@ -426,7 +426,7 @@ func TestBucketDeleted(t *testing.T) {
 	kv = s.bucket(t)
 	awaitRemoved(t, kv, "task_1")
 	awaitRemoved(t, kv, "task_2")
-	if events := s.events(t, "APIXO"); len(events) != 2 || events[0].Extensions["user"]+events[1].Extensions["user"] != "42" {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != 2 || events[0].Extensions["user"]+events[1].Extensions["user"] != "42" {
 		t.Errorf("%+v", events)
 	}
 	if expected, err := r.Announce(t.Context(), "task_3", schema.ExpectedTask{Model: "m"}); !expected || err != nil {
@@ -483,7 +483,7 @@ func TestDeletedAtOnce(t *testing.T) {
 	for i := range 20 {
 		awaitRemoved(t, kv, fmt.Sprint("task_", i))
 	}
-	if events := s.events(t, "APIXO"); len(events) != 20 {
+	if events := natstest.Events(t, s.js, "APIXO"); len(events) != 20 {
 		t.Errorf("%d events", len(events))
 	}
 }

@@ -187,27 +187,6 @@ func await(t *testing.T, kv jetstream.KeyValue, key string, wanted func(jetstrea
 	}
 }
 
-// events returns the events of a stream.
-func (s *site) events(t *testing.T, stream string) (events []schema.Event) {
-	t.Helper()
-	st, err := s.js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sequence := range st.CachedInfo().State.LastSeq {
-		msg, err := st.GetMsg(t.Context(), sequence+1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := schema.DecodeMessage(msg.Header, msg.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, e)
-	}
-	return events
-}
-
 // announced writes the value of an announced task.
 func announced(t *testing.T, task schema.ExpectedTask) string {
 	t.Helper()

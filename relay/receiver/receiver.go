@@ -163,7 +163,7 @@ func (res *result) exemplar() string {
 }
 
 // process takes a request from its first line until its webhook is stored, or its task is
-// announced. Its error is nil if the webhook is a task's, a *schema.Error if it was quarantined as no task's, a
+// announced. Its error is nil then, a *schema.Error if what came was quarantined as neither, a
 // [*problem] if it was refused before, and otherwise that of the store or of a fault.
 func (rc *Receiver) process(r *http.Request) (res result, err error) {
 	res.start = time.Now()
