@@ -120,6 +120,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	c.checkAPI(k)
 	c.checkExpect(k)
 	c.checkVerify(k)
+	c.checkUI(k)
 	c.Tracing = readTracing(k.vars)
 
 	source, err := url.Parse(c.Event.Source)

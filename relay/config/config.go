@@ -39,6 +39,8 @@ type Config struct {
 	Expect Expect
 	// Verify holds webhooks against the status API.
 	Verify Verify
+	// UI is the operator's page.
+	UI UI
 	// Tracing is the export of spans.
 	Tracing Tracing `env:"-"`
 

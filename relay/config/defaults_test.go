@@ -73,6 +73,15 @@ var settings = map[string]string{
 	"RELAY_EXPECT_GIVE_UP":      "24h",
 	"RELAY_VERIFY":              "off",
 	"RELAY_VERIFY_TIMEOUT":      "5s",
+
+	"RELAY_UI_ADDR":          "127.0.0.1:8722",
+	"RELAY_UI_TOKENS":        "",
+	"RELAY_UI_TLS_CERT_FILE": "",
+	"RELAY_UI_TLS_KEY_FILE":  "",
+	"RELAY_UI_HOSTS":         "",
+	"RELAY_UI_MEDIA_HOSTS":   "*.apixo.ai",
+	"RELAY_UI_TARGETS":       "",
+	"RELAY_UI_INDEX":         "1000000",
 }
 
 // defaults are the same as values.
@@ -94,6 +103,7 @@ var defaults = config.Config{
 	API:    config.API{BaseURL: "https://api.apixo.ai", Rate: 5000.0 / 60},
 	Expect: config.Expect{Bucket: "APIXO_EXPECTED", Path: "/expect", After: time.Minute, GiveUp: 24 * time.Hour},
 	Verify: config.Verify{Mode: config.VerifyOff, Timeout: 5 * time.Second},
+	UI:     config.UI{Addr: "127.0.0.1:8722", MediaHosts: config.Origins{"*.apixo.ai"}, Index: 1_000_000},
 }
 
 func TestDefaults(t *testing.T) {
@@ -179,7 +189,7 @@ func TestSecretsAreMarked(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if want := []string{"APIXO_API_KEY", "NATS_PASSWORD", "NATS_TOKEN", "RELAY_WEBHOOK_TOKENS"}; !slices.Equal(got, want) {
+	if want := []string{"APIXO_API_KEY", "NATS_PASSWORD", "NATS_TOKEN", "RELAY_UI_TARGETS", "RELAY_UI_TOKENS", "RELAY_WEBHOOK_TOKENS"}; !slices.Equal(got, want) {
 		t.Errorf("the secrets are %q, want %q", got, want)
 	}
 }

@@ -36,6 +36,7 @@ func Load(environ []string) (Config, error) {
 	errs := checkSpelling(known, vars)
 	errs = append(errs, readSecretFiles(known, vars)...)
 	c.Webhooks.TokensFile = vars["RELAY_WEBHOOK_TOKENS_FILE"]
+	c.UI.TokensFile = vars["RELAY_UI_TOKENS_FILE"]
 	isSet := func(name string) bool { return vars[name] != "" }
 	c.Stream.Given = GivenStream{
 		Replicas: isSet("RELAY_STREAM_REPLICAS"), MaxAge: isSet("RELAY_STREAM_MAX_AGE"),
