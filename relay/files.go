@@ -5,10 +5,10 @@ import (
 	"log/slog"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
-	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/reload"
 	"github.com/apixo-relay/apixo-relay/relay/service"
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
+	"github.com/apixo-relay/apixo-relay/relay/tokens"
 )
 
 // fileWatchers implements service.Service.
@@ -45,7 +45,7 @@ func (w *fileWatchers) reload() {
 
 // watchFiles has changes of secrets and certificates taken up, and returns the
 // tokens: nil if nobody is asked for one.
-func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
+func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *tokens.Set {
 	r.files.log = r.log
 	watch := r.files.add
 	if tlsFiles != nil {
@@ -58,7 +58,7 @@ func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
 	if len(cfg.Tokens) == 0 {
 		return nil
 	}
-	tokens := receiver.NewTokens(cfg.Tokens)
+	set := tokens.New(cfg.Tokens)
 	if file := cfg.TokensFile; file != "" {
 		watch("RELAY_WEBHOOK_TOKENS_FILE", []string{file}, func() error {
 			text, err := config.ReadSecretFile(file)
@@ -69,9 +69,9 @@ func (r *Relay) watchFiles(tlsFiles *tlsfiles.Files) *receiver.Tokens {
 			if err := next.UnmarshalText([]byte(text)); err != nil {
 				return err
 			}
-			tokens.Set(next)
+			set.Replace(next)
 			return nil
 		})
 	}
-	return tokens
+	return set
 }

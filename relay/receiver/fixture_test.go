@@ -23,6 +23,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/receiver"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/tokens"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -38,7 +39,7 @@ type relay struct {
 	*httptest.Server
 	cfg      config.Config
 	receiver *receiver.Receiver
-	tokens   *receiver.Tokens // nil if the settings name none
+	tokens   *tokens.Set // nil if the settings name none
 	metrics  *telemetry.Metrics
 	log      *logBuffer
 
@@ -107,7 +108,7 @@ func serve(t *testing.T, cfg config.Config, store store.Store, metrics *telemetr
 	t.Helper()
 	r := &relay{cfg: cfg, metrics: metrics, log: log}
 	if len(cfg.Webhooks.Tokens) > 0 {
-		r.tokens = receiver.NewTokens(cfg.Webhooks.Tokens)
+		r.tokens = tokens.New(cfg.Webhooks.Tokens)
 	}
 	encoder := event.Encoder{Source: cfg.Event.Source, Prefix: cfg.Stream.Prefix}
 	if cfg.Event.Mode == config.ModeBinary {

@@ -15,6 +15,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/relay/tokens"
 	"github.com/apixo-relay/apixo-relay/relay/verify"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -26,7 +27,7 @@ type Options struct {
 	// attributes.
 	Attributes []string
 	// Tokens are those of senders; nil asks nobody for one.
-	Tokens  *Tokens
+	Tokens  *tokens.Set
 	Encoder event.Encoder
 	Store   store.Store
 	Metrics *telemetry.Metrics
@@ -48,7 +49,7 @@ type Options struct {
 type Receiver struct {
 	cfg        config.Webhooks
 	attributes []string
-	tokens     *Tokens
+	tokens     *tokens.Set
 	encoder    event.Encoder
 	store      store.Store
 	metrics    *telemetry.Metrics
@@ -190,7 +191,7 @@ func (rc *Receiver) process(r *http.Request) (res result, err error) {
 	if err := rc.checkBrowser(r); err != nil {
 		return res, err
 	}
-	if !rc.tokens.authorized(r, token) {
+	if !rc.authorized(r, token) {
 		return res, unauthorized
 	}
 

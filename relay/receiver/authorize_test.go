@@ -150,14 +150,14 @@ func TestTokensAreRotated(t *testing.T) {
 	}
 	status(200, "before_old", old)
 	status(401, "before_next", next)
-	r.tokens.Set([]string{old, next})
+	r.tokens.Replace([]string{old, next})
 	status(200, "both_old", old)
 	status(200, "both_next", next)
-	r.tokens.Set([]string{next})
+	r.tokens.Replace([]string{next})
 	status(401, "after_old", old)
 	status(200, "after_next", next)
 	// No token left lets nobody in, rather than everybody.
-	r.tokens.Set(nil)
+	r.tokens.Replace(nil)
 	status(401, "none_next", next)
 	status(401, "none_empty", "")
 	r.wantCounts(t, 4, 0)
