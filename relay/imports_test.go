@@ -45,6 +45,7 @@ var rooms = []room{
 	{"/relay/ops/replay", []string{"/relay/ops/streamreader", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/streamreader", "/relay/text", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", []string{"/relay/text", "/relay/httpclient"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
+	{"/relay/ops/ui/access", []string{"/relay/config", "/relay/text", "/relay/tokens"}, []string{"github.com/nats-io/", "os", "flag"}},
 	{"/relay/ops/secretarg", []string{"/relay/config"}, []string{"net/http", "github.com/nats-io/", "os", "flag"}},
 	{"/relay/ops/streamreader", []string{"/relay/broker", "/relay/jsapi", "/relay/jserr", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/tasklist", []string{"/relay/text", "/relay/utf8text", "/schema"}, []string{"net/http", "github.com/nats-io/", "os", "flag"}},

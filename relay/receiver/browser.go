@@ -2,9 +2,6 @@ package receiver
 
 import (
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
@@ -28,30 +25,14 @@ func ownHostOnly(cfg config.Webhooks) bool {
 	return !cfg.HasSenderPolicy() && !cfg.AllowUnauthenticated
 }
 
-// checkBrowser refuses what a browser sends for a web page, with a [*problem].
+// checkBrowser refuses what a browser sends for a web page, with a [*problem]. HTTP/1.0 may
+// leave Host out, which no browser does.
 func (rc *Receiver) checkBrowser(r *http.Request) error {
 	switch {
 	case rc.crossSite.Check(r) != nil:
 		return crossSite
-	case rc.ownHostOnly && !isOwnHost(r.Host):
+	case rc.ownHostOnly && r.Host != "" && !config.IsOwnHost(r.Host):
 		return foreignHost
 	}
 	return nil
-}
-
-// isOwnHost reports whether a Host is one by which nothing but this machine is
-// reached: localhost, a name below it, or a loopback address, with any port.
-// HTTP/1.0 may leave it out, which no browser does.
-func isOwnHost(host string) bool {
-	if host == "" {
-		return true
-	}
-	name := strings.TrimSuffix((&url.URL{Host: host}).Hostname(), ".")
-	const local = "localhost"
-	if len(name) >= len(local) && strings.EqualFold(name[len(name)-len(local):], local) {
-		below := name[:len(name)-len(local)]
-		return below == "" || below[len(below)-1] == '.'
-	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.Unmap().IsLoopback()
 }
