@@ -185,7 +185,7 @@ func showReplayProgress(w cliEnv, linesToStdout bool, o *replay.Options) *progre
 		return nil
 	}
 	bar := newProgress(w.stderr, -1, "messages", "replaying")
-	o.OnProgress = bar.set
+	o.OnProgress = func(p replay.Progress) { bar.set(p.Read, p.Total) }
 	return bar
 }
 

@@ -110,47 +110,57 @@ func (t *httpTarget) deliver(ctx context.Context, p outgoing, done func(result))
 }
 
 // post makes the attempts. One that is under way when ctx ends is waited for.
-func (t *httpTarget) post(ctx context.Context, p outgoing) result {
+func (t *httpTarget) post(ctx context.Context, p outgoing) (r result) {
 	header := http.Header(p.header)
 	for name, values := range t.o.Header {
 		header[name] = values
 	}
 	target, pauses := t.target(p.query), t.o.Backoff()
-	for attempt := 1; ; attempt++ {
+	for {
 		if t.gate.Wait(ctx) != nil {
-			return result{outcome: unfinished}
+			return r.givenUp(nil)
 		}
 		answer := t.client.Do(context.WithoutCancel(ctx), http.MethodPost, target, header, p.body)
+		r.attempts++
+		r.status = httpclient.StatusLine(answer.Status, "")
 		if t.taken(answer.Status) {
-			return receipt(answer)
+			return r.receipt(answer)
 		}
-		reason := t.client.Failure(answer)
-		switch answer.Status {
-		case http.StatusNoContent, http.StatusAccepted:
-			reason += "; of the 2xx, only 200 means that a relay has a webhook"
-		case http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-			reason += "; redirects are not followed: give the URL that this one leads to"
-		}
+		r.reason = t.reason(answer)
 		switch {
 		case answer.Status == 0 && !answer.Retryable():
 			// No other event would get there either.
-			return result{outcome: unfinished, stop: errors.New(reason)}
+			return r.givenUp(errors.New(r.reason))
 		case !answer.Retryable():
-			return result{outcome: failed, reason: reason}
-		case attempt >= t.o.Attempts:
-			if attempt > 1 {
-				reason += fmt.Sprintf(" (the last of %d attempts)", attempt)
+			r.outcome = Failed
+			return r
+		case r.attempts >= t.o.Attempts:
+			if r.attempts > 1 {
+				r.reason += fmt.Sprintf(" (the last of %d attempts)", r.attempts)
 			}
-			return result{outcome: failed, reason: reason}
+			r.outcome = Failed
+			return r
 		}
 		wait := answer.RetryAfter(time.Now())
-		t.reportTrouble(reason, wait)
+		t.reportTrouble(r.reason, wait)
 		if wait > 0 {
 			t.gate.Close(wait)
 		} else if retry.Sleep(ctx, pauses.NextBackOff()) != nil {
-			return result{outcome: unfinished}
+			return r.givenUp(nil)
 		}
 	}
+}
+
+// reason is why an answer is none that was wanted, and what to do.
+func (t *httpTarget) reason(answer httpclient.Result) string {
+	reason := t.client.Failure(answer)
+	switch answer.Status {
+	case http.StatusNoContent, http.StatusAccepted:
+		reason += "; of the 2xx, only 200 means that a relay has a webhook"
+	case http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		reason += "; redirects are not followed: give the URL that this one leads to"
+	}
+	return reason
 }
 
 // reportTrouble says now and then why nothing is delivered at the moment.

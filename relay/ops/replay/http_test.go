@@ -174,8 +174,8 @@ func TestHTTPUnionIsEverything(t *testing.T) {
 		round.Store(int32(rounds))
 		ctx, cancel := context.WithCancel(t.Context())
 		if rounds%2 == 0 {
-			o.OnProgress = func(read, _ int) {
-				if read == 50 {
+			o.OnProgress = func(p replay.Progress) {
+				if p.Read == 50 {
 					cancel()
 				}
 			}
@@ -297,8 +297,8 @@ func TestHTTPInterrupted(t *testing.T) {
 	defer cancel()
 	o := all(6)
 	o.Concurrency = 1
-	o.OnProgress = func(read, _ int) {
-		if read == 3 {
+	o.OnProgress = func(p replay.Progress) {
+		if p.Read == 3 {
 			cancel()
 		}
 	}

@@ -42,8 +42,8 @@ func (l *lineTarget) deliver(_ context.Context, p outgoing, done func(result)) {
 		_, l.broken = l.w.Write(p.body)
 	}
 	if l.broken != nil {
-		done(result{outcome: unfinished, stop: fmt.Errorf("the events cannot be written: %w", l.broken)})
+		done(result{}.givenUp(fmt.Errorf("the events cannot be written: %w", l.broken)))
 		return
 	}
-	done(result{outcome: delivered})
+	done(result{outcome: Delivered, attempts: 1})
 }

@@ -121,6 +121,16 @@ func run(ctx context.Context, t testing.TB, s *store, target replay.Target, o re
 	return summary
 }
 
+// atRead calls do once so many messages have been read.
+func atRead(n int, do func()) func(replay.Progress) {
+	var once sync.Once
+	return func(p replay.Progress) {
+		if p.Read >= n {
+			once.Do(do)
+		}
+	}
+}
+
 // seen are the ids of events that have arrived somewhere, and how often.
 type seen struct {
 	mu    sync.Mutex

@@ -45,8 +45,8 @@ func TestBoundedMemory(t *testing.T) {
 			before, most := heap(), uint64(0)
 			o := all(1)
 			o.Concurrency = 64
-			o.OnProgress = func(read, _ int) {
-				if read%(*manyEvents/5) == 0 {
+			o.OnProgress = func(p replay.Progress) {
+				if p.Read%(*manyEvents/5) == 0 {
 					most = max(most, heap())
 				}
 			}

@@ -154,7 +154,7 @@ func (t *natsTarget) deliver(ctx context.Context, p outgoing, done func(result))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ctx.Err() != nil {
-		done(result{outcome: unfinished})
+		done(result{}.givenUp(nil))
 		return
 	}
 	out := &pendingPublish{ctx: ctx, done: done, msg: &nats.Msg{Subject: t.o.Subject, Header: p.header, Data: p.body}}
@@ -195,31 +195,34 @@ func (t *natsTarget) collect() {
 
 // settled is what came of a publication, after as many more as make sense.
 func (t *natsTarget) settled(p *pendingPublish, duplicate bool, err error) result {
-	began := time.Now()
+	began, r := time.Now(), result{attempts: 1}
 	pauses := t.o.Backoff()
 	for first := true; t.isTransient(err); first = false {
+		r.reason = err.Error()
 		if !first && retry.Sleep(p.ctx, min(pauses.NextBackOff(), maxWait)) != nil || p.ctx.Err() != nil {
-			return result{outcome: unfinished}
+			return r.givenUp(nil)
 		}
 		if time.Since(began) > t.o.RetryTimeout {
 			if errors.Is(err, nats.ErrReconnectBufExceeded) {
 				err = nats.ErrDisconnected // which is what that means where nothing is kept for later
 			}
-			return result{outcome: unfinished, stop: fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.RetryTimeout, err)}
+			return r.givenUp(fmt.Errorf("the broker has not taken an event to %s for %v: %w", t.o.Subject, t.o.RetryTimeout, err))
 		}
 		t.publish(p)
+		r.attempts++
 		duplicate, err = t.acknowledged(p)
 	}
 	if denied, ok := errors.AsType[*broker.PermissionError](err); ok {
-		return result{outcome: unfinished, stop: denied}
+		return r.givenUp(denied)
 	}
+	r.outcome, r.reason = Delivered, ""
 	switch {
 	case err != nil:
-		return result{outcome: failed, reason: err.Error()}
+		r.outcome, r.reason = Failed, err.Error()
 	case duplicate:
-		return result{outcome: present}
+		r.outcome = Skipped
 	}
-	return result{outcome: delivered}
+	return r
 }
 
 // acknowledged waits until a publication is known to have arrived, or not.

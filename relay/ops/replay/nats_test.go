@@ -214,11 +214,9 @@ func TestNATSBrokerRestarts(t *testing.T) {
 			to, _ := natsTarget(t, s, o)
 			ro := all(1)
 			ro.Concurrency = 64
-			ro.OnProgress = func(read, _ int) {
-				if read == 500 {
-					s.restart(t)
-				}
-			}
+			ro.OnProgress = atRead(500, func() {
+				s.restart(t)
+			})
 			summary := run(t.Context(), t, s, to, ro)
 			// What was stored without having been acknowledged is a duplicate then.
 			if summary.Delivered+summary.Duplicates != n || summary.ResumeSequence != n+1 {
@@ -255,13 +253,11 @@ func TestNATSKeepsTheOrder(t *testing.T) {
 	to, _ := natsTarget(t, s, o)
 	ro := all(1)
 	ro.Concurrency = 64
-	ro.OnProgress = func(read, _ int) {
-		if read == 100 {
-			if err := s.js.DeleteStream(t.Context(), "TARGET"); err != nil {
-				t.Error(err)
-			}
+	ro.OnProgress = atRead(100, func() {
+		if err := s.js.DeleteStream(t.Context(), "TARGET"); err != nil {
+			t.Error(err)
 		}
-	}
+	})
 	wantCounts(t, run(t.Context(), t, s, to, ro), n, 0, 0, 0, n+1)
 	messages := s.contents(t, "TARGET")
 	for i, m := range messages {
@@ -285,13 +281,11 @@ func TestNATSBrokerTakesNothing(t *testing.T) {
 	to, _ := natsTarget(t, s, o)
 	ro := all(1)
 	ro.Concurrency = 64
-	ro.OnProgress = func(read, _ int) {
-		if read == 100 {
-			if err := s.js.DeleteStream(t.Context(), "TARGET"); err != nil {
-				t.Error(err)
-			}
+	ro.OnProgress = atRead(100, func() {
+		if err := s.js.DeleteStream(t.Context(), "TARGET"); err != nil {
+			t.Error(err)
 		}
-	}
+	})
 	summary, err := replay.Run(t.Context(), s.conn, to, ro)
 	if err == nil || !strings.Contains(err.Error(), "has not taken an event to target for 200ms") {
 		t.Errorf("error %v", err)
@@ -328,8 +322,8 @@ func TestNATSInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o := all(1)
-	o.OnProgress = func(read, _ int) {
-		if read == 100 {
+	o.OnProgress = func(p replay.Progress) {
+		if p.Read == 100 {
 			cancel()
 		}
 	}

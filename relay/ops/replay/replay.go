@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,9 +40,17 @@ type Options struct {
 	MaxFailures int
 	// DryRun delivers nothing, and counts what would be.
 	DryRun bool
-	// OnProgress, when set, is told how many messages have been read so far, and how
-	// many there will be, -1 if that is not known. It is called in turn.
-	OnProgress func(read, total int)
+	// OnProgress, when set, is told how far the replay is, after each message that was
+	// read and each delivery that has ended.
+	//
+	// It, OnFailure and OnResult are never called at the same time, and hold the replay up
+	// while they run.
+	OnProgress func(Progress)
+	// OnFailure, when set, is told of each failed delivery as it happens.
+	OnFailure func(Undelivered)
+	// OnResult, when set, is told what came of each message that the filter picks, in the
+	// order in which that became known.
+	OnResult func(Delivery)
 }
 
 // Target is where events are delivered to. [Lines], [HTTP] and [NATS] make one,
@@ -65,22 +74,21 @@ type outgoing struct {
 	query  map[string]string // parameters to add to the URL, if there is one
 }
 
-// outcome is how a delivery ended.
-type outcome int
-
-const (
-	delivered outcome = iota
-	present           // it was not needed: the target has the event already
-	failed
-	unfinished // given up, because the replay was stopped
-)
-
 // result is what came of a delivery.
 type result struct {
-	outcome             outcome
-	reason              string // of a failure
-	duplicate, conflict bool   // what the receiver tells of a delivered webhook
-	stop                error  // not nil if there is no sense in going on
+	outcome             Outcome // Skipped: the target has the event already
+	status              string  // that an HTTP endpoint has answered with; empty without an answer
+	reason              string  // of the last attempt that failed
+	attempts            int
+	duplicate, conflict bool  // what the receiver tells of a delivered webhook
+	stop                error // not nil if there is no sense in going on
+}
+
+// givenUp is the result of a delivery that ends without having succeeded or failed: the
+// replay was stopped, or is to stop because of an error.
+func (r result) givenUp(stop error) result {
+	r.outcome, r.stop = Unfinished, stop
+	return r
 }
 
 // Errors with which a replay ends before its end.
@@ -134,7 +142,7 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 		r.next = max(r.next, r.end+1) // to the end, whatever was at it
 	}
 	s := r.summary
-	s.Read, s.LastSequence, s.ResumeSequence, s.DurationSeconds = r.read, r.last, r.next, time.Since(began).Seconds()
+	s.LastSequence, s.ResumeSequence, s.DurationSeconds = r.last, r.next, time.Since(began).Seconds()
 	s.Filtered = r.filtered
 	if r.undone != 0 {
 		s.ResumeSequence = min(r.undone, r.next)
@@ -164,9 +172,10 @@ type run struct {
 	// Of the goroutine that reads:
 	next     uint64 // the lowest sequence that has not been looked at
 	end      uint64 // the last sequence that is selected
-	read     int
 	last     uint64 // the last sequence that was looked at; 0 for none
 	filtered int    // messages that the filter did not pick
+
+	telling sync.Mutex // held while one of the options' functions is called
 
 	mu       sync.Mutex
 	summary  Summary
@@ -185,12 +194,6 @@ func (r *run) started(s streamreader.Start) {
 	r.progress()
 }
 
-func (r *run) progress() {
-	if r.o.OnProgress != nil {
-		r.o.OnProgress(r.read, r.total)
-	}
-}
-
 // take looks at a message and begins its delivery. After an error it has not been
 // looked at.
 func (r *run) take(ctx context.Context, m streamreader.Message) error {
@@ -206,31 +209,35 @@ func (r *run) take(ctx context.Context, m streamreader.Message) error {
 	}
 	r.last = m.Sequence
 	r.next++
-	r.read++
+	r.mu.Lock()
+	r.summary.Read++
+	r.mu.Unlock()
 	r.progress()
 	return nil
 }
 
 // deliver begins the delivery of a message, if it can be delivered at all.
 func (r *run) deliver(ctx context.Context, m streamreader.Message) error {
-	place := Position{Sequence: m.Sequence, Stored: m.Stored.UTC(), ID: m.Event.ID}
+	d := deliveryOf(m)
 	p, err := outgoing{}, m.Err
 	if err == nil {
 		p, err = r.target.prepare(m)
 	}
 	switch {
 	case err != nil:
-		r.skip(place, err)
+		r.skip(d, err)
 		return nil
 	case r.o.DryRun:
-		r.wouldDeliver(place)
+		r.wouldDeliver(d)
 		return nil
 	}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
+	began := time.Now()
 	r.target.deliver(ctx, p, func(result result) {
-		r.settle(place, result)
+		d.Duration = time.Since(began)
+		r.settle(d, result)
 		<-r.slots
 	})
 	return nil
@@ -254,26 +261,48 @@ func (r *run) begin(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) skip(place Position, why error) {
+func (r *run) skip(d Delivery, why error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.summary.Skipped++
-	r.summary.Skips = listed(r.summary.Skips, place, why.Error())
+	r.summary.Skips = listed(r.summary.Skips, d.Position, why.Error())
+	r.mu.Unlock()
+	d.Outcome, d.Reason = Skipped, why.Error()
+	r.tell(d)
 }
 
-func (r *run) wouldDeliver(place Position) {
+func (r *run) wouldDeliver(d Delivery) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.summary.Delivered++
 	if r.summary.First == nil {
-		r.summary.First = &place
+		r.summary.First = &d.Position
 	}
-	r.summary.Last = &place
-	r.leaveUndone(place.Sequence)
+	r.summary.Last = &d.Position
+	r.leaveUndone(d.Sequence)
+	r.mu.Unlock()
+	d.Outcome = Selected
+	r.tell(d)
 }
 
-// settle counts what came of a delivery.
-func (r *run) settle(place Position, result result) {
+// settle counts what came of a delivery, and tells it.
+func (r *run) settle(d Delivery, result result) {
+	r.count(d.Position, result)
+	d.Outcome, d.Status, d.Reason, d.Attempts = result.outcome, result.status, result.reason, result.attempts
+	switch {
+	case result.stop != nil:
+		d.Reason = result.stop.Error()
+	case result.outcome == Unfinished:
+		d.Reason = strings.TrimPrefix(d.Reason+"; given up, because the replay was stopped", "; ")
+	case result.outcome == Skipped:
+		d.Reason = "already there"
+	}
+	r.tell(d)
+	if result.stop != nil {
+		r.stop(result.stop)
+	}
+}
+
+// count keeps what came of a delivery for the summary.
+func (r *run) count(place Position, result result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if result.duplicate {
@@ -283,27 +312,24 @@ func (r *run) settle(place Position, result result) {
 		r.summary.Conflicts++
 	}
 	switch result.outcome {
-	case delivered:
+	case Delivered:
 		r.summary.Delivered++
 		r.failures = 0
-	case present:
+	case Skipped:
 		r.summary.Skipped++
 		r.summary.Duplicates++
 		r.summary.present++
 		r.failures = 0
-	case unfinished:
+	case Unfinished:
 		r.summary.Unfinished++
 		r.leaveUndone(place.Sequence)
-	case failed:
+	case Failed:
 		r.summary.Failed++
 		r.summary.Failures = listed(r.summary.Failures, place, result.reason)
 		r.leaveUndone(place.Sequence)
 		if r.failures++; r.failures == r.o.MaxFailures {
 			r.stop(fmt.Errorf("%w: %d, the last one: %s", ErrTooManyFailures, r.failures, result.reason))
 		}
-	}
-	if result.stop != nil {
-		r.stop(result.stop)
 	}
 }
 

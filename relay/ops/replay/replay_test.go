@@ -163,8 +163,8 @@ func TestClosedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := all(1)
-	o.OnProgress = func(read, _ int) {
-		if read == 10 {
+	o.OnProgress = func(p replay.Progress) {
+		if p.Read == 10 {
 			conn.Close()
 		}
 	}

@@ -61,11 +61,11 @@ func TestSilentBrokerIsNotWaitedForAgainAndAgain(t *testing.T) {
 	}
 	o := all(1)
 	o.Concurrency = 256
-	o.OnProgress = func(read, _ int) {
-		if read == 300 {
+	o.OnProgress = func(p replay.Progress) {
+		if p.Read == 300 {
 			way.silent.Store(true)
 		}
-		if read == 500 {
+		if p.Read == 500 {
 			cancel()
 		}
 	}

@@ -27,17 +27,18 @@ func webhook(e schema.Event) (outgoing, error) {
 	return outgoing{header: map[string][]string{"Content-Type": {"application/json"}}, body: e.Data, query: query}, nil
 }
 
-// receipt is what the answer to a delivery tells. Other receivers than the relay
+// receipt adds what the answer to a delivery tells. Other receivers than the relay
 // may answer anything, which then tells nothing.
-func receipt(a httpclient.Result) result {
+func (r result) receipt(a httpclient.Result) result {
 	var told struct {
 		Duplicate bool `json:"duplicate"`
 		Conflict  bool `json:"conflict"`
 	}
-	if json.Unmarshal(a.Body, &told) != nil {
-		return result{outcome: delivered}
+	r.outcome, r.reason = Delivered, ""
+	if json.Unmarshal(a.Body, &told) == nil {
+		r.duplicate, r.conflict = told.Duplicate, told.Conflict
 	}
-	return result{outcome: delivered, duplicate: told.Duplicate, conflict: told.Conflict}
+	return r
 }
 
 // IsWebhookPath reports whether a URL's path is that of a relay's webhook endpoint,
