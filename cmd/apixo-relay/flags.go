@@ -168,6 +168,7 @@ func (f *selectionFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.state, "state", "", "only tasks that ended so: success or failed")
 	flags.StringArrayVar(&f.filter.Tasks, "task", nil, "only the task with this `id`; repeat it for several")
 	flags.StringArrayVar(&f.filter.Models, "model", nil, "only events whose callback URL named this `model`; repeat it for several")
+	flags.StringArrayVar(&f.filter.FailCodes, "fail-code", nil, "only tasks that failed with this `code`, such as NSFW_DETECTED; repeat it for several")
 	flags.BoolVar(&f.quarantine, "quarantine", false, "what could not become an event, instead")
 	flags.StringArrayVar(&f.filter.Reasons, "reason", nil, "with --quarantine, only what is there for this `reason`; repeat it for several")
 }
@@ -187,8 +188,8 @@ func (f *selectionFlags) selection(c *cobra.Command, cfg config.Config) (streamr
 		return s, errors.New("--since and --from-seq exclude each other: both say where to begin")
 	case given("state") && f.state == "":
 		return s, errors.New("--state is empty: give success or failed, or leave the flag out for both")
-	case slices.Contains(slices.Concat(f.filter.Tasks, f.filter.Models, f.filter.Reasons), ""):
-		return s, errors.New("--task, --model or --reason is empty: leave the flag out for all")
+	case slices.Contains(slices.Concat(f.filter.Tasks, f.filter.Models, f.filter.FailCodes, f.filter.Reasons), ""):
+		return s, errors.New("--task, --model, --fail-code or --reason is empty: leave the flag out for all")
 	case given("from-seq") && f.fromSeq == 0, given("to-seq") && f.toSeq == 0:
 		return s, errors.New("sequences begin with 1")
 	case f.toSeq != 0 && f.toSeq < f.fromSeq:
@@ -197,12 +198,18 @@ func (f *selectionFlags) selection(c *cobra.Command, cfg config.Config) (streamr
 		return s, fmt.Errorf("--until %s is before --since %s", f.until.text, f.since.text)
 	case f.state != "" && f.quarantine:
 		return s, errors.New("--state and --quarantine exclude each other: what is quarantined has no state")
+	case len(f.filter.FailCodes) > 0 && f.quarantine:
+		return s, errors.New("--fail-code and --quarantine exclude each other: only failed tasks have a code")
+	case len(f.filter.FailCodes) > 0 && f.state == string(schema.StateSuccess):
+		return s, errors.New("--fail-code and --state success exclude each other: only failed tasks have a code")
 	case len(f.filter.Reasons) > 0 && !f.quarantine:
 		return s, errors.New("--reason is about the quarantine: give --quarantine with it")
 	case f.state != "" && f.state != string(schema.StateSuccess) && f.state != string(schema.StateFailed):
 		return s, fmt.Errorf("--state %q is neither success nor failed", f.state)
 	case f.state != "":
 		s.Subjects = []string{schema.TaskSubject(cfg.Stream.Prefix, schema.State(f.state))}
+	case len(f.filter.FailCodes) > 0:
+		s.Subjects = []string{schema.TaskSubject(cfg.Stream.Prefix, schema.StateFailed)}
 	case f.quarantine:
 		s.Stream, s.Subjects = cfg.Stream.Quarantine, []string{schema.QuarantineSubjects(cfg.Stream.Prefix)}
 	}

@@ -21,7 +21,7 @@ type Summary struct {
 	DryRun bool   `json:"dryRun"` // then Delivered counts what would be
 
 	Read       int `json:"read"`       // messages in the selection that were looked at
-	Filtered   int `json:"filtered"`   // of them, those of other tasks, models or reasons than asked for
+	Filtered   int `json:"filtered"`   // of them, those of other tasks, models, codes or reasons than asked for
 	Delivered  int `json:"delivered"`  // the target has taken them
 	Failed     int `json:"failed"`     // not delivered after their last attempt
 	Skipped    int `json:"skipped"`    // not to be delivered: no events, or there already

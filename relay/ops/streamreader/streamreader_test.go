@@ -196,26 +196,3 @@ func TestReadSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-func TestFilter(t *testing.T) {
-	t.Parallel()
-	m := Message{}
-	m.Event.Subject, m.Event.Extensions = "t", map[string]string{"model": "m", "reason": "r"}
-	for _, test := range []struct {
-		f    Filter
-		want bool
-	}{
-		{Filter{}, true},
-		{Filter{Tasks: []string{"x", "t"}, Models: []string{"m"}, Reasons: []string{"r"}}, true},
-		{Filter{Tasks: []string{"x"}}, false},
-		{Filter{Tasks: []string{"t"}, Models: []string{"x"}}, false},
-		{Filter{Reasons: []string{"x"}}, false},
-	} {
-		if got := test.f.Matches(m); got != test.want {
-			t.Errorf("%+v: %v", test.f, got)
-		}
-	}
-	if (Filter{Tasks: []string{"t"}}).Matches(Message{}) || !(Filter{}).Matches(Message{}) {
-		t.Error("a message without an event is matched by what is not in it, or not by everything")
-	}
-}
