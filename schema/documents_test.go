@@ -310,8 +310,23 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 		Channels map[string]struct {
 			Address string `json:"address"`
 		} `json:"channels"`
+		Components struct {
+			Traits map[string]struct {
+				Headers struct {
+					Properties map[string]struct {
+						Examples []string `json:"examples"`
+					} `json:"properties"`
+				} `json:"headers"`
+			} `json:"messageTraits"`
+		} `json:"components"`
 	}
 	unmarshal(t, document(t, "asyncapi"), &asyncAPI)
+	for _, name := range []string{"structuredTask", "binaryTask", "structuredQuarantine", "binaryQuarantine"} {
+		recovered := asyncAPI.Components.Traits[name].Headers.Properties[schema.HeaderRecovered]
+		if want := []string{schema.RecoveredReconciled, schema.RecoveredBackfill}; !slices.Equal(recovered.Examples, want) {
+			t.Errorf("asyncapi names %q as values of the header %s of %s, there are %q", recovered.Examples, schema.HeaderRecovered, name, want)
+		}
+	}
 	var subjects []string
 	for _, c := range asyncAPI.Channels {
 		subjects = append(subjects, c.Address)

@@ -39,6 +39,22 @@ const (
 	DefaultExpectedBucket = "APIXO_EXPECTED"
 )
 
+// HeaderRecovered is the NATS header of what was stored although no webhook brought it. Its
+// value is one of the Recovered constants, or a word that a later version adds. What came
+// by webhook never has it.
+//
+// It is for operators: the event is the same as its webhook's would be, and no attribute
+// tells.
+const HeaderRecovered = "Apixo-Recovered"
+
+// Values of [HeaderRecovered]: who asked the status API.
+const (
+	// RecoveredReconciled: the relay, since the webhook of an announced task did not come.
+	RecoveredReconciled = "reconciled"
+	// RecoveredBackfill: an operator, by apixo-relay backfill.
+	RecoveredBackfill = "backfill"
+)
+
 // EventType is the CloudEvents type of a task's event.
 func EventType(s State) string {
 	if s == StateSuccess {

@@ -10,7 +10,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// Delivery is a webhook as it came: everything of which its message is made.
+// Delivery is a webhook as it came, or a result that was fetched in its place: everything
+// of which its message is made.
 type Delivery struct {
 	// Body is the request's body, to the byte.
 	Body []byte
@@ -22,6 +23,9 @@ type Delivery struct {
 	// request's headers (its kind is ErrMediaType), or the status API (ErrNotConfirmed); nil
 	// where the body decides.
 	Rejection *schema.Error
+	// Recovered is the value of [schema.HeaderRecovered]: who has fetched the body from the
+	// status API. Empty for what came by webhook.
+	Recovered string
 }
 
 // ErrMediaType is the kind of an error about a request whose headers say that its

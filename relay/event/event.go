@@ -133,7 +133,7 @@ func (e Encoder) encode(ce *cloudevents.Event, msg Message) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	msg.Header = withTraceContext(msg.Header, msg.Delivery)
+	msg.Header = withHeaders(msg.Header, msg.Delivery)
 	return msg, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +116,41 @@ func checkHeaders(t *testing.T, msg event.Message, mode event.Mode) {
 	// The example of the binding, section 3.1.3.2, in its own words.
 	if got := msg.Header["ce-model"][0]; got != "a%20%22b%22%20%E5%9B%BE%25%20%F0%9F%98%80%20~" {
 		t.Errorf("ce-model is %q", got)
+	}
+}
+
+// What was fetched in the place of a webhook has a header that says so, and is the same event
+// besides; its conflict has the header too, and no webhook has it.
+func TestRecoveredIsAHeader(t *testing.T) {
+	t.Parallel()
+	body := payload(t, "success.json")
+	for _, mode := range []event.Mode{event.Structured, event.Binary} {
+		for name, attributes := range map[string]map[string]string{
+			"traced":     {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"},
+			"not traced": {"model": "nano-banana"},
+		} {
+			encoder := event.Encoder{Source: "https://api.apixo.ai", Prefix: "apixo", Mode: mode}
+			d := delivery(body, attributes)
+			d.Recovered = schema.RecoveredReconciled
+			recovered, err := encoder.Encode(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			came := task(t, encoder, body, attributes) // later, so that it shares no header that was written to
+			conflict, err := encoder.Conflict(recovered, "detail")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for what, msg := range map[string]event.Message{"event": recovered, "conflict": conflict} {
+				if got := msg.Header["Apixo-Recovered"]; !slices.Equal(got, []string{"reconciled"}) {
+					t.Errorf("mode %v, %s: the %s has the header %q", mode, name, what, got)
+				}
+			}
+			delete(recovered.Header, schema.HeaderRecovered)
+			if !reflect.DeepEqual(recovered.Header, came.Header) || !bytes.Equal(recovered.Data, came.Data) || recovered.ID != came.ID {
+				t.Errorf("mode %v, %s: recovered\n%q %s\nand by webhook\n%q %s", mode, name, recovered.Header, recovered.Data, came.Header, came.Data)
+			}
+		}
 	}
 }
 

@@ -46,6 +46,13 @@ func TestRecovered(t *testing.T) {
 	if err != nil || e.ID != "task:1" || e.Type != schema.TypeTaskSuccess || e.Model() != "nano-banana" || e.Extensions["user"] != "42" || len(e.Extensions) != 2 || len(task.ResultURLs) != 1 {
 		t.Errorf("%+v, %+v, %v", e, task, err)
 	}
+	stream, err := s.js.Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := stream.GetMsg(t.Context(), 1); err != nil || msg.Header.Get(schema.HeaderRecovered) != "reconciled" {
+		t.Errorf("%+v, %v", msg, err)
+	}
 	if asked := s.api.Asked()["task:1"]; asked != 3 {
 		t.Errorf("asked %d times", asked)
 	}

@@ -169,10 +169,11 @@ func (r *Reconciler) release(ctx context.Context, b *Bucket, claimed *entry, tas
 	r.failed(err)
 }
 
-// storeResult stores the result of a task as its webhook would have been. Its error says why
-// not, and again whether the same result can be stored later.
+// storeResult stores the result of a task as its webhook would have been, but for the header
+// that tells the difference. Its error says why not, and again whether the same result can be
+// stored later.
 func (r *Reconciler) storeResult(ctx context.Context, e *entry, answer apixo.Answer) (problem error, again bool) {
-	d := event.Delivery{Body: answer.Body, Attributes: r.attributes(e.task), Received: time.Now()}
+	d := event.Delivery{Body: answer.Body, Attributes: r.attributes(e.task), Received: time.Now(), Recovered: schema.RecoveredReconciled}
 	if r.o.Config.Verify.Mode != config.VerifyOff {
 		d = d.WithVerified("true") // it is APIXO's own word
 	}

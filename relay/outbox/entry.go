@@ -21,6 +21,8 @@ const (
 	// there where the body decides.
 	headerReason = "Relay-Refused"
 	headerDetail = "Relay-Refused-Detail"
+	// Who fetched the body from the status API; not there where it came by webhook.
+	headerRecovered = "Relay-Recovered"
 )
 
 func entryOf(id string, d event.Delivery) *nats.Msg {
@@ -36,13 +38,16 @@ func entryOf(id string, d event.Delivery) *nats.Msg {
 	if d.Rejection != nil {
 		header[headerReason], header[headerDetail] = []string{d.Rejection.Code}, []string{d.Rejection.Detail}
 	}
+	if d.Recovered != "" {
+		header[headerRecovered] = []string{d.Recovered}
+	}
 	return &nats.Msg{Subject: subject, Header: header, Data: d.Body}
 }
 
 // deliveryOf is the way back. What cannot be read of the headers is left out:
 // the body is what was promised.
 func deliveryOf(header nats.Header, body []byte) event.Delivery {
-	d := event.Delivery{Body: body}
+	d := event.Delivery{Body: body, Recovered: header.Get(headerRecovered)}
 	if received, err := time.Parse(time.RFC3339Nano, header.Get(headerReceived)); err == nil {
 		d.Received = received
 	}

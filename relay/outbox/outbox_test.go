@@ -300,6 +300,38 @@ func TestIDsOfDifferentKindsDoNotMeet(t *testing.T) {
 	}
 }
 
+// What was fetched in the place of a webhook is known by its header after the outbox, too.
+func TestRecoveredWhileTheBrokerIsAway(t *testing.T) {
+	t.Parallel()
+	options := brokerAt(t)
+	r := open(t, options, t.TempDir())
+	d := delivery(result("task_1", "success"))
+	d.Recovered = schema.RecoveredReconciled
+	msg, err := encoder.Encode(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if receipt, err := r.Store(t.Context(), msg); err != nil || receipt != inOutbox(1) {
+		t.Fatalf("%+v, %v", receipt, err)
+	}
+	r.mustStore(t, result("task_2", "success"), inOutbox(2))
+	natstest.Start(t, options)
+	arrive(t, options, "APIXO", 2)
+	stream, err := natstest.JetStream(t, fmt.Sprintf("nats://127.0.0.1:%d", options.Port)).Stream(t.Context(), "APIXO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"reconciled", ""} {
+		msg, err := stream.GetMsg(t.Context(), uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := msg.Header.Get(schema.HeaderRecovered); got != want {
+			t.Errorf("message %d has the header %q, want %q", i+1, got, want)
+		}
+	}
+}
+
 // A broker that lets nobody publish for a while does not change the order.
 func TestOrderWhenTheBrokerRefusesAll(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 // Package backfill fetches the results of tasks whose webhooks never came from APIXO's
 // status API. It stores each as its webhook would have been stored: the same event under the
-// same message id, by the same packages of the relay.
+// same message id, by the same packages of the relay, with one header besides that tells the
+// difference.
 //
 // It does not ask for a task whose event is in the stream, however old, so that a second run
 // changes nothing. It must not know where the tasks' ids come from, nor where its results go.
@@ -29,6 +30,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -263,11 +265,12 @@ func (r *run) alreadyStored(sequence uint64, state string) Result {
 	return Result{Result: Already, State: state, Stream: r.cfg.Stream.Name, Sequence: sequence}
 }
 
-// publish stores the result of a task, as its webhook would have been.
+// publish stores the result of a task, as its webhook would have been but for the header that
+// tells the difference.
 func (r *run) publish(ctx context.Context, t tasklist.Task, stored *atomic.Uint64, answer apixo.Answer) Result {
 	state := answer.State
 	failed := func(why string) Result { return Result{Result: Failed, State: state, Error: why} }
-	d := event.Delivery{Body: answer.Body, Received: time.Now()}
+	d := event.Delivery{Body: answer.Body, Received: time.Now(), Recovered: schema.RecoveredBackfill}
 	if slices.Contains(r.cfg.Event.Attributes, modelAttribute) {
 		d.Attributes = map[string]string{modelAttribute: t.Model}
 	}

@@ -128,7 +128,7 @@ func (t *natsTarget) close() {
 // prepare leaves out the headers that steer a server: they were for the stream that
 // the message is in, and could refuse it elsewhere, or empty the other stream. The
 // id stays, by which that one knows what it has; it is the task's again where the event
-// was stored anew under another one.
+// was stored anew under another one. Who recovered the event is as true there as here.
 //
 // What that stream calls a duplicate is believed, though its copy may be gone: it is
 // another's, who may have consumed it, and this user need not be allowed to read it.

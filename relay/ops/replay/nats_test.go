@@ -18,6 +18,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 func subject(name string) replay.NATSOptions {
@@ -100,6 +101,7 @@ func TestNATSWithStream(t *testing.T) {
 	poisoned := nats.NewMsg("apixo.task.success")
 	for name, value := range map[string]string{
 		"Nats-Msg-Id": "poisoned", "ce-id": id(11), "ce-specversion": "1.0", "ce-source": "s", "ce-type": "t", "X-Own": "x",
+		schema.HeaderRecovered: schema.RecoveredBackfill,
 	} {
 		poisoned.Header[name] = []string{value}
 	}
@@ -118,7 +120,7 @@ func TestNATSWithStream(t *testing.T) {
 			t.Errorf("%v %s became %v %s", was[i].Header, was[i].Data, is[i].Header, is[i].Data)
 		}
 	}
-	if h := is[10].Header; len(h) != 6 || h.Get("Nats-Msg-Id") != "poisoned" || h.Get("X-Own") != "x" {
+	if h := is[10].Header; len(h) != 7 || h.Get("Nats-Msg-Id") != "poisoned" || h.Get("X-Own") != "x" || h.Get("Apixo-Recovered") != "backfill" {
 		t.Errorf("the headers are %v", h)
 	}
 

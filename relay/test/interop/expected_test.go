@@ -166,6 +166,9 @@ func TestWhatIsAnnouncedEnds(t *testing.T) {
 				if event.ID != id || event.Model() != "nano-banana" || event.Verified() != "true" {
 					t.Errorf("%s: %+v", id, event)
 				}
+				if recovered := got[subject][0].Headers().Get(schema.HeaderRecovered); recovered != schema.RecoveredReconciled {
+					t.Errorf("%s: recovered is %q", id, recovered)
+				}
 			}
 			missing := decodeEvent(t, got["apixo.quarantine.missing"][0])
 			task, err := missing.Missing()
