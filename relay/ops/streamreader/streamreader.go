@@ -1,5 +1,5 @@
 // Package streamreader reads the messages of a stream, in order and in bounded memory, and
-// follows new ones if asked to.
+// follows new ones if asked to; or in pages, the newest first.
 //
 // It leaves nothing in the broker: its consumers are ephemeral, acknowledge nothing, and are
 // deleted at the end. It must not know what the messages are used for.
@@ -70,6 +70,7 @@ type Selection struct {
 	CaughtUp func()
 
 	inactiveThreshold time.Duration // the constant if it is 0
+	prefetch          int           // messages; the constant if it is 0
 }
 
 // Message is one message of a stream.
@@ -123,7 +124,7 @@ func read(ctx context.Context, conn *nats.Conn, s Selection, started func(Start)
 	}
 	defer r.close()
 	messages, err := r.consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, int(max(prefetchBytes, 2*conn.MaxPayload()))),
+		jetstream.PullMaxMessagesWithBytesLimit(cmp.Or(s.prefetch, prefetchMessages), int(max(prefetchBytes, 2*conn.MaxPayload()))),
 		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return nil, fmt.Errorf("the stream %s cannot be read: %w", s.Stream, err)
@@ -197,8 +198,8 @@ type reader struct {
 	slow *time.Timer
 }
 
-func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
-	s.inactiveThreshold = cmp.Or(s.inactiveThreshold, inactiveThreshold)
+// lookUp asks the broker about the stream.
+func lookUp(ctx context.Context, conn *nats.Conn, s Selection) (jetstream.Stream, error) {
 	js, err := jsapi.New(conn, s.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
@@ -206,6 +207,15 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	stream, err := js.Stream(ctx, s.Stream)
 	if err != nil {
 		return nil, explain(s, err)
+	}
+	return stream, nil
+}
+
+func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
+	s.inactiveThreshold = cmp.Or(s.inactiveThreshold, inactiveThreshold)
+	stream, err := lookUp(ctx, conn, s)
+	if err != nil {
+		return nil, err
 	}
 	r := &reader{conn: conn, s: s, start: Start{LastSeq: stream.CachedInfo().State.LastSeq}, last: s.ToSeq}
 	if !s.Follow && (r.last == 0 || r.last > r.start.LastSeq) {
