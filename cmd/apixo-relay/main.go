@@ -120,6 +120,7 @@ Without a command it serves. All settings are environment variables:
 		expectCommand(w),
 		schemaCommand(w),
 		replayCommand(w),
+		uiCommand(w),
 		versionCommand(w),
 	)
 	arrangeCommands(root, w)
@@ -132,7 +133,7 @@ var groups = []struct {
 	commands []string
 }{
 	{"Run it:", []string{"serve", "check"}},
-	{"Try and watch it:", []string{"send", "tail"}},
+	{"Try and watch it:", []string{"ui", "send", "tail"}},
 	{"Lose nothing:", []string{"expect", "backfill", "replay"}},
 }
 

@@ -262,7 +262,7 @@ func (c Config) AdminURL() string {
 	if c.Admin.Addr == "" {
 		return ""
 	}
-	return "http://" + reachable(string(c.Admin.Addr))
+	return "http://" + Reachable(string(c.Admin.Addr))
 }
 
 // CallbackURL returns the URL that reaches the webhook endpoint from this machine,
@@ -279,7 +279,7 @@ func (c Config) WebhookURL(addr, token string) string {
 func (c Config) AnnounceURL(addr, token string) string { return c.urlAt(addr, c.Expect.Path, token) }
 
 func (c Config) urlAt(addr, path, token string) string {
-	u := url.URL{Scheme: "http", Host: reachable(addr), Path: path}
+	u := url.URL{Scheme: "http", Host: Reachable(addr), Path: path}
 	if c.Webhooks.TLSCertFile != "" {
 		u.Scheme = "https"
 	}
@@ -305,11 +305,11 @@ func (c Config) EmbeddedURL() string {
 	if c.Embedded.TLSCertFile != "" {
 		scheme = "tls://"
 	}
-	return scheme + reachable(c.Embedded.Addr)
+	return scheme + Reachable(c.Embedded.Addr)
 }
 
-// reachable replaces the address that means every interface by one that can be dialled.
-func reachable(addr string) string {
+// Reachable replaces the address that means every interface by one that can be dialled.
+func Reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr

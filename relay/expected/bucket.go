@@ -202,22 +202,35 @@ func (b *Bucket) List(ctx context.Context) (all []Outstanding, err error) {
 			if entry == nil {
 				return all, nil
 			}
-			o := Outstanding{ID: entry.Key()}
-			if o.ExpectedTask, o.Err = schema.ParseExpectedTask(entry.Value()); o.Err == nil {
-				if id, err := schema.TaskIDOfKey(entry.Key()); err == nil {
-					o.ID = id
-				} else {
-					o.Err = err
-				}
-			}
-			if o.Announced.IsZero() {
-				o.Announced = entry.Created()
-			}
-			all = append(all, o)
+			all = append(all, outstanding(entry))
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// Get returns one task in the bucket. The error is [jetstream.ErrKeyNotFound] if it is not there.
+func (b *Bucket) Get(ctx context.Context, id string) (Outstanding, error) {
+	entry, err := b.kv.Get(ctx, schema.ExpectedKey(id))
+	if err != nil {
+		return Outstanding{}, err
+	}
+	return outstanding(entry), nil
+}
+
+func outstanding(entry jetstream.KeyValueEntry) Outstanding {
+	o := Outstanding{ID: entry.Key()}
+	if o.ExpectedTask, o.Err = schema.ParseExpectedTask(entry.Value()); o.Err == nil {
+		if id, err := schema.TaskIDOfKey(entry.Key()); err == nil {
+			o.ID = id
+		} else {
+			o.Err = err
+		}
+	}
+	if o.Announced.IsZero() {
+		o.Announced = entry.Created()
+	}
+	return o
 }
 
 // updateKey changes a key if it is at a revision still; the error is

@@ -169,16 +169,41 @@ func List(ctx context.Context, conn *nats.Conn, cfg config.Config) ([]Task, erro
 	}
 	tasks := make([]Task, 0, len(outstanding))
 	for _, o := range outstanding {
-		t := Task{TaskID: o.ID, Model: o.Model, Attributes: o.Attributes, Announced: o.Announced.UTC(), Asked: o.Asked, Next: o.Next, LastAnswer: o.LastAnswer}
-		if o.Err != nil {
-			t.Problem = o.Err.Error()
-		} else if t.Next.IsZero() {
-			t.Next = o.Announced.Add(cfg.Expect.After).UTC()
-		}
-		tasks = append(tasks, t)
+		tasks = append(tasks, taskOf(o, cfg))
 	}
 	slices.SortStableFunc(tasks, func(a, b Task) int { return a.Next.Compare(b.Next) })
 	return tasks, nil
+}
+
+// Get returns one task that is outstanding; nil if it is not, or nothing is announced here.
+func Get(ctx context.Context, conn *nats.Conn, cfg config.Config, id string) (*Task, error) {
+	cfg.Stream.Policy = config.PolicyRequire // to look makes nothing
+	b, err := open(ctx, conn, cfg)
+	if errors.Is(err, expected.ErrBucketMissing) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	found, err := b.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("the bucket %s cannot be read: %w", cfg.Expect.Bucket, inWords(ctx, err))
+	}
+	t := taskOf(found, cfg)
+	return &t, nil
+}
+
+func taskOf(o expected.Outstanding, cfg config.Config) Task {
+	t := Task{TaskID: o.ID, Model: o.Model, Attributes: o.Attributes, Announced: o.Announced.UTC(), Asked: o.Asked, Next: o.Next, LastAnswer: o.LastAnswer}
+	if o.Err != nil {
+		t.Problem = o.Err.Error()
+	} else if t.Next.IsZero() {
+		t.Next = o.Announced.Add(cfg.Expect.After).UTC()
+	}
+	return t
 }
 
 // maxColumn bounds a column: who has longer names does without alignment.

@@ -294,12 +294,23 @@ func isWorkQueue(err error) bool {
 	return ok && api.ErrorCode == jserr.ConsumerPullRequiresAck
 }
 
+// missingStream implements error for a stream that is not there.
+type missingStream struct{ name string }
+
+// Error implements error.
+func (e *missingStream) Error() string {
+	return fmt.Sprintf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", e.name)
+}
+
+// Unwrap returns what programs ask for.
+func (e *missingStream) Unwrap() error { return jetstream.ErrStreamNotFound }
+
 // explain words why a stream cannot be read.
 func explain(s Selection, err error) error {
 	stream := s.Stream
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM and RELAY_QUARANTINE_STREAM name the streams", stream)
+		return &missingStream{stream}
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		problem, hint := jsapi.Absent(s.Domain)
 		return errors.New(problem + ": " + hint)

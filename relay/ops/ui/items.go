@@ -1,0 +1,123 @@
+package ui
+
+import (
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/text"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+// maxDetail bounds what a list shows of an explanation, in bytes.
+const maxDetail = 200
+
+// item is a message in a list.
+type item struct {
+	Sequence, Serial    uint64
+	Stored              time.Time
+	Link, Name          string
+	State, Model, Glyph string
+	Detail, More        string
+	Thumbs              []string
+}
+
+// kindOf is the word that a list has for what a message is.
+func kindOf(m streamreader.Message) string {
+	switch {
+	case m.Err != nil:
+		return "unknown"
+	case m.Event.Type == schema.TypeTaskSuccess:
+		return "success"
+	case m.Event.Type == schema.TypeTaskFailed:
+		return "failed"
+	case m.Event.Type == schema.TypeWebhookConflict:
+		return "conflict"
+	case m.Event.Type == schema.TypeTaskMissing:
+		return "missing"
+	case m.Event.Type == schema.TypeWebhookRejected, m.Event.Type == schema.TypeAnnouncementRejected:
+		return "rejected"
+	}
+	return "unknown"
+}
+
+// glyphs stand where a list has no picture.
+var glyphs = map[string]string{"success": "✓", "failed": "✕", "conflict": "≠", "missing": "?", "rejected": "!", "unknown": "·"}
+
+// taskPath is where a task is shown.
+func taskPath(id string) string { return "/tasks/" + url.PathEscape(id) }
+
+// item makes the row of a message.
+func (s *Server) item(m streamreader.Message) item {
+	i := item{Sequence: m.Sequence, Stored: m.Stored, State: kindOf(m), Model: text.Line(m.Event.Model())}
+	switch i.State {
+	case "success", "failed":
+		i.Name, i.Link = m.Event.ID, taskPath(m.Event.ID)
+		task, err := m.Event.Task()
+		if err != nil {
+			i.Detail = err.Error()
+			break
+		}
+		if i.State == "failed" {
+			i.Detail = shorten(strings.TrimSpace(task.FailCode + " " + task.FailMsg))
+			break
+		}
+		if task.CostTime > 0 {
+			i.Detail = "took " + text.Duration(task.CostTime)
+		}
+		i.Thumbs = s.thumbs(task)
+		found, more := addresses(task)
+		if n := len(found) + more; n == 1 {
+			i.More = "1 file"
+		} else {
+			i.More = strconv.Itoa(n) + " files"
+		}
+	case "rejected", "conflict", "missing":
+		i.Link = quarantinePath(m.Sequence)
+		i.Name = text.Line(m.Event.Subject)
+		if i.Name == "" {
+			i.Name = m.Event.Reason()
+		}
+		i.Detail = shorten(m.Event.Detail())
+	default:
+		i.Name, i.Link = text.Line(m.Subject), "/events"
+		if m.Err != nil {
+			i.Detail = shorten(m.Err.Error())
+		}
+	}
+	i.Glyph = glyphs[i.State]
+	return i
+}
+
+func quarantinePath(sequence uint64) string {
+	return "/quarantine/" + digits(sequence)
+}
+
+// shorten makes of foreign text a line that fits into a list.
+func shorten(s string) string {
+	short, cut := text.Shorten(text.Line(s), maxDetail)
+	if cut {
+		short += "…"
+	}
+	return short
+}
+
+// bodyTask finds the id of a task in a body that need not be JSON.
+var bodyTask = regexp.MustCompile(`"taskId"\s*:\s*"([A-Za-z0-9_.:-]{1,128})"`)
+
+// taskOf is the task that something quarantined is about; empty if it tells none.
+func taskOf(m streamreader.Message) string {
+	if m.Event.Subject != "" {
+		return m.Event.Subject
+	}
+	if match := bodyTask.FindSubmatch(m.Event.Data); match != nil {
+		return string(match[1])
+	}
+	return ""
+}
+
+// digits writes a sequence as it stands in addresses and command lines.
+func digits(sequence uint64) string { return strconv.FormatUint(sequence, 10) }

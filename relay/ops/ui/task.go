@@ -1,0 +1,305 @@
+package ui
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/ops/expect"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/text"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+const (
+	// resultLifetime is for how long APIXO keeps what it has made, by its documentation.
+	resultLifetime = 24 * time.Hour
+	// maxDeliveries bounds the other deliveries that are shown of a task.
+	maxDeliveries = 50
+)
+
+// taskView is what is known of a task.
+type taskView struct {
+	ID, State, Summary string
+	Expired            string
+	Media              []medium
+	MoreMedia          string
+	Facts, Attributes  []fact
+	Timeline           []step
+	Deliveries         []delivery
+	JSON               string
+	Commands           []string
+}
+
+// fact is a line of a list.
+type fact struct{ Name, Value, Link string }
+
+// step is a point in the life of a task.
+type step struct {
+	Name, Note string
+	At         time.Time
+	Future     bool
+}
+
+// delivery is another message about a task.
+type delivery struct {
+	Stored             time.Time
+	Link, Name, Detail string
+}
+
+// findTask leads from the field in which somebody enters an id to the task.
+func (s *Server) findTask(w http.ResponseWriter, r *http.Request) {
+	id := strings.TrimSpace(r.URL.Query().Get("id"))
+	if !schema.ValidTaskID(id) {
+		s.refuse(w, r, http.StatusBadRequest, "No task id", fmt.Sprintf("%q is no task id: 1 to 128 letters, digits and _ . : - are.", shorten(id)))
+		return
+	}
+	http.Redirect(w, r, taskPath(id), http.StatusSeeOther)
+}
+
+// task shows one task.
+func (s *Server) task(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if !schema.ValidTaskID(id) {
+		s.refuse(w, r, http.StatusNotFound, "No such task", fmt.Sprintf("%q is no task id: 1 to 128 letters, digits and _ . : - are.", shorten(id)))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), brokerTimeout)
+	defer cancel()
+	found, search, err := s.lookUp(ctx, id)
+	if err != nil {
+		s.refuse(w, r, http.StatusServiceUnavailable, "The broker does not answer", err.Error())
+		return
+	}
+	if len(found) == 0 && search != nil && !search.done() {
+		s.render(w, r, page{View: "search", Title: id, Live: "/live?view=search&id=" + id, Refresh: 2, Body: search.view()})
+		return
+	}
+	v := s.taskView(ctx, id, found)
+	if v == nil {
+		s.refuse(w, r, http.StatusNotFound, "No such task", s.notFound(id, search))
+		return
+	}
+	if len(found) > 0 {
+		if task, err := found[0].Event.Task(); err == nil {
+			var more int
+			v.Media, more = s.media(task, taskPath(id), clicked(w, r, task))
+			if more > 0 {
+				v.MoreMedia = fmt.Sprintf("%s more addresses are in the event below.", text.Count(more))
+			}
+		}
+	}
+	s.render(w, r, page{View: "task", Title: id, Body: v})
+}
+
+// notFound says where nothing was found.
+func (s *Server) notFound(id string, search *search) string {
+	detail := fmt.Sprintf("Nothing in the streams %s and %s is about %s, and it is not announced.", s.cfg.Stream.Name, s.cfg.Stream.Quarantine, id)
+	if search != nil && search.problem() != "" {
+		return "It was not found: " + search.problem()
+	}
+	return detail + " Its event may have been deleted by age; 'apixo-relay backfill' asks APIXO for it."
+}
+
+// lookUp returns the events of a task, the newest first, from the index; and, where that does
+// not know it and does not have the whole stream, the search that goes on.
+func (s *Server) lookUp(ctx context.Context, id string) (found []streamreader.Message, running *search, err error) {
+	sequences, complete := s.feed.Find(id)
+	for _, sequence := range sequences {
+		m, err := s.message(ctx, s.cfg.Stream.Name, sequence)
+		switch {
+		case errors.Is(err, errGone):
+		case err != nil:
+			return nil, nil, err
+		case m.Err == nil && m.Event.ID == id:
+			found = append(found, m)
+		}
+	}
+	if len(found) > 0 || complete {
+		return found, nil, nil
+	}
+	running = s.searches.start(s, id)
+	running.wait(ctx, searchPatience)
+	if sequence := running.sequence(); sequence != 0 {
+		m, err := s.message(ctx, s.cfg.Stream.Name, sequence)
+		if err == nil {
+			found = append(found, m)
+		} else if !errors.Is(err, errGone) {
+			return nil, nil, err
+		}
+	}
+	return found, running, nil
+}
+
+// taskView gathers what is known of a task besides its events; nil if nothing is.
+func (s *Server) taskView(ctx context.Context, id string, found []streamreader.Message) *taskView {
+	v := &taskView{ID: id}
+	s.addDeliveries(ctx, v, found)
+	outstanding := s.outstanding(ctx, id)
+	if len(found) == 0 && len(v.Deliveries) == 0 && outstanding == nil {
+		return nil
+	}
+	if outstanding != nil {
+		v.State, v.Summary = "expected", "It is announced, and its webhook has not come."
+		v.Timeline = append(v.Timeline, step{Name: "announced", At: outstanding.Announced})
+		v.Facts = append(v.Facts, fact{Name: "asked for", Value: asked(*outstanding)})
+		if outstanding.LastAnswer != "" {
+			v.Facts = append(v.Facts, fact{Name: "last answer", Value: text.Line(outstanding.LastAnswer)})
+		}
+		v.Timeline = append(v.Timeline, step{Name: "asked for next", At: outstanding.Next, Future: true})
+		v.addAttributes(outstanding.Attributes)
+		v.Facts = append(v.Facts, fact{Name: "model", Value: text.Line(outstanding.Model)})
+	}
+	v.Commands = []string{"apixo-relay tail --from-seq 1 --to-seq " + digits(s.feed.Status().Last) + " --task " + id}
+	if len(found) == 0 {
+		if outstanding == nil {
+			v.State, v.Summary = "unknown", "No event is stored for it; what came is listed below."
+		}
+		return v
+	}
+	s.addEvent(v, found[0])
+	return v
+}
+
+// addEvent adds what the event of a task tells.
+func (s *Server) addEvent(v *taskView, m streamreader.Message) {
+	e := m.Event
+	v.State, v.Summary = kindOf(m), ""
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(e.JSONFormat()) // what was decoded can be written
+	v.JSON = text.Printable(b.String())
+	task, err := e.Task()
+	if err != nil {
+		v.Summary = "Its data cannot be read: " + err.Error()
+	}
+	add := func(name, value string) {
+		if value != "" {
+			v.Facts = append(v.Facts, fact{Name: name, Value: value})
+		}
+	}
+	add("stream", fmt.Sprintf("%s, sequence %d", s.cfg.Stream.Name, m.Sequence))
+	add("subject", text.Line(m.Subject))
+	add("model", text.Line(e.Model()))
+	if task.CostTime > 0 {
+		add("took", text.Duration(task.CostTime))
+	}
+	add("fail code", text.Line(task.FailCode))
+	add("fail message", shorten(task.FailMsg))
+	add("normalized", strings.Join(e.Normalized(), ", "))
+	add("verified", e.Verified())
+	switch recovered := m.Header.Get(schema.HeaderRecovered); recovered {
+	case "":
+	case "backfill":
+		add("recovered", "its webhook did not come; backfill stored the result that the status API told")
+	default:
+		add("recovered", "its webhook did not come; the relay stored the result that the status API told")
+	}
+	v.addAttributes(e.Extensions)
+	if task.FailCode != "" || task.FailMsg != "" {
+		v.Summary = shorten(strings.TrimSpace(task.FailCode + " " + task.FailMsg))
+	}
+	v.Timeline = append(timeline(task, m.Stored, time.Now()), v.Timeline...)
+	if task.State == schema.StateSuccess && !task.CompleteTime.IsZero() && time.Since(task.CompleteTime) > resultLifetime {
+		v.Expired = "APIXO deletes what it has made after 24 hours, so the addresses may be dead."
+	}
+	v.Commands = []string{
+		fmt.Sprintf("apixo-relay tail --from-seq %d --to-seq %[1]d --output json", m.Sequence),
+		fmt.Sprintf("apixo-relay replay --from-seq %d --to-seq %[1]d --to -", m.Sequence),
+		fmt.Sprintf("nats stream get %s %d", s.cfg.Stream.Name, m.Sequence),
+	}
+}
+
+// timeline is the life of a task, as far as it is told.
+func timeline(t schema.Task, stored, now time.Time) (steps []step) {
+	add := func(name string, at time.Time, note string) {
+		if !at.IsZero() {
+			steps = append(steps, step{Name: name, At: at, Note: note, Future: at.After(now)})
+		}
+	}
+	add("created", t.CreateTime, "")
+	note := ""
+	if !t.CreateTime.IsZero() && t.CompleteTime.After(t.CreateTime) {
+		note = elapsed(t.CompleteTime.Sub(t.CreateTime)) + " later"
+	}
+	add("completed", t.CompleteTime, note)
+	note = ""
+	if !t.CompleteTime.IsZero() && stored.After(t.CompleteTime) {
+		note = elapsed(stored.Sub(t.CompleteTime)) + " later"
+	}
+	add("stored", stored, note)
+	if t.State == schema.StateSuccess && !t.CompleteTime.IsZero() {
+		expires := t.CompleteTime.Add(resultLifetime)
+		note = elapsed(now.Sub(expires)) + " ago"
+		if expires.After(now) {
+			note = "in " + elapsed(expires.Sub(now))
+		}
+		add("addresses expire", expires, note)
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return a.At.Compare(b.At) })
+	return steps
+}
+
+// addAttributes adds what the callback URL brought.
+func (v *taskView) addAttributes(extensions map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(extensions)) {
+		switch name {
+		case "reason", "detail", "normalized", "verified":
+		default:
+			v.Attributes = append(v.Attributes, fact{Name: text.Line(name), Value: text.Line(extensions[name])})
+		}
+	}
+}
+
+// addDeliveries adds what else came about a task: copies of its event, and what is quarantined.
+func (s *Server) addDeliveries(ctx context.Context, v *taskView, found []streamreader.Message) {
+	for _, m := range found[min(1, len(found)):] {
+		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: "/events?before=" + digits(m.Sequence+1), Name: "event at sequence " + digits(m.Sequence), Detail: "an earlier copy"})
+	}
+	for _, sequence := range s.feed.Quarantined(v.ID) {
+		if len(v.Deliveries) == maxDeliveries {
+			return
+		}
+		m, err := s.message(ctx, s.cfg.Stream.Quarantine, sequence)
+		if err != nil || taskOf(m) != v.ID {
+			continue
+		}
+		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindOf(m) + ": " + m.Event.Reason(), Detail: shorten(m.Event.Detail())})
+	}
+}
+
+// outstanding is the announcement of a task that has not ended; nil if there is none.
+func (s *Server) outstanding(ctx context.Context, id string) *expect.Task {
+	task, err := expect.Get(ctx, s.conn(), s.cfg, id)
+	if err != nil {
+		s.o.Log.Debug("the announced tasks cannot be read", "error", err)
+		return nil
+	}
+	return task
+}
+
+// asked words how often a task was asked for.
+func asked(t expect.Task) string {
+	switch t.Asked {
+	case 0:
+		return "not yet"
+	case 1:
+		return "once"
+	}
+	return text.Count(t.Asked) + " times"
+}
+
+// isTaskMessage reports whether a message, by its headers, is the event of a task.
+func isTaskMessage(m streamreader.Message, id string) bool {
+	return event.TaskIDOf(m.Header.Get("Nats-Msg-Id")) == id
+}
