@@ -47,8 +47,16 @@ func kindOf(m streamreader.Message) string {
 // glyphs stand where a list has no picture.
 var glyphs = map[string]string{"success": "✓", "failed": "✕", "conflict": "≠", "missing": "?", "rejected": "!", "unknown": "·"}
 
-// taskPath is where a task is shown.
-func taskPath(id string) string { return "/tasks/" + url.PathEscape(id) }
+// taskPath is where a task is shown. Dots alone, which an id may be, would lead to another
+// path.
+func taskPath(id string) string {
+	if isDots(id) {
+		return "/tasks?id=" + id
+	}
+	return "/tasks/" + url.PathEscape(id)
+}
+
+func isDots(id string) bool { return id == "." || id == ".." }
 
 // item makes the row of a message.
 func (s *Server) item(m streamreader.Message) item {

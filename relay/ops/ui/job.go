@@ -173,6 +173,20 @@ func (j *jobs) deliveredSequences() []uint64 {
 	return slices.Clone(j.last.delivered)
 }
 
+// forgetDelivered takes note that what was delivered has been put aside.
+func (j *jobs) forgetDelivered(sequences []uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.last == nil {
+		return
+	}
+	gone := make(map[uint64]bool, len(sequences))
+	for _, n := range sequences {
+		gone[n] = true
+	}
+	j.last.delivered = slices.DeleteFunc(j.last.delivered, func(n uint64) bool { return gone[n] })
+}
+
 func (one *job) isOver() bool {
 	select {
 	case <-one.ended:
@@ -241,9 +255,9 @@ func (j *jobs) view(readOnly bool) *jobView {
 		v.Summary = b.String()
 	}
 	if n := len(one.delivered); n > 0 && !one.dryRun && !readOnly {
-		v.Aside = fmt.Sprintf("Put the %s that are stored now aside…", text.Count(n))
+		v.Aside = fmt.Sprintf("Put the %s that the relay took aside…", text.Count(n))
 		if n == 1 {
-			v.Aside = "Put it aside, which is stored now…"
+			v.Aside = "Put aside what the relay took…"
 		}
 	}
 	return v

@@ -113,11 +113,19 @@ func (s *Server) media(t schema.Task, link string, clicked []string) (all []medi
 		case !m.Link:
 			m.Why = "there is a user in the address"
 		default:
-			m.Ask = link + "?media=" + url.QueryEscape(origin)
+			m.Ask = link + separator(link) + "media=" + url.QueryEscape(origin)
 		}
 		all = append(all, m)
 	}
 	return all, more
+}
+
+// separator stands between an address and another parameter of it.
+func separator(link string) string {
+	if strings.Contains(link, "?") {
+		return "&"
+	}
+	return "?"
 }
 
 // thumbs are the first pictures of a result that are shown without a click.

@@ -147,6 +147,7 @@ func (s *Server) deleteQuarantined(ctx context.Context, a aside) (n int, more bo
 				return n, more, err
 			}
 		}
+		s.jobs.forgetDelivered(sequences)
 		return n, more, nil
 	}
 	selection := streamreader.Selection{

@@ -124,6 +124,7 @@ type quarantinedView struct {
 	Sequence       uint64
 	Reason, Detail string
 	CanSend        bool
+	Unsendable     string
 	Facts          []fact
 	Text           markedText
 	JSON           *markedText
@@ -138,6 +139,11 @@ func (s *Server) quarantined(w http.ResponseWriter, r *http.Request) {
 	}
 	e := m.Event
 	v := quarantinedView{Sequence: m.Sequence, Reason: text.Line(e.Reason()), Detail: shorten(e.Detail()), CanSend: isWebhook(e)}
+	if v.CanSend {
+		if _, err := schema.ParseWebhook(e.Data); err != nil {
+			v.CanSend, v.Unsendable = false, "This version refuses it, too, so that it cannot be sent to the relay again: it would be quarantined once more."
+		}
+	}
 	add := func(name, value, link string) {
 		if value != "" {
 			v.Facts = append(v.Facts, fact{name, value, link})

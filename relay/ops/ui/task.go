@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -62,12 +63,18 @@ func (s *Server) findTask(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusBadRequest, "No task id", fmt.Sprintf("%q is no task id: 1 to 128 letters, digits and _ . : - are.", shorten(id)))
 		return
 	}
+	if isDots(id) {
+		s.showTask(w, r, id)
+		return
+	}
 	http.Redirect(w, r, taskPath(id), http.StatusSeeOther)
 }
 
-// task shows one task.
-func (s *Server) task(w http.ResponseWriter, r *http.Request) {
-	id := r.PathValue("id")
+// task shows the task of an address.
+func (s *Server) task(w http.ResponseWriter, r *http.Request) { s.showTask(w, r, r.PathValue("id")) }
+
+// showTask shows one task.
+func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 	if !schema.ValidTaskID(id) {
 		s.refuse(w, r, http.StatusNotFound, "No such task", fmt.Sprintf("%q is no task id: 1 to 128 letters, digits and _ . : - are.", shorten(id)))
 		return
@@ -80,7 +87,7 @@ func (s *Server) task(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(found) == 0 && search != nil && !search.done() {
-		s.render(w, r, page{View: "search", Title: id, Live: "/live?view=search&id=" + id, Refresh: 2, Body: search.view()})
+		s.render(w, r, page{View: "search", Title: id, Live: "/live?view=search&id=" + url.QueryEscape(id), Refresh: 2, Body: search.view()})
 		return
 	}
 	v := s.taskView(ctx, id, found)

@@ -14,7 +14,7 @@ const pause = document.getElementById('pause');
 const maxItems = 50;
 
 let paused = false;
-let waiting = []; // what came while the page was paused
+let waiting = {replace: {}, prepend: []}; // what came while the page was paused
 
 function fill(element, html) {
   element.innerHTML = policy.createHTML(html);
@@ -52,7 +52,7 @@ function prepend(id, html) {
     const item = list.children[i];
     if (!item.contains(document.activeElement)) item.remove();
   }
-  list.nextElementSibling?.matches('.empty') && list.nextElementSibling.remove();
+  if (list.nextElementSibling?.matches('.empty')) list.nextElementSibling.remove();
 }
 
 function apply(update) {
@@ -68,16 +68,21 @@ document.addEventListener('focusout', () => {
   });
 });
 
+// An address that is dead shows no picture of that: its place stays.
+document.addEventListener('error', (event) => {
+  if (event.target instanceof HTMLImageElement) event.target.classList.add('broken');
+}, true);
+
 if (latest && pause) {
   pause.hidden = false;
   pause.addEventListener('click', () => {
     paused = !paused;
     pause.setAttribute('aria-pressed', String(paused));
     pause.textContent = paused ? 'Go on' : 'Pause';
-    if (!paused) {
-      for (const update of waiting) apply(update);
-      waiting = [];
-    }
+    if (paused) return;
+    for (const prepend of waiting.prepend) apply({prepend});
+    apply({replace: waiting.replace});
+    waiting = {replace: {}, prepend: []};
   });
 }
 
@@ -89,8 +94,14 @@ function lost() {
   connection.replaceChildren(text);
 }
 
-if (document.body.dataset.live) {
-  const source = new EventSource(document.body.dataset.live);
+// A page that nobody sees holds no connection: a browser has six of them for one server.
+let source;
+let after = ''; // where to go on
+
+function open() {
+  const address = new URL(document.body.dataset.live, location.href);
+  if (after) address.searchParams.set('after', after);
+  source = new EventSource(address);
   source.addEventListener('open', () => {
     if (root.dataset.live === 'lost') connection.replaceChildren();
     root.dataset.live = 'on';
@@ -102,16 +113,30 @@ if (document.body.dataset.live) {
   });
   source.addEventListener('message', (event) => {
     const update = JSON.parse(event.data);
+    after = event.lastEventId || after;
     if (paused && !update.reload) {
       const status = update.replace?.connection;
       if (status !== undefined) replace('connection', status);
-      waiting = waiting.concat(update).slice(-maxItems);
+      Object.assign(waiting.replace, update.replace);
+      if (update.prepend) waiting.prepend = waiting.prepend.concat(update.prepend).slice(-maxItems);
       return;
     }
     apply(update);
   });
-  addEventListener('pagehide', () => source.close());
-  addEventListener('pageshow', (event) => event.persisted && location.reload());
-} else {
-  root.dataset.live = 'off';
+}
+
+function close() {
+  source?.close();
+  source = undefined;
+}
+
+root.dataset.live = 'off';
+if (document.body.dataset.live) {
+  if (!document.hidden) open();
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) close();
+    else if (!source) open();
+  });
+  addEventListener('pagehide', close);
+  addEventListener('pageshow', (event) => event.persisted && !source && open());
 }
