@@ -43,6 +43,7 @@ var rooms = []room{
 	{"/relay/ops/expect", []string{"/relay/ops/tasklist", "/relay/broker", "/relay/config", "/relay/expected", "/relay/jsapi", "/relay/text", "/schema"}, []string{"net/http", "os", "flag"}},
 	{"/relay/ops/check", []string{"/relay/apixo", "/relay/expected", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},
 	{"/relay/ops/replay", []string{"/relay/ops/streamreader", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/schema"}, []string{"os", "flag"}},
+	{"/relay/ops/ui/feed", []string{"/relay/ops/streamreader", "/relay/event", "/relay/jsapi", "/relay/retry", "/relay/service", "/schema"}, []string{"net/http", "os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/streamreader", "/relay/text", "/schema"}, []string{"os", "net/http"}},
 	{"/relay/ops/send", []string{"/relay/text", "/relay/httpclient"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
 	{"/relay/ops/ui/access", []string{"/relay/config", "/relay/text", "/relay/tokens"}, []string{"github.com/nats-io/", "os", "flag"}},

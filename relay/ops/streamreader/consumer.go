@@ -3,6 +3,8 @@ package streamreader
 import (
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 )
@@ -13,23 +15,25 @@ const deleteTimeout = 2 * time.Second
 
 // close deletes the consumer, whatever the reading ended with. Where this user may not
 // delete it, the broker does after a few seconds.
-func (r *reader) close() {
-	if !r.conn.IsConnected() {
+func (r *reader) close() { deleteConsumer(r.conn, r.s, r.consumer.CachedInfo().Name) }
+
+func deleteConsumer(conn *nats.Conn, s Selection, name string) {
+	if !conn.IsConnected() {
 		return // and nobody is to wait for that
 	}
-	subject := jsapi.Prefix(r.s.Domain) + "CONSUMER.DELETE." + r.s.Stream + "." + r.consumer.CachedInfo().Name
-	inbox := r.conn.NewInbox()
-	answers, err := r.conn.SubscribeSync(inbox)
+	subject := jsapi.Prefix(s.Domain) + "CONSUMER.DELETE." + s.Stream + "." + name
+	inbox := conn.NewInbox()
+	answers, err := conn.SubscribeSync(inbox)
 	if err != nil {
 		return
 	}
 	defer func() { _ = answers.Unsubscribe() }()
-	if r.conn.PublishRequest(subject, inbox, nil) != nil || r.conn.FlushTimeout(deleteTimeout) != nil {
+	if conn.PublishRequest(subject, inbox, nil) != nil || conn.FlushTimeout(deleteTimeout) != nil {
 		return
 	}
 	// To what is not allowed nobody answers: the broker says so before it answers the
 	// flush.
-	if broker.LastPermissionError(r.conn, subject) != nil {
+	if broker.LastPermissionError(conn, subject) != nil {
 		return
 	}
 	_, _ = answers.NextMsg(deleteTimeout)

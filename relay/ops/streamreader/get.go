@@ -2,24 +2,29 @@ package streamreader
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
-// Get returns one message of a stream, by the stream's leader, which alone knows what is there
-// now. It is [jetstream.ErrMsgNotFound] or [jetstream.ErrStreamNotFound] if it is not there; a
-// message that is no CloudEvent has an Err of its own.
-func Get(ctx context.Context, conn *nats.Conn, domain, stream string, sequence uint64) (Message, error) {
-	reply, err := conn.RequestWithContext(ctx, jsapi.MessageSubject(domain, stream), jsapi.MessageRequest(sequence))
+// Get returns one message of a stream, as its leader has it; of the selection Domain and Stream
+// count. Its Pending is 0. errors.Is tells whether the error is [jetstream.ErrMsgNotFound].
+func Get(ctx context.Context, conn *nats.Conn, s Selection, sequence uint64) (Message, error) {
+	reply, err := conn.RequestWithContext(ctx, jsapi.MessageSubject(s.Domain, s.Stream), jsapi.MessageRequest(sequence))
 	if err != nil {
-		return Message{}, err
+		return Message{}, explain(s, err)
 	}
 	raw, err := jsapi.ParseMessage(reply.Data)
-	if err != nil {
-		return Message{}, err
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Message{}, fmt.Errorf("the stream %s has no message %d: %w", s.Stream, sequence, err)
+	case err != nil:
+		return Message{}, explain(s, err)
 	}
 	m := Message{Sequence: raw.Sequence, Stored: raw.Time, Subject: raw.Subject, Header: raw.Header, Data: raw.Data}
 	m.Event, m.Err = schema.DecodeMessage(m.Header, m.Data)

@@ -1,0 +1,331 @@
+package feed
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/jsapi"
+	"github.com/apixo-relay/apixo-relay/relay/retry"
+)
+
+const (
+	// lookInterval is how often the broker is asked how a stream is, and lookTimeout how long
+	// an answer is waited for.
+	lookInterval = 5 * time.Second
+	lookTimeout  = 3 * time.Second
+	// firstRetry and lastRetry bound how long it takes until a stream that could not be
+	// read is tried again.
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// source is a stream that is followed from its end on, and read backwards from there.
+type source struct {
+	f         *Feed
+	name      string
+	following stream
+	session   *session // nil while there is no stream; only run touches it
+
+	// The feed's lock guards what follows.
+	status StreamStatus
+	// followed is the last sequence that is known from following; 0 before.
+	followed uint64
+	// advanced is closed when followed changes; nil where nobody waits.
+	advanced    chan struct{}
+	hourCounted bool
+	deleted     int // how many messages were missing between the first and the last one
+	// unseen and unread are why the broker does not tell about the stream, and why it
+	// cannot be read.
+	unseen, unread string
+}
+
+// stream is what is particular of a stream. Its methods with "Locked" are called with the feed's
+// lock held.
+type stream interface {
+	// beginLocked forgets what is known: from next on everything comes by follow.
+	beginLocked(next uint64)
+	// follow reads what comes from a sequence on, until ctx ends or it cannot.
+	follow(ctx context.Context, from uint64) error
+	// fill reads all that is below a sequence, newest first, as far as it is to be known.
+	// It begins anew below the sequence that it returns with an error.
+	fill(ctx context.Context, below uint64) (uint64, error)
+	// trimLocked forgets what is below the first sequence of the stream.
+	trimLocked(first uint64)
+	// forgetLocked forgets messages that were deleted.
+	forgetLocked(sequences []uint64)
+	// knownLocked is from which sequence on all messages are known, and how many.
+	knownLocked() (from uint64, n int)
+}
+
+// session is the time in which a stream is one and the same.
+type session struct {
+	created time.Time
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// run looks after a stream until ctx ends.
+func (s *source) run(ctx context.Context) {
+	states := s.f.o.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING)
+	defer s.f.o.Conn.RemoveStatusListener(states)
+	defer func() { s.end() }()
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	soon := retry.Backoff(firstRetry, lookInterval)
+	for {
+		var again <-chan time.Time
+		if err := s.look(ctx); err == nil {
+			soon.Reset()
+		} else {
+			timer := time.NewTimer(soon.NextBackOff())
+			defer timer.Stop()
+			again = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+		case <-ticker.C:
+		case _, ok := <-states:
+			if !ok {
+				states = nil
+			}
+		}
+	}
+}
+
+// look asks the broker how the stream is, and begins anew if it is another one.
+func (s *source) look(ctx context.Context) error {
+	s.f.mu.RLock()
+	followed := s.followed
+	s.f.mu.RUnlock()
+	stream, err := s.ask(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		s.end()
+		s.missing()
+		return err
+	case err != nil:
+		s.failed(&s.unseen, err)
+		return err
+	}
+	info := stream.CachedInfo()
+	if s.session != nil && (!s.session.created.Equal(info.Created) || info.State.LastSeq < followed) {
+		s.end()
+	}
+	begin := s.session == nil
+	if begin {
+		s.session = &session{created: info.Created}
+	}
+	s.update(ctx, stream, begin)
+	if begin {
+		s.begin(ctx, info.State.LastSeq+1)
+	}
+	s.f.changes.notify()
+	return nil
+}
+
+func (s *source) ask(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if !s.f.o.Conn.IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	js, err := jsapi.New(s.f.o.Conn, s.f.o.Domain)
+	if err != nil {
+		return nil, err
+	}
+	return js.Stream(ctx, s.name)
+}
+
+// update takes over what the broker says of the stream.
+func (s *source) update(ctx context.Context, stream jetstream.Stream, begin bool) {
+	info := stream.CachedInfo()
+	state := info.State
+	var deleted []uint64
+	s.f.mu.RLock()
+	changed := !begin && state.NumDeleted != s.deleted
+	s.f.mu.RUnlock()
+	if changed {
+		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		defer cancel()
+		if details, err := stream.Info(ctx, jetstream.WithDeletedDetails(true)); err == nil {
+			deleted = details.State.Deleted
+		} else {
+			state.NumDeleted = s.deleted // the next time
+		}
+	}
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	if begin {
+		s.following.beginLocked(state.LastSeq + 1)
+		s.hourCounted, s.unread = false, ""
+		s.advanceLocked(state.LastSeq)
+		s.status = StreamStatus{Name: s.name, Filling: true}
+	}
+	st := &s.status
+	st.Known, st.Exists, s.unseen = true, true, ""
+	st.First, st.Last, st.Messages, st.Bytes = state.FirstSeq, state.LastSeq, state.Msgs, state.Bytes
+	st.Created, st.Oldest, st.MaxAge = info.Created, state.FirstTime, info.Config.MaxAge
+	if state.Msgs == 0 {
+		st.Oldest = time.Time{}
+	}
+	s.deleted = state.NumDeleted
+	s.following.trimLocked(state.FirstSeq)
+	if len(deleted) > 0 {
+		s.following.forgetLocked(deleted)
+	}
+}
+
+// missing: the broker has no such stream.
+func (s *source) missing() {
+	s.f.mu.Lock()
+	was := s.status.Exists
+	s.following.beginLocked(1)
+	s.followed, s.hourCounted, s.unseen, s.unread = 0, true, "", ""
+	s.status = StreamStatus{Name: s.name, Known: true}
+	if s == s.f.events {
+		s.unseen = fmt.Sprintf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM names it", s.name)
+	}
+	s.f.mu.Unlock()
+	if was {
+		s.f.o.Log.Warn("a stream is gone", "stream", s.name)
+	}
+	s.f.changes.notify()
+}
+
+// begin follows the stream from a sequence on, and reads what is below it.
+func (s *source) begin(ctx context.Context, next uint64) {
+	ctx, s.session.cancel = context.WithCancel(ctx)
+	s.session.running.Go(func() {
+		s.persist(ctx, func() error {
+			s.f.mu.RLock()
+			from := s.followed + 1
+			s.f.mu.RUnlock()
+			return s.following.follow(ctx, from)
+		})
+	})
+	s.session.running.Go(func() {
+		below := next
+		s.persist(ctx, func() (err error) {
+			below, err = s.following.fill(ctx, below)
+			return err
+		})
+	})
+}
+
+// persist does something until there is no error or ctx ends.
+func (s *source) persist(ctx context.Context, do func() error) {
+	wait := retry.Backoff(firstRetry, lastRetry)
+	for {
+		began := time.Now()
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.failed(&s.unread, err)
+		if time.Since(began) > lastRetry {
+			wait.Reset()
+		}
+		if retry.Sleep(ctx, wait.NextBackOff()) != nil {
+			return
+		}
+	}
+}
+
+// end ends the session, and returns when nothing of it runs any more.
+func (s *source) end() {
+	if s.session != nil {
+		s.session.cancel()
+		s.session.running.Wait()
+		s.session = nil
+	}
+}
+
+// failed notes that the broker does not tell about the stream (&s.unseen), or that it cannot be
+// read now (&s.unread).
+func (s *source) failed(which *string, err error) {
+	problem := err.Error()
+	if !s.f.o.Conn.IsConnected() {
+		problem = "the connection to the broker is lost; it is tried again until the broker is back"
+	}
+	s.f.mu.Lock()
+	was := *which
+	*which = problem
+	s.f.mu.Unlock()
+	if was == "" {
+		s.f.o.Log.Warn("a stream cannot be read now", "stream", s.name, "problem", problem)
+	}
+	s.f.changes.notify()
+}
+
+// readable notes that the stream can be read.
+func (s *source) readable() {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.unread = ""
+}
+
+// advanceLocked notes that a message was read by following.
+func (s *source) advanceLocked(sequence uint64) {
+	s.followed = sequence
+	s.status.Last = max(s.status.Last, sequence)
+	if s.advanced != nil {
+		close(s.advanced)
+		s.advanced = nil
+	}
+}
+
+// isComplete reports whether every message of the stream is known. The feed's lock is held.
+func (s *source) isComplete() bool {
+	st := s.report()
+	return st.Known && (!st.Exists || st.Problem == "" && !st.Filling && st.IndexedFrom <= max(st.First, 1))
+}
+
+// report is the status. The feed's lock is held.
+func (s *source) report() StreamStatus {
+	st := s.status
+	st.IndexedFrom, st.Indexed = s.following.knownLocked()
+	st.Problem = cmp.Or(s.unseen, s.unread)
+	return st
+}
+
+// CatchUp waits until the feed knows what is stored in the stream of events at the time of
+// the call: a few milliseconds. Its error says that it has not come to know it, because ctx has
+// ended or the stream cannot be read.
+func (f *Feed) CatchUp(ctx context.Context) error {
+	stream, err := f.events.ask(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the stream %s cannot be read: %w", f.o.Stream, err)
+	}
+	last := stream.CachedInfo().State.LastSeq
+	for {
+		f.mu.Lock()
+		if f.events.followed >= last {
+			f.mu.Unlock()
+			return nil
+		}
+		if f.events.advanced == nil {
+			f.events.advanced = make(chan struct{})
+		}
+		advanced := f.events.advanced
+		f.mu.Unlock()
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
