@@ -176,7 +176,7 @@ func (s *Server) nowUpdate(ctx context.Context) update {
 		"chart-events": s.fragment("events-chart", eventsChart(minutes)),
 		"chart-lag":    s.fragment("lag-chart", lagChart(minutes)),
 		"relay":        s.fragment("relay", s.relayState(ctx)),
-		"indexed":      s.fragment("indexed", s.indexed()),
+		"indexed":      s.fragment("indexed", s.indexState()),
 		"consumers":    s.fragment("consumers", s.consumers(ctx)),
 	}}
 }

@@ -19,7 +19,7 @@ var errGone = errors.New("there is nothing at this sequence, or not any more")
 func (s *Server) message(ctx context.Context, stream string, sequence uint64) (streamreader.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	m, err := streamreader.Get(ctx, s.conn(), s.cfg.Stream.Domain, stream, sequence)
+	m, err := streamreader.Get(ctx, s.conn(), streamreader.Selection{Domain: s.cfg.Stream.Domain, Stream: stream}, sequence)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return m, errGone

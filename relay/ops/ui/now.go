@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/apixo-relay/apixo-relay/relay/ops/check"
 	"github.com/apixo-relay/apixo-relay/relay/ops/ui/feed"
 	"github.com/apixo-relay/apixo-relay/relay/text"
@@ -55,7 +57,7 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request) {
 	minutes := s.feed.Minutes()
 	s.render(w, r, page{View: "now", Title: "Now", Live: fmt.Sprintf("/live?view=now&after=%d", last), Body: nowView{
 		Events: eventsChart(minutes), Lag: lagChart(minutes), Relay: s.relayState(r.Context()),
-		Latest: latest, LeftOut: leftOut, Indexed: s.indexed(), Consumers: s.consumers(r.Context()),
+		Latest: latest, LeftOut: leftOut, Indexed: s.indexState(), Consumers: s.consumers(r.Context()),
 	}})
 }
 
@@ -90,9 +92,9 @@ func (s *Server) relayState(ctx context.Context) relayState {
 	return state
 }
 
-// indexed says how much of the stream look-ups find at once.
-func (s *Server) indexed() string {
-	st := s.feed.Status()
+// indexState says how much of the stream look-ups find at once.
+func (s *Server) indexState() string {
+	st := s.feed.Status().Events
 	switch {
 	case st.Problem != "":
 		return st.Problem
@@ -112,11 +114,11 @@ func (s *Server) consumers(ctx context.Context) (v consumersView) {
 		return v
 	}
 	now := time.Now()
-	for _, c := range found.Durable {
+	for _, c := range found.Consumers {
 		v.Rows = append(v.Rows, row(c, found, now))
 	}
-	if found.Ephemeral > 0 {
-		v.More = fmt.Sprintf("%s ephemeral consumers besides, such as those of tail, replay and this page.", text.Count(found.Ephemeral))
+	if found.Readers > 0 {
+		v.More = fmt.Sprintf("%s ephemeral consumers besides, such as those of tail, replay and this page.", text.Count(found.Readers))
 	}
 	if found.More > 0 {
 		v.More += fmt.Sprintf(" %s more are not listed.", text.Count(found.More))
@@ -126,11 +128,11 @@ func (s *Server) consumers(ctx context.Context) (v consumersView) {
 
 // row words the state of a consumer.
 func row(c feed.Consumer, all feed.Consumers, now time.Time) consumerRow {
-	out := consumerRow{Name: text.Line(c.Name), Lag: c.Lag, Unacknowledged: text.Count(c.Unacknowledged), Redelivered: text.Count(c.Redelivered), Oldest: "–", LastAck: "never"}
+	out := consumerRow{Name: text.Line(c.Name), Lag: c.Pending, Unacknowledged: text.Count(c.AckPending), Redelivered: text.Count(c.Redelivered), Oldest: "–", LastAck: "never"}
 	if c.Paused {
 		out.Note = "paused"
 	}
-	if c.Lag > 0 && !c.OldestUnread.IsZero() {
+	if !c.OldestUnread.IsZero() {
 		age := now.Sub(c.OldestUnread)
 		out.Oldest = "for " + elapsed(age)
 		if all.MaxAge > 0 {
@@ -139,10 +141,10 @@ func row(c feed.Consumer, all feed.Consumers, now time.Time) consumerRow {
 		}
 	}
 	switch {
-	case c.AcksNothing:
+	case c.AckPolicy == jetstream.AckNonePolicy:
 		out.Unacknowledged, out.LastAck = "–", "it acknowledges nothing"
-	case !c.LastAck.IsZero():
-		out.LastAck = elapsed(now.Sub(c.LastAck)) + " ago"
+	case !c.LastAcked.IsZero():
+		out.LastAck = elapsed(now.Sub(c.LastAcked)) + " ago"
 	}
 	return out
 }

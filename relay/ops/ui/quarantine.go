@@ -82,7 +82,7 @@ func (s *Server) quarantine(w http.ResponseWriter, r *http.Request) {
 	if len(v.Rows) > 0 {
 		v.Note = pageNote(p, len(v.Rows))
 	}
-	v.Last = max(v.Last, s.feed.Status().QuarantineLast)
+	v.Last = max(v.Last, s.feed.Status().Quarantine.Last)
 	aside := reasonQuery(f.Reason)
 	aside.Set("to-seq", digits(v.Last))
 	v.PutAside = "/quarantine/put-aside?" + aside.Encode()

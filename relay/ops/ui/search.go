@@ -70,7 +70,7 @@ func (s *searches) start(server *Server, id string) *search {
 			running++
 		}
 	}
-	st := server.feed.Status()
+	st := server.feed.Status().Events
 	one := &search{id: id, total: st.IndexedFrom - min(st.First, st.IndexedFrom), indexed: st.Indexed, ended: make(chan struct{})}
 	if running == maxSearches {
 		one.err, one.at = errors.New("others are being searched for; load this page again in a moment"), now.Add(-searchMemory)

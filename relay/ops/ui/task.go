@@ -23,6 +23,8 @@ import (
 const (
 	// resultLifetime is for how long APIXO keeps what it has made, by its documentation.
 	resultLifetime = 24 * time.Hour
+	// catchUpPatience is how long a look-up waits for the index to know what was just stored.
+	catchUpPatience = 500 * time.Millisecond
 	// maxDeliveries bounds the other deliveries that are shown of a task.
 	maxDeliveries = 50
 )
@@ -119,19 +121,17 @@ func (s *Server) notFound(id string, search *search) string {
 // lookUp returns the events of a task, the newest first, from the index; and, where that does
 // not know it and does not have the whole stream, the search that goes on.
 func (s *Server) lookUp(ctx context.Context, id string) (found []streamreader.Message, running *search, err error) {
-	sequences, complete := s.feed.Find(id)
-	for _, sequence := range sequences {
-		m, err := s.message(ctx, s.cfg.Stream.Name, sequence)
-		switch {
-		case errors.Is(err, errGone):
-		case err != nil:
-			return nil, nil, err
-		case m.Err == nil && m.Event.ID == id:
-			found = append(found, m)
+	found, complete, err := s.indexed(ctx, id)
+	if err == nil && len(found) == 0 {
+		// What was stored a moment ago may be on its way to the index.
+		catchUp, cancel := context.WithTimeout(ctx, catchUpPatience)
+		defer cancel()
+		if s.feed.CatchUp(catchUp) == nil {
+			found, complete, err = s.indexed(ctx, id)
 		}
 	}
-	if len(found) > 0 || complete {
-		return found, nil, nil
+	if err != nil || len(found) > 0 || complete {
+		return found, nil, err
 	}
 	running = s.searches.start(s, id)
 	running.wait(ctx, searchPatience)
@@ -144,6 +144,23 @@ func (s *Server) lookUp(ctx context.Context, id string) (found []streamreader.Me
 		}
 	}
 	return found, running, nil
+}
+
+// indexed returns the events of a task that the index knows, the newest first, and whether there
+// are no others.
+func (s *Server) indexed(ctx context.Context, id string) (found []streamreader.Message, complete bool, err error) {
+	sequences, complete := s.feed.Find(id)
+	for _, sequence := range sequences {
+		m, err := s.message(ctx, s.cfg.Stream.Name, sequence)
+		switch {
+		case errors.Is(err, errGone):
+		case err != nil:
+			return nil, false, err
+		case m.Err == nil && m.Event.ID == id:
+			found = append(found, m)
+		}
+	}
+	return found, complete, nil
 }
 
 // taskView gathers what is known of a task besides its events; nil if nothing is.
@@ -165,7 +182,7 @@ func (s *Server) taskView(ctx context.Context, id string, found []streamreader.M
 		v.addAttributes(outstanding.Attributes)
 		v.Facts = append(v.Facts, fact{Name: "model", Value: text.Line(outstanding.Model)})
 	}
-	v.Commands = []string{"apixo-relay tail --from-seq 1 --to-seq " + digits(s.feed.Status().Last) + " --task " + id}
+	v.Commands = []string{"apixo-relay tail --from-seq 1 --to-seq " + digits(s.feed.Status().Events.Last) + " --task " + id}
 	if len(found) == 0 {
 		if outstanding == nil {
 			v.State, v.Summary = "unknown", "No event is stored for it; what came is listed below."

@@ -98,7 +98,7 @@ func New(o Options) (*Server, error) {
 		ReadOnly: o.ReadOnly, Log: o.Log, Refuse: s.refuse, SignInPage: s.signInPage,
 	})
 	s.feed = feed.New(feed.Options{
-		Conn: o.Broker.Conn, Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine,
+		Conn: o.Broker.Conn(), Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine,
 		Prefix: s.cfg.Stream.Prefix, Index: s.cfg.UI.Index, Log: o.Log,
 	})
 	return s, nil

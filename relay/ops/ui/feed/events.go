@@ -10,6 +10,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -73,9 +74,13 @@ func (e *eventStream) beginLocked(next uint64) {
 	e.f.index.begin(next)
 	e.f.minutes.forget(kindSuccess, kindFailed)
 	e.f.latest.forgetStream(e.name)
+	e.f.recovered = nil
 }
 
-func (e *eventStream) trimLocked(first uint64) { e.f.index.trim(first) }
+func (e *eventStream) trimLocked(first uint64) {
+	e.f.index.trim(first)
+	e.f.recovered.trim(first)
+}
 
 // forgetLocked does nothing: what the index has are candidates.
 func (e *eventStream) forgetLocked([]uint64) {}
@@ -95,6 +100,7 @@ func (e *eventStream) follow(ctx context.Context, from uint64) error {
 		if kind != kindOther && task != "" {
 			f.index.append(m.Sequence, f.index.hash(task))
 		}
+		f.recovered.add(m.Sequence, m.Stored, m.Header)
 		f.minutes.count(kind, m.Stored, f.o.Now())
 		e.advanceLocked(m.Sequence)
 		h := head{stream: e.name, message: m, show: f.latest.admitLocked(kind, f.o.Now()), measure: (kind == kindSuccess || kind == kindFailed) && f.minutes.wantsLag(m.Stored, f.o.Now())}
@@ -138,6 +144,7 @@ func (e *eventStream) fillWindow(ctx context.Context, low, below uint64) error {
 	e.window = e.window[:0]
 	var oldest time.Time
 	counted := minutes{}
+	var recovered []streamreader.Head
 	now := f.o.Now()
 	err := streamreader.Scan(ctx, f.o.Conn, e.selection(low, below-1), func(h streamreader.Head) error {
 		if oldest.IsZero() {
@@ -149,6 +156,9 @@ func (e *eventStream) fillWindow(ctx context.Context, low, below uint64) error {
 			return nil
 		}
 		counted.offer(h.Sequence, h.Stored)
+		if h.Header.Get(schema.HeaderRecovered) != "" {
+			recovered = append(recovered, h)
+		}
 		if task := taskOf(h.Header); task != "" {
 			e.window = append(e.window, entry{h.Sequence, f.index.hash(task)})
 		}
@@ -161,6 +171,9 @@ func (e *eventStream) fillWindow(ctx context.Context, low, below uint64) error {
 	defer f.mu.Unlock()
 	f.index.prepend(e.window, low)
 	f.minutes.add(&counted)
+	for _, h := range recovered {
+		f.recovered.add(h.Sequence, h.Stored, h.Header)
+	}
 	if !oldest.IsZero() && oldest.Before(now.Add(-counted.span())) {
 		e.hourCounted = true
 	}

@@ -56,6 +56,7 @@ type Feed struct {
 	kept       quarantineIndex
 	minutes    minutes
 	latest     latest
+	recovered  recoveredEvents
 }
 
 // New returns a feed that is to be started.
