@@ -161,6 +161,56 @@ func TestLostMessagesAreRead(t *testing.T) {
 	}
 }
 
+// What comes from now on is read from the first one on, although the broker went away, or the
+// message got lost, before there was any.
+func TestFollowingBeginsWithTheFirst(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"broker restarts", "message is lost"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := natstest.Options(t)
+			server := natstest.Start(t, options)
+			options.Port = server.Addr().(*net.TCPAddr).Port
+			way := &losing{reply: []byte("nothing")}
+			if name == "message is lost" {
+				way.reply = []byte(".1.3.1.") // of the first delivery, of sequence 3
+			}
+			js := natstest.JetStream(t, server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.SetCustomDialer(way))
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+				t.Fatal(err)
+			}
+			publish := func(to jetstream.JetStream) {
+				t.Helper()
+				if _, err := to.Publish(t.Context(), "s", nil); err != nil {
+					t.Error(err)
+				}
+			}
+			publish(js)
+			publish(js)
+			ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+			defer cancel()
+			read, done := uint64(2), errors.New("all were read")
+			err := streamreader.Read(ctx, js.Conn(), streamreader.Selection{Stream: "S", Follow: true}, func(streamreader.Start) {
+				if name == "message is lost" {
+					publish(js)
+					return
+				}
+				natstest.Stop(server)
+				server = natstest.Start(t, options)
+				publish(natstest.JetStream(t, server.ClientURL()))
+			}, func(m streamreader.Message) error {
+				if read++; m.Sequence != read {
+					t.Errorf("sequence %d is read, want %d", m.Sequence, read)
+				}
+				return done
+			})
+			if err != done || way.lost.Load() != (name == "message is lost") {
+				t.Errorf("nothing was read (lost: %v): %v", way.lost.Load(), err)
+			}
+		})
+	}
+}
+
 func dropConsumer(t *testing.T, stream jetstream.Stream) {
 	t.Helper()
 	dropped := 0

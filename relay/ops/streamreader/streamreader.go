@@ -190,8 +190,8 @@ type reader struct {
 	consumer jetstream.Consumer
 	start    Start
 	last     uint64 // sequence; 0 if it has no end
-	// read is the sequence of the last message that was read, and looked what that was
-	// when the broker was last asked what is left.
+	// read is the sequence of the last message that was read, or before the first one that
+	// is to be, and checkedAt what that was when the broker was last asked what is left.
 	read, checkedAt uint64
 	// busy: a message is being dealt with; slow runs meanwhile.
 	busy atomic.Bool
@@ -231,7 +231,10 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	case !s.Since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.Since
 	default:
-		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+		// By its sequence: the client makes a consumer anew when the broker was away, and
+		// "new" would then be what comes after that.
+		r.s.FromSeq = r.start.LastSeq + 1
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.s.FromSeq
 	}
 	r.consumer, err = stream.OrderedConsumer(ctx, cfg)
 	if err != nil {
@@ -241,6 +244,7 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	r.slow.Stop()
 	info := r.consumer.CachedInfo()
 	r.start.Pending, r.start.FirstSeq = info.NumPending, info.Delivered.Stream+1
+	r.read = info.Delivered.Stream
 	return r, nil
 }
 
