@@ -73,7 +73,9 @@ func (r *run) tell(d Delivery) {
 		r.o.OnFailure(Undelivered{d.Position, d.Reason})
 	}
 	if r.o.OnResult != nil {
-		r.o.OnResult(d)
+		if err := r.o.OnResult(d); err != nil {
+			r.stop(err)
+		}
 	}
 	r.tellProgress()
 }

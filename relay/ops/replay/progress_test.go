@@ -24,7 +24,10 @@ type told struct {
 func (s *told) listen(o *replay.Options) {
 	o.OnProgress = func(p replay.Progress) { s.progress = append(s.progress, p) }
 	o.OnFailure = func(u replay.Undelivered) { s.failures = append(s.failures, u) }
-	o.OnResult = func(d replay.Delivery) { s.results = append(s.results, d) }
+	o.OnResult = func(d replay.Delivery) error {
+		s.results = append(s.results, d)
+		return nil
+	}
 }
 
 // What comes of each message is told as it becomes known, and the last progress is what the

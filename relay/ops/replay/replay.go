@@ -26,7 +26,9 @@ const maxListed = 100
 
 // Options say what is delivered, and how fast.
 type Options struct {
-	// Selection is what is read. Its beginning must be set; Follow is not for here.
+	// Selection is what is read. Without Follow its beginning must be set. With Follow the
+	// replay goes on with what comes until ctx ends, which is no error then; the selection
+	// has no end.
 	Selection streamreader.Selection
 	// Filter picks those of the selected that are delivered.
 	Filter streamreader.Filter
@@ -40,6 +42,9 @@ type Options struct {
 	MaxFailures int
 	// DryRun delivers nothing, and counts what would be.
 	DryRun bool
+	// OnStart, when set, is called once the stream is being read, with the sequence from which
+	// on it is.
+	OnStart func(firstSequence uint64)
 	// OnProgress, when set, is told how far the replay is, after each message that was
 	// read and each delivery that has ended.
 	//
@@ -49,8 +54,8 @@ type Options struct {
 	// OnFailure, when set, is told of each failed delivery as it happens.
 	OnFailure func(Undelivered)
 	// OnResult, when set, is told what came of each message that the filter picks, in the
-	// order in which that became known.
-	OnResult func(Delivery)
+	// order in which that became known. An error ends the replay, which returns it.
+	OnResult func(Delivery) error
 }
 
 // Target is where events are delivered to. [Lines], [HTTP] and [NATS] make one,
@@ -94,7 +99,7 @@ func (r result) givenUp(stop error) result {
 // Errors with which a replay ends before its end.
 var (
 	errEnd = errors.New("the end of what is selected")
-	// ErrStopped: ctx has ended.
+	// ErrStopped: ctx has ended, and with it a replay that does not follow.
 	ErrStopped = errors.New("stopped before everything was delivered")
 	// ErrTooManyFailures: the target takes nothing any more.
 	ErrTooManyFailures = errors.New("too many failures in a row")
@@ -105,7 +110,8 @@ var (
 // With the end of ctx it begins nothing more, lets what is under way end, and
 // returns ErrStopped; ErrTooManyFailures is about Options.MaxFailures. Each error
 // but that of a stream which cannot be read at all comes with a summary that tells
-// from where to resume. That some deliveries failed is no error.
+// from where to resume. That some deliveries failed is no error, nor is the end of ctx for a
+// replay that follows.
 func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summary, error) {
 	began := time.Now()
 	running, stop := context.WithCancelCause(ctx)
@@ -133,7 +139,9 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 
 	switch cause := context.Cause(running); {
 	case cause != nil && ctx.Err() != nil:
-		err = ErrStopped
+		if err = ErrStopped; o.Selection.Follow {
+			err = nil
+		}
 	case cause != nil:
 		err = cause
 	case errors.Is(err, errEnd):
@@ -188,8 +196,11 @@ func (r *run) started(s streamreader.Start) {
 	if to := r.o.Selection.ToSeq; to != 0 {
 		r.end = min(r.end, to)
 	}
-	if r.o.Selection.Until.IsZero() {
+	if r.o.Selection.Until.IsZero() && !r.o.Selection.Follow {
 		r.total = int(min(s.Pending, r.end+1-min(r.next, r.end+1)))
+	}
+	if r.o.OnStart != nil {
+		r.o.OnStart(s.FirstSeq)
 	}
 	r.progress()
 }
