@@ -43,7 +43,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	status := 0
 	p, err := s.readPage(r.Context(), f, q.Get("before"))
 	if err != nil {
-		v.Problem, status = err.Error(), http.StatusBadRequest
+		v.Problem, status = err.Error(), statusOf(err)
 	}
 	for _, m := range p.Messages {
 		v.Rows = append(v.Rows, s.item(m))
@@ -74,7 +74,7 @@ func (s *Server) readPage(ctx context.Context, f form, before string) (p streamr
 	o := streamreader.PageOptions{Size: pageSize, Most: maxExamined, Match: filter.Matches}
 	if before != "" {
 		if o.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			return p, fmt.Errorf("before: %q is no sequence", before)
+			return p, formError{fmt.Errorf("before: %q is no sequence", shorten(before))}
 		}
 	}
 	return streamreader.ReadPage(ctx, s.conn(), selection, o)

@@ -77,7 +77,7 @@ func (j *jobs) start(one *job, run func(ctx context.Context, o replay.Options) (
 			}
 		})
 	}
-	o.OnResult = func(d replay.Delivery) {
+	o.OnResult = func(d replay.Delivery) error {
 		j.change(false, func() {
 			if one.quarantine && d.Outcome == replay.Delivered && len(one.delivered) < maxDelivered {
 				one.delivered = append(one.delivered, d.Sequence)
@@ -86,6 +86,7 @@ func (j *jobs) start(one *job, run func(ctx context.Context, o replay.Options) (
 				one.trouble = ""
 			}
 		})
+		return nil
 	}
 	go func() {
 		summary, err := run(ctx, o)

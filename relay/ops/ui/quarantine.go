@@ -62,7 +62,7 @@ func (s *Server) quarantine(w http.ResponseWriter, r *http.Request) {
 	status := 0
 	p, err := s.readPage(r.Context(), f, q.Get("before"))
 	if err != nil && !s.isQuarantineMissing(err) {
-		v.Problem, status = err.Error(), http.StatusServiceUnavailable
+		v.Problem, status = err.Error(), statusOf(err)
 	}
 	for _, m := range p.Messages {
 		row := quarantineRow{Sequence: m.Sequence, Stored: m.Stored, Reason: text.Line(m.Event.Reason()), Detail: shorten(m.Event.Detail()), Bytes: len(m.Event.Data)}

@@ -3,6 +3,7 @@ package ui
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,6 +15,20 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
+
+// formError is about what somebody has entered.
+type formError struct{ error }
+
+// Unwrap returns what it is about.
+func (e formError) Unwrap() error { return e.error }
+
+// statusOf is the status of an answer that tells of an error: the form's, or the broker's.
+func statusOf(err error) int {
+	if _, ok := errors.AsType[formError](err); ok {
+		return http.StatusBadRequest
+	}
+	return http.StatusServiceUnavailable
+}
 
 // form is a selection of messages as somebody enters it: what the flags of the commands say.
 type form struct {
@@ -83,8 +98,16 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// selection is what to read of the configured streams. Its errors say which field is wrong.
+// selection is what to read of the configured streams. Its errors say which field is wrong, and
+// are a formError.
 func (f form) selection(cfg config.Config, now time.Time) (s streamreader.Selection, filter streamreader.Filter, err error) {
+	if s, filter, err = f.parse(cfg, now); err != nil {
+		err = formError{err}
+	}
+	return s, filter, err
+}
+
+func (f form) parse(cfg config.Config, now time.Time) (s streamreader.Selection, filter streamreader.Filter, err error) {
 	s = streamreader.Selection{Domain: cfg.Stream.Domain, Stream: cfg.Stream.Name, Subjects: []string{schema.TaskSubjects(cfg.Stream.Prefix)}}
 	instant := func(field, value string) (at time.Time) {
 		if value == "" {

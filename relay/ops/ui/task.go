@@ -126,9 +126,10 @@ func (s *Server) lookUp(ctx context.Context, id string) (found []streamreader.Me
 		// What was stored a moment ago may be on its way to the index.
 		catchUp, cancel := context.WithTimeout(ctx, catchUpPatience)
 		defer cancel()
-		if s.feed.CatchUp(catchUp) == nil {
-			found, complete, err = s.indexed(ctx, id)
+		if err := s.feed.CatchUp(catchUp); err != nil {
+			return nil, nil, fmt.Errorf("whether there is an event of %s is not known: %w", id, err)
 		}
+		found, complete, err = s.indexed(ctx, id)
 	}
 	if err != nil || len(found) > 0 || complete {
 		return found, nil, err

@@ -69,6 +69,9 @@ document.addEventListener('focusout', () => {
 });
 
 // An address that is dead shows no picture of that: its place stays.
+for (const image of document.images) {
+  if (image.complete && image.naturalWidth === 0 && image.getAttribute('loading') !== 'lazy') image.classList.add('broken');
+}
 document.addEventListener('error', (event) => {
   if (event.target instanceof HTMLImageElement) event.target.classList.add('broken');
 }, true);
