@@ -139,11 +139,21 @@ func (s *Server) thumbs(t schema.Task) (urls []string) {
 	return urls
 }
 
+// isFromHere reports whether a browser says that a page of ours has led to a request. By HTTP
+// to another machine browsers do not say it in Sec-Fetch-Site.
+func isFromHere(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	from, err := url.Parse(r.Header.Get("Referer"))
+	return err == nil && from.Host != "" && from.Host == r.Host
+}
+
 // clicked is the origin that somebody has asked for on this page, by a click there: an
 // address that is followed from elsewhere shows nothing.
 func clicked(w http.ResponseWriter, r *http.Request, task schema.Task) []string {
 	origin := r.URL.Query().Get("media")
-	if origin == "" || r.Header.Get("Sec-Fetch-Site") != "same-origin" {
+	if origin == "" || !isFromHere(r) {
 		return nil
 	}
 	found, _ := addresses(task)

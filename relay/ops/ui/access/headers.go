@@ -23,7 +23,6 @@ func (g *Guard) setHeaders(h http.Header, r *http.Request) {
 	h.Set(policyHeader, g.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", permissions)
 	h.Set("Cache-Control", "no-store")
@@ -33,6 +32,7 @@ func (g *Guard) setHeaders(h http.Header, r *http.Request) {
 	h.Set("Referrer-Policy", "same-origin")
 	if g.isTrustworthy(r) {
 		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin") // a browser warns of it elsewhere
 	}
 }
 

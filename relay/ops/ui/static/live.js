@@ -69,12 +69,12 @@ document.addEventListener('focusout', () => {
 });
 
 // An address that is dead shows no picture of that: its place stays.
-for (const image of document.images) {
-  if (image.complete && image.naturalWidth === 0 && image.getAttribute('loading') !== 'lazy') image.classList.add('broken');
+for (const type of ['error', 'load']) {
+  document.addEventListener(type, (event) => {
+    if (event.target instanceof HTMLImageElement) event.target.classList.toggle('broken', type === 'error');
+  }, true);
 }
-document.addEventListener('error', (event) => {
-  if (event.target instanceof HTMLImageElement) event.target.classList.add('broken');
-}, true);
+for (const image of document.images) image.classList.toggle('broken', image.complete && image.naturalWidth === 0);
 
 if (latest && pause) {
   pause.hidden = false;
