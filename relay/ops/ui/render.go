@@ -27,6 +27,8 @@ type page struct {
 	Refresh int
 	// Body is what the view shows.
 	Body any
+	// Bare: it is for somebody who has not been let in, and tells nothing of the relay.
+	Bare bool
 
 	// What render adds:
 	Nav                   []navItem
@@ -120,19 +122,17 @@ func (s *Server) renderSlow(w http.ResponseWriter, r *http.Request, p page, body
 
 // complete adds what every view has.
 func (s *Server) complete(r *http.Request, p *page) {
+	if p.Bare {
+		return
+	}
 	p.SignedIn, p.ReadOnly = s.tokens != nil && s.guard.SignedIn(r), s.o.ReadOnly
 	p.Version, p.Stream, p.Trouble = s.o.Version, s.cfg.Stream.Name, s.trouble()
 	p.Zone = zone(time.Now())
-	if p.Live == "" && p.View != "error" && p.View != "sign-in" {
+	if p.Live == "" && p.View != "error" {
 		p.Live = "/live?view=" + p.View
 	}
 	if p.Live != "" {
 		p.Live += "&boot=" + s.boot
-	}
-	if s.tokens != nil && !p.SignedIn {
-		p.Live, p.Trouble = "", "" // what is shown to strangers tells nothing
-		p.Version, p.Stream = "", ""
-		return
 	}
 	for _, v := range views {
 		item := navItem{Path: v.path, Name: v.name}
@@ -166,9 +166,14 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, titl
 	s.render(w, r, page{View: "error", Title: title, Status: status, Body: detail})
 }
 
+// keepOut is refuse for somebody who has not been let in.
+func (s *Server) keepOut(w http.ResponseWriter, r *http.Request, status int, title, detail string) {
+	s.render(w, r, page{View: "error", Title: title, Status: status, Body: detail, Bare: true})
+}
+
 // signInPage writes the form in which somebody signs in.
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, next string, failed bool) {
-	p := page{View: "sign-in", Title: "Sign in", Body: struct {
+	p := page{View: "sign-in", Title: "Sign in", Bare: true, Body: struct {
 		Next   string
 		Failed bool
 	}{next, failed}}

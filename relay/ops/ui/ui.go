@@ -95,7 +95,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.guard = access.New(access.Options{
 		Addr: s.cfg.UI.Addr, Hosts: s.cfg.UI.Hosts, Tokens: s.tokens, TLS: files != nil, Media: s.cfg.UI.MediaHosts,
-		ReadOnly: o.ReadOnly, Log: o.Log, Refuse: s.refuse, SignInPage: s.signInPage,
+		ReadOnly: o.ReadOnly, Log: o.Log, Refuse: s.keepOut, SignInPage: s.signInPage,
 	})
 	s.feed = feed.New(feed.Options{
 		Conn: o.Broker.Conn(), Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine,
