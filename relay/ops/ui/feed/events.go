@@ -119,7 +119,7 @@ func (e *eventStream) fill(ctx context.Context, below uint64) (uint64, error) {
 		first := max(e.status.First, 1)
 		ended := below <= first
 		e.hourCounted = e.hourCounted || ended
-		e.status.Filling = !ended && (!f.index.isFull() || !e.hourCounted)
+		e.status.Filling = !ended && (!f.index.full || !e.hourCounted)
 		filling := e.status.Filling
 		if e.hourCounted {
 			f.minutes.ready = true

@@ -49,6 +49,8 @@ type Feed struct {
 	consumers consumerCache
 	live      chan head // what may be shown or measured, to be got with its body
 
+	lookInterval time.Duration // the constant
+
 	mu         sync.RWMutex
 	events     *source
 	quarantine *source
@@ -65,7 +67,7 @@ func New(o Options) *Feed {
 		o.Now = time.Now
 	}
 	o.Prefix = cmp.Or(o.Prefix, schema.DefaultPrefix)
-	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog)}
+	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), lookInterval: lookInterval}
 	f.latest.init()
 	f.consumers.init()
 	f.events = &source{f: f, name: o.Stream, status: StreamStatus{Name: o.Stream, Filling: true}}

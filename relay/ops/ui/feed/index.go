@@ -18,6 +18,8 @@ type index struct {
 	size   int      // of all chunks
 	// from is the sequence from which on all is known; 0 before anything is.
 	from uint64
+	// full: there is no room for older messages any more.
+	full bool
 }
 
 // chunk has the ids of messages whose sequences lie near each other.
@@ -35,10 +37,7 @@ func (x *index) chunkSize() int { return min(maxChunk, max(x.limit/8, 1)) }
 func (x *index) hash(taskID string) uint32 { return uint32(maphash.String(x.seed, taskID)) }
 
 // begin empties the index; from next on it is told of all messages.
-func (x *index) begin(next uint64) { x.chunks, x.size, x.from = nil, 0, next }
-
-// isFull reports whether there is no room for older messages.
-func (x *index) isFull() bool { return x.size >= x.limit }
+func (x *index) begin(next uint64) { x.chunks, x.size, x.from, x.full = nil, 0, next, false }
 
 // append adds a message that is newer than all others.
 func (x *index) append(sequence uint64, hash uint32) {
@@ -53,6 +52,7 @@ func (x *index) append(sequence uint64, hash uint32) {
 	c.offsets, c.hashes = append(c.offsets, uint32(sequence-c.base)), append(c.hashes, hash)
 	x.size++
 	for x.size > x.limit && len(x.chunks) > 1 {
+		x.full = true
 		x.drop()
 	}
 }
@@ -76,13 +76,15 @@ type entry struct {
 // prepend adds messages, oldest first, that are older than all others; none from the sequence
 // from on is missing. The oldest ones that have no room are left out.
 func (x *index) prepend(entries []entry, from uint64) {
+	if x.full {
+		return
+	}
 	if room := max(x.limit-x.size, 0); len(entries) > room {
-		entries = entries[len(entries)-room:]
-		if room > 0 {
-			from = entries[0].sequence
-		} else {
-			from = x.from
+		x.full = true
+		if entries = entries[len(entries)-room:]; room == 0 {
+			return
 		}
+		from = entries[0].sequence
 	}
 	var chunks []*chunk
 	size := x.chunkSize()

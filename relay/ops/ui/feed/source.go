@@ -32,6 +32,8 @@ type source struct {
 	name      string
 	following stream
 	session   *session // nil while there is no stream; only run touches it
+	// asked: the broker has told of the stream before, if only that there is none.
+	asked bool
 
 	// The feed's lock guards what follows.
 	status StreamStatus
@@ -75,18 +77,16 @@ type session struct {
 func (s *source) run(ctx context.Context) {
 	states := s.f.o.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING)
 	defer s.f.o.Conn.RemoveStatusListener(states)
-	defer func() { s.end() }()
-	ticker := time.NewTicker(lookInterval)
+	defer s.end()
+	ticker := time.NewTicker(s.f.lookInterval)
 	defer ticker.Stop()
-	soon := retry.Backoff(firstRetry, lookInterval)
+	soon := retry.Backoff(firstRetry, s.f.lookInterval)
 	for {
 		var again <-chan time.Time
-		if err := s.look(ctx); err == nil {
+		if s.look(ctx) == nil {
 			soon.Reset()
 		} else {
-			timer := time.NewTimer(soon.NextBackOff())
-			defer timer.Stop()
-			again = timer.C
+			again = time.After(soon.NextBackOff())
 		}
 		select {
 		case <-ctx.Done():
@@ -113,6 +113,7 @@ func (s *source) look(ctx context.Context) error {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		s.end()
 		s.missing()
+		s.asked = true
 		return err
 	case err != nil:
 		s.failed(&s.unseen, err)
@@ -122,14 +123,19 @@ func (s *source) look(ctx context.Context) error {
 	if s.session != nil && (!s.session.created.Equal(info.Created) || info.State.LastSeq < followed) {
 		s.end()
 	}
-	begin := s.session == nil
-	if begin {
+	if s.session == nil {
+		next := info.State.LastSeq + 1
+		if s.asked {
+			// It was made since then, so that what is in it has just come.
+			next = max(info.State.FirstSeq, next-min(next, maxItems))
+		}
 		s.session = &session{created: info.Created}
+		s.update(ctx, stream, next)
+		s.begin(ctx, next)
+	} else {
+		s.update(ctx, stream, 0)
 	}
-	s.update(ctx, stream, begin)
-	if begin {
-		s.begin(ctx, info.State.LastSeq+1)
-	}
+	s.asked = true
 	s.f.changes.notify()
 	return nil
 }
@@ -147,13 +153,14 @@ func (s *source) ask(ctx context.Context) (jetstream.Stream, error) {
 	return js.Stream(ctx, s.name)
 }
 
-// update takes over what the broker says of the stream.
-func (s *source) update(ctx context.Context, stream jetstream.Stream, begin bool) {
+// update takes over what the broker says of the stream, and begins to follow it from a sequence
+// on, unless that is 0.
+func (s *source) update(ctx context.Context, stream jetstream.Stream, next uint64) {
 	info := stream.CachedInfo()
 	state := info.State
 	var deleted []uint64
 	s.f.mu.RLock()
-	changed := !begin && state.NumDeleted != s.deleted
+	changed := next == 0 && state.NumDeleted != s.deleted
 	s.f.mu.RUnlock()
 	if changed {
 		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
@@ -166,15 +173,15 @@ func (s *source) update(ctx context.Context, stream jetstream.Stream, begin bool
 	}
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
-	if begin {
-		s.following.beginLocked(state.LastSeq + 1)
+	if next > 0 {
+		s.following.beginLocked(next)
 		s.hourCounted, s.unread = false, ""
-		s.advanceLocked(state.LastSeq)
+		s.advanceLocked(next - 1)
 		s.status = StreamStatus{Name: s.name, Filling: true}
 	}
 	st := &s.status
 	st.Known, st.Exists, s.unseen = true, true, ""
-	st.First, st.Last, st.Messages, st.Bytes = state.FirstSeq, state.LastSeq, state.Msgs, state.Bytes
+	st.First, st.Last, st.Messages, st.Bytes = state.FirstSeq, max(state.LastSeq, s.followed), state.Msgs, state.Bytes
 	st.Created, st.Oldest, st.MaxAge = info.Created, state.FirstTime, info.Config.MaxAge
 	if state.Msgs == 0 {
 		st.Oldest = time.Time{}

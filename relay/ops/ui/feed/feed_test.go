@@ -1,0 +1,233 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/service"
+	"github.com/apixo-relay/apixo-relay/relay/service/servicetest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/schema"
+)
+
+func contextWithTimeout(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestService(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	for i := range 100 {
+		b.publish(t, task(t, fmt.Sprint("task_", i), schema.StateSuccess, 0))
+	}
+	servicetest.Stress(t, func(t *testing.T) service.Service { return b.newFeed(t, 1000) })
+	if left := b.consumersLeft(t); len(left) > 0 {
+		t.Errorf("it leaves the consumers %q", left)
+	}
+}
+
+// consumersLeft are the consumers of both streams.
+func (b *testBroker) consumersLeft(t testing.TB) (names []string) {
+	t.Helper()
+	for _, stream := range []string{schema.DefaultStream, schema.DefaultQuarantine} {
+		s, err := b.js.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range s.ConsumerNames(t.Context()).Name() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Each task is found where it is, whether it was there or came later, also as a copy, and the
+// index says whether it knows all.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		index    int
+		complete bool
+	}{"all": {10_000, true}, "the newest": {1000, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newTestBroker(t)
+			const n = 3000
+			for i := range n {
+				m := task(t, fmt.Sprint("task_", i), schema.StateSuccess, 0)
+				if i == n-1 {
+					m.ID += "~1"
+				}
+				b.publish(t, m)
+			}
+			f := b.feed(t, tt.index)
+			awaitFilled(t, f)
+			last := b.publish(t, task(t, "task_live", schema.StateFailed, 0))
+			if err := f.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s := f.Status().Events
+			if s.Problem != "" || s.First != 1 || s.Last != last || (s.IndexedFrom <= 1) != tt.complete || s.Indexed > tt.index || s.Indexed < min(n, tt.index*3/4) {
+				t.Errorf("%+v", s)
+			}
+			for i := range n {
+				want := []uint64{uint64(i + 1)}
+				if want[0] < s.IndexedFrom {
+					want = nil
+				}
+				if got, complete := f.Find(fmt.Sprint("task_", i)); !slices.Equal(got, want) || complete != tt.complete {
+					t.Fatalf("task %d: %v (%v), want %v", i, got, complete, want)
+				}
+			}
+			if got, _ := f.Find("task_live"); !slices.Equal(got, []uint64{last}) {
+				t.Errorf("%v, want %d", got, last)
+			}
+			if got, complete := f.Find("task_none"); got != nil || complete != tt.complete {
+				t.Errorf("%v, %v", got, complete)
+			}
+		})
+	}
+}
+
+// Where a broker goes away for a while, the feed says so, keeps what it knows, and goes on.
+func TestBrokerAway(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	b.publish(t, task(t, "task_1", schema.StateSuccess, 0))
+	f := b.feed(t, 100)
+	awaitFilled(t, f)
+	natstest.Stop(b.server)
+	await(t, f, "it says that the broker is away", func() bool {
+		s := f.Status()
+		return s.Events.Problem != "" && s.Quarantine.Problem != ""
+	})
+	if got, complete := f.Find("task_1"); len(got) != 1 || complete {
+		t.Errorf("%v, %v", got, complete)
+	}
+	b.server = natstest.Start(t, b.options)
+	await(t, f, "the broker is back", func() bool { return f.Status().Events.Problem == "" && f.Status().Quarantine.Problem == "" })
+	b.publish(t, task(t, "task_2", schema.StateSuccess, 0))
+	b.publish(t, rejected(t, `{`))
+	await(t, f, "it goes on", func() bool {
+		got, complete := f.Find("task_2")
+		items, _, _ := f.Latest(0)
+		return len(got) == 1 && complete && len(items) == 3
+	})
+}
+
+// A stream that is deleted is known no more, and one that is made anew is another one.
+func TestStreamMadeAnew(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{schema.DefaultStream, schema.DefaultQuarantine} {
+		for _, quick := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, quick), func(t *testing.T) {
+				t.Parallel()
+				b := newTestBroker(t)
+				for i := range 10 {
+					b.publish(t, task(t, fmt.Sprint("task_", i), schema.StateSuccess, 0))
+					b.publish(t, conflict(t, fmt.Sprint("task_", i)))
+				}
+				f := b.feed(t, 100)
+				awaitFilled(t, f)
+				isEvents := name == schema.DefaultStream
+				find := func(id string) []uint64 {
+					if got, _ := f.Find(id); isEvents {
+						return got
+					}
+					return f.Quarantined(id)
+				}
+				if got := find("task_3"); !slices.Equal(got, []uint64{4}) {
+					t.Errorf("%v", got)
+				}
+				if err := b.js.DeleteStream(t.Context(), name); err != nil {
+					t.Fatal(err)
+				}
+				subject := schema.TaskSubjects(schema.DefaultPrefix)
+				if !isEvents {
+					subject = schema.QuarantineSubjects(schema.DefaultPrefix)
+				}
+				if !quick {
+					await(t, f, "the stream is gone", func() bool {
+						s := f.Status()
+						if isEvents {
+							return !s.Events.Exists && s.Events.Problem != "" && s.Quarantine.Problem == ""
+						}
+						return !s.Quarantine.Exists && s.Quarantine.Problem == "" && s.Events.Problem == ""
+					})
+					if got := find("task_3"); got != nil {
+						t.Errorf("%v", got)
+					}
+				}
+				b.stream(t, name, subject)
+				if isEvents {
+					b.publish(t, task(t, "task_new", schema.StateSuccess, 0))
+				} else {
+					b.publish(t, conflict(t, "task_new"))
+				}
+				await(t, f, "the new stream is known", func() bool {
+					items, _, _ := f.Latest(0)
+					return slices.Equal(find("task_new"), []uint64{1}) && find("task_3") == nil && len(items) == 11
+				})
+				if err := f.CatchUp(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// What is purged is known no more.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	for i := range 10 {
+		b.publish(t, task(t, fmt.Sprint("task_", i), schema.StateSuccess, 0))
+		b.publish(t, conflict(t, fmt.Sprint("task_", i)))
+	}
+	f := b.feed(t, 16)
+	awaitFilled(t, f)
+	for _, name := range []string{schema.DefaultStream, schema.DefaultQuarantine} {
+		s, err := b.js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(7)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, f, "what was purged is gone", func() bool {
+		got, complete := f.Find("task_1")
+		counts, whole := f.Reasons()
+		return got == nil && complete && whole && slices.Equal(counts, []ReasonCount{{schema.ReasonConflict, 4}}) && f.Quarantined("task_5") == nil && len(f.Quarantined("task_7")) == 1
+	})
+}
+
+// A change is told soon, and many changes are told together.
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	var n notifier
+	first := n.next()
+	n.notify()
+	<-first
+	began := time.Now()
+	second := n.next()
+	for range 1000 {
+		n.notify()
+	}
+	<-second
+	if took := time.Since(began); took < notifyInterval/2 {
+		t.Errorf("told again after %s", took)
+	}
+	last := n.next()
+	n.stop()
+	<-last
+	n.notify()
+	n.stop()
+}
