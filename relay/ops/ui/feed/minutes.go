@@ -130,7 +130,7 @@ func (m *minutes) nextCandidate() (c candidate, ok bool) {
 	if !m.ready {
 		return candidate{}, false
 	}
-	for at := m.newest; at >= m.newest-hour; at-- {
+	for at := m.newest; at > max(m.newest-hour-1, 0); at-- {
 		b := &m.ring[at%minuteRing]
 		if b.at != at || len(b.candidates) == 0 {
 			continue
