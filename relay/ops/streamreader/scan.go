@@ -93,7 +93,11 @@ func (c *scan) run() error {
 		FilterSubjects: c.s.Subjects, HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.next,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: cmp.Or(c.s.inactiveThreshold, inactiveThreshold), MemoryStorage: true, Replicas: 1,
 	})
-	if err != nil {
+	switch {
+	case err != nil && !c.conn.IsConnected():
+		c.awaitConnection()
+		return errScanLost
+	case err != nil:
 		return explain(c.s, err)
 	}
 	name := consumer.CachedInfo().Name
@@ -109,6 +113,22 @@ func (c *scan) run() error {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	return b.receive()
+}
+
+// awaitConnection waits for as long as the broker may be silent.
+func (c *scan) awaitConnection() {
+	connected := c.conn.StatusChanged(nats.CONNECTED)
+	defer c.conn.RemoveStatusListener(connected)
+	if c.conn.IsConnected() {
+		return
+	}
+	timer := time.NewTimer(scanSilence)
+	defer timer.Stop()
+	select {
+	case <-connected:
+	case <-timer.C:
+	case <-c.ctx.Done():
+	}
 }
 
 // scanBatches are what one consumer sends.
