@@ -138,7 +138,7 @@ func Run(ctx context.Context, conn *nats.Conn, target Target, o Options) (Summar
 	target.close()
 
 	switch cause := context.Cause(running); {
-	case cause != nil && ctx.Err() != nil:
+	case cause != nil && cause == context.Cause(ctx):
 		if err = ErrStopped; o.Selection.Follow {
 			err = nil
 		}
