@@ -64,7 +64,7 @@ func examples(c *cobra.Command) (lines []string) {
 }
 
 // endless are the beginnings of examples that go on until somebody ends them.
-var endless = []string{"apixo-relay tail", "apixo-relay serve"}
+var endless = []string{"apixo-relay tail", "apixo-relay serve", "apixo-relay replay --follow"}
 
 // Each example in a help text works when it is pasted beside a running relay. Only
 // the default addresses in it are replaced: they may be taken here.

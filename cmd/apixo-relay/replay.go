@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +36,7 @@ type replayFlags struct {
 	concurrency int
 	maxFailures int
 	dryRun      bool
+	follow      bool
 	output      outputFlag
 }
 
@@ -47,7 +46,7 @@ var ofHTTP = []string{"mode", "header", "insecure", "cacert", "cert", "key", "ti
 func replayCommand(w cliEnv) *cobra.Command {
 	var f replayFlags
 	c := &cobra.Command{
-		Use:   "replay (--since TIME | --from-seq N) --to TARGET",
+		Use:   "replay (--since TIME | --from-seq N | --follow) --to TARGET",
 		Short: "Deliver stored events again",
 		Long: `Reads events that are stored and delivers them again, from a time or a sequence
 on and up to the last one that is there when it begins. The stream stays as it is.
@@ -77,13 +76,22 @@ this version cannot read either are skipped. A relay that does not remember the
 task of a conflicting webhook any more makes a second event of it: look at
 'apixo-relay tail --quarantine' first.
 
+With --follow it goes on with what comes, until it is interrupted: from now on, or
+with --since or --from-seq what is stored first. It shows a line for each event
+with its answer (with --output json an object), one event at a time unless
+--concurrency says otherwise, and never gives up by itself: --max-failures is 0
+then. A receiver that is down is tried again as ever; an event that was not
+delivered after --attempts is sent once more with --from-seq N --to-seq N. While
+the broker is away it waits.
+
 In the end it says how many were delivered, failed and were skipped, and the
 sequence from which to resume: with --from-seq and that in place of the beginning,
 nothing is left out, though after a failure some may come twice. Interrupted, it
 begins nothing more, waits for what is under way, and says the same.
 
 Exit codes:
-  0  everything that was selected is delivered, or was skipped
+  0  everything that was selected is delivered, or was skipped; with --follow:
+     interrupted, and nothing had failed
   1  something failed, or the replay was stopped
   2  wrong arguments or configuration: nothing was delivered`,
 		Example: `  # the last hour as lines of JSON, CloudEvents all of them
@@ -94,6 +102,9 @@ Exit codes:
 
   # the failed tasks to another subject, 50 in a second at most
   apixo-relay replay --from-seq 1 --state failed --to nats:replayed.tasks --rate 50/s
+
+  # live events to a program on this machine, as CloudEvents in binary mode
+  apixo-relay replay --follow --to http://localhost:3000/hook --mode binary
 
   # quarantined webhooks to the relay, which may be able to read them by now
   apixo-relay replay --from-seq 1 --quarantine --to http://127.0.0.1:8720/webhook/apixo
@@ -112,10 +123,11 @@ Exit codes:
 	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer may take")
 	flags.IntVar(&f.attempts, "attempts", 5, "how often each event is posted at most, until it is delivered")
 	flags.StringVar(&f.rate, "rate", "0", "how many deliveries are begun in a second at most, such as `50/s`; 0 for no limit")
-	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, %d to a subject)", replayHTTPConcurrency, replayNATSConcurrency))
-	flags.IntVar(&f.maxFailures, "max-failures", 100, "stop after so many failures in a row; 0 for never")
+	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, 1 with --follow; %d to a subject)", replayHTTPConcurrency, replayNATSConcurrency))
+	flags.IntVar(&f.maxFailures, "max-failures", 100, "stop after so many failures in a row; 0 for never, which it is with --follow")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "deliver nothing, but count what would be, and show where it begins and ends")
-	f.output.add(flags, "the summary")
+	flags.BoolVar(&f.follow, "follow", false, "go on with what comes, until interrupted")
+	f.output.add(flags, "the summary, and with --follow of a line for each event")
 	return c
 }
 
@@ -124,7 +136,7 @@ func runReplay(c *cobra.Command, w cliEnv, f replayFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	bar := showReplayProgress(w, f.to == "-", &o)
+	bar := showReplayProgress(w, f, &o)
 	defer bar.end()
 	stderr := bar.suspend(w.stderr)
 	say := func(what string) { fmt.Fprintf(stderr, "apixo-relay: %s\n", what) }
@@ -151,17 +163,20 @@ func runReplay(c *cobra.Command, w cliEnv, f replayFlags) error {
 	if notice != "" {
 		say(notice)
 	}
+	if f.follow {
+		f.sayWhatComes(w, &o, conn, say)
+	}
 	defer sayFinishing(c.Context(), w, bar)()
 	summary, err := replay.Run(c.Context(), conn, target, o)
 	bar.end()
-	if err == nil && summary.Read == 0 {
+	if err == nil && summary.Read == 0 && !f.follow {
 		say(fmt.Sprintf("nothing that is stored in %s is what was asked for: look at the selection, and at RELAY_SUBJECT_PREFIX=%s", summary.Stream, cfg.Stream.Prefix))
 	}
 	if summary.ResumeSequence == 0 {
 		return err // before the first message
 	}
 	out := w.stdout
-	if f.to == "-" && !f.dryRun {
+	if f.to == "-" && !f.dryRun || f.follow {
 		out = w.stderr
 	}
 	if err := f.output.write(out, summary); err != nil {
@@ -173,15 +188,16 @@ func runReplay(c *cobra.Command, w cliEnv, f replayFlags) error {
 		return fmt.Errorf("%w; when the receiver takes events again, %s", err, resume)
 	case err != nil:
 		return fmt.Errorf("%w; %s", err, resume)
-	case !summary.Complete():
+	case summary.Failed > 0:
 		return fmt.Errorf("%s of %s were not delivered; %s", text.Count(summary.Failed), text.Count(summary.Failed+summary.Delivered), resume)
 	}
 	return nil
 }
 
-// showReplayProgress makes a bar, unless the terminal shows the events themselves.
-func showReplayProgress(w cliEnv, linesToStdout bool, o *replay.Options) *progress {
-	if linesToStdout && isTerminal(w.stdout) {
+// showReplayProgress makes a bar, unless the terminal shows the events themselves, or a line
+// for each.
+func showReplayProgress(w cliEnv, f replayFlags, o *replay.Options) *progress {
+	if f.follow || f.to == "-" && isTerminal(w.stdout) {
 		return nil
 	}
 	bar := newProgress(w.stderr, -1, "messages", "replaying")
@@ -194,8 +210,10 @@ func showReplayProgress(w cliEnv, linesToStdout bool, o *replay.Options) *progre
 func replayOptions(c *cobra.Command, w cliEnv, f replayFlags) (o replay.Options, cfg config.Config, err error) {
 	given := c.Flags().Changed
 	switch {
-	case !given("since") && !given("from-seq"):
-		return o, cfg, errors.New("where to begin is missing: give --since, such as --since 1h, or --from-seq, which is 1 for everything")
+	case f.follow && (given("until") || given("to-seq")):
+		return o, cfg, errors.New("--follow goes on until it is interrupted: leave --until and --to-seq out, or leave --follow out")
+	case !f.follow && !given("since") && !given("from-seq"):
+		return o, cfg, errors.New("where to begin is missing: give --since, such as --since 1h, or --from-seq, which is 1 for everything; or --follow for what comes")
 	case !given("to"):
 		return o, cfg, errors.New("where to deliver is missing: give --to nats:SUBJECT, --to with a URL, or --to - for standard output")
 	case f.concurrency < 1 && given("concurrency"), f.concurrency > maxReplayConcurrency:
@@ -210,109 +228,10 @@ func replayOptions(c *cobra.Command, w cliEnv, f replayFlags) (o replay.Options,
 		return o, cfg, err
 	}
 	o.Selection, err = f.which.selection(c, cfg)
+	o.Selection.Follow = f.follow
 	o.Filter, o.Concurrency, o.MaxFailures, o.DryRun = f.which.filter, f.concurrency, f.maxFailures, f.dryRun
+	if f.follow && !given("max-failures") {
+		o.MaxFailures = 0 // whoever develops a receiver restarts it
+	}
 	return o, cfg, err
-}
-
-// destination is where events are to be delivered, before there is a connection.
-type destination struct {
-	open  func(context.Context, *nats.Conn) (target replay.Target, notice string, err error)
-	close func()
-}
-
-// replayTarget finds out what --to means. All its errors are about usage.
-func replayTarget(c *cobra.Command, w cliEnv, f replayFlags, cfg config.Config, o *replay.Options, say func(string)) (d destination, err error) {
-	d.close = func() {}
-	defaultTo := func(n int) {
-		if o.Concurrency == 0 {
-			o.Concurrency = n
-		}
-	}
-	subject, isSubject := strings.CutPrefix(f.to, "nats:")
-	if isSubject || f.to == "-" {
-		for _, flag := range ofHTTP {
-			if c.Flags().Changed(flag) {
-				return d, fmt.Errorf("--%s is about requests to a URL, but --to is %s", flag, f.to)
-			}
-		}
-	}
-	switch {
-	case f.to == "-":
-		defaultTo(1)
-		d.open = func(context.Context, *nats.Conn) (replay.Target, string, error) {
-			return replay.Lines(w.stdout), "", nil
-		}
-		return d, nil
-	case isSubject:
-		defaultTo(replayNATSConcurrency)
-		d.open = func(ctx context.Context, conn *nats.Conn) (replay.Target, string, error) {
-			return replay.NATS(ctx, conn, replay.NATSOptions{
-				Domain: cfg.Stream.Domain, Subject: subject, Prefix: cfg.Stream.Prefix, Own: []string{cfg.Stream.Name, cfg.Stream.Quarantine}, Concurrency: o.Concurrency,
-			})
-		}
-		return d, nil
-	}
-	defaultTo(replayHTTPConcurrency)
-	post, err := replayHTTP(w, f, cfg)
-	if err != nil {
-		return d, err
-	}
-	transport, err := f.tls.transport(o.Concurrency)
-	if err != nil {
-		return d, err
-	}
-	post.Transport, d.close = transport, transport.CloseIdleConnections
-	post.OnTrouble = func(reason string) { say("trying again: " + reason) }
-	d.open = func(context.Context, *nats.Conn) (replay.Target, string, error) { return replay.HTTP(post), "", nil }
-	return d, nil
-}
-
-// replayHTTP is how to post to the URL of --to. All its errors are about usage.
-func replayHTTP(w cliEnv, f replayFlags, cfg config.Config) (o replay.HTTPOptions, err error) {
-	if o.URL, err = w.secretURL("to", f.to); err != nil {
-		return o, fmt.Errorf("%w; --to takes nats:SUBJECT and - for standard output, too", err)
-	}
-	o.Timeout, o.Attempts = f.timeout, f.attempts
-	switch {
-	case f.timeout <= 0:
-		return o, fmt.Errorf("--timeout %v is no time to wait", f.timeout)
-	case f.attempts < 1:
-		return o, fmt.Errorf("--attempts %d is less than one", f.attempts)
-	}
-	if err := setReplayMode(&o, f, cfg); err != nil {
-		return o, err
-	}
-	o.Header, err = w.replayHeader(f.headers)
-	return o, err
-}
-
-// setReplayMode takes --mode, or what fits. Webhooks are all that a relay's endpoint
-// takes, and only the quarantine has them.
-func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) error {
-	toRelay := replay.IsWebhookPath(o.URL.Path, cfg.Webhooks.Path, cfg.Webhooks.Tokens)
-	mode := f.mode
-	switch {
-	case mode == "" && toRelay && f.which.quarantine:
-		mode = "webhook"
-	case mode == "":
-		mode = string(cfg.Event.Mode)
-	}
-	if mode != "webhook" {
-		if err := o.SetMode(mode); err != nil {
-			return err
-		}
-	}
-	switch {
-	case mode == "webhook" && !f.which.quarantine:
-		return errors.New("--mode webhook needs --quarantine: webhooks are kept there alone, and of others there are the events")
-	case mode != "webhook" && toRelay && f.which.quarantine:
-		return fmt.Errorf("%s is a relay's webhook endpoint, which would quarantine CloudEvents once more: leave --mode out, or give --mode webhook", cfg.Webhooks.Path)
-	case mode != "webhook" && toRelay:
-		return fmt.Errorf("%s is a relay's webhook endpoint, which takes webhooks: it would quarantine every CloudEvent. Give the URL of a consumer; "+
-			"with --quarantine, quarantined webhooks are sent there. Tasks whose webhooks never came are fetched by 'apixo-relay backfill'", cfg.Webhooks.Path)
-	case mode == "webhook":
-		o.Webhook = true
-		return nil
-	}
-	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
@@ -55,11 +57,13 @@ func startConsumer(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // awaits is the script command 'awaits FILE TEXT': it waits until the text is in
-// the file.
+// the file, which need not be there yet.
 func awaits(ts *testscript.TestScript, _ bool, args []string) {
 	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
 		content, err := os.ReadFile(ts.MkAbs(args[0]))
-		ts.Check(err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			ts.Check(err)
+		}
 		if bytes.Contains(content, []byte(args[1])) {
 			return
 		}

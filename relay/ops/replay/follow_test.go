@@ -70,9 +70,9 @@ func TestFollow(t *testing.T) {
 			h := consumer(t, func(_ http.ResponseWriter, _ *http.Request, task string) { got.add(task) })
 			o, listener := following(from), new(told)
 			listener.listen(&o)
-			o.OnStart = func(sequence uint64) {
-				if sequence != uint64(first) {
-					t.Errorf("it begins with %d, want %d", sequence, first)
+			o.OnStart = func(target string, sequence uint64) {
+				if sequence != uint64(first) || target != "http://"+h.URL.Host {
+					t.Errorf("it begins with %d to %s, want %d", sequence, target, first)
 				}
 				go s.tasks(t, event.Binary, stored+1, come/2)
 			}
@@ -167,7 +167,7 @@ func TestFollowToASubject(t *testing.T) {
 	to, _ := natsTarget(t, s, subject("target"))
 	o := following(0)
 	o.Concurrency = 64
-	o.OnStart = func(uint64) { go s.tasks(t, event.Structured, 1, n/2) }
+	o.OnStart = func(string, uint64) { go s.tasks(t, event.Structured, 1, n/2) }
 	o.OnResult = func(d replay.Delivery) error {
 		switch {
 		case d.Outcome != replay.Delivered && d.Outcome != replay.Skipped:

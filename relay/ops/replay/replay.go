@@ -42,9 +42,9 @@ type Options struct {
 	MaxFailures int
 	// DryRun delivers nothing, and counts what would be.
 	DryRun bool
-	// OnStart, when set, is called once the stream is being read, with the sequence from which
-	// on it is.
-	OnStart func(firstSequence uint64)
+	// OnStart, when set, is called once the stream is being read, with the name of the target,
+	// which has no secrets in it, and the sequence from which on the stream is read.
+	OnStart func(target string, firstSequence uint64)
 	// OnProgress, when set, is told how far the replay is, after each message that was
 	// read and each delivery that has ended.
 	//
@@ -200,7 +200,7 @@ func (r *run) started(s streamreader.Start) {
 		r.total = int(min(s.Pending, r.end+1-min(r.next, r.end+1)))
 	}
 	if r.o.OnStart != nil {
-		r.o.OnStart(s.FirstSeq)
+		r.o.OnStart(r.target.name(), s.FirstSeq)
 	}
 	r.progress()
 }
