@@ -77,12 +77,13 @@ task of a conflicting webhook any more makes a second event of it: look at
 'apixo-relay tail --quarantine' first.
 
 With --follow it goes on with what comes, until it is interrupted: from now on, or
-with --since or --from-seq what is stored first. It shows a line for each event
-with its answer (with --output json an object), one event at a time unless
---concurrency says otherwise, and never gives up by itself: --max-failures is 0
-then. A receiver that is down is tried again as ever; an event that was not
-delivered after --attempts is sent once more with --from-seq N --to-seq N. While
-the broker is away it waits.
+with --since or --from-seq what is stored first. For each event it shows a line with
+the answer, or with --output json an object (sequence, stored, id, type, subject,
+model, outcome, delivered, status, reason, attempts, durationMs), and the summary
+goes to standard error. To a URL it delivers one event at a time, in order, unless
+--concurrency says otherwise. A receiver that has answered once is never given up:
+each event is tried --attempts times, and one that failed is sent once more with
+--from-seq N --to-seq N. While the broker is away it waits.
 
 In the end it says how many were delivered, failed and were skipped, and the
 sequence from which to resume: with --from-seq and that in place of the beginning,

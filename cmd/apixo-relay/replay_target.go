@@ -79,7 +79,7 @@ func replayHTTP(w cliEnv, f replayFlags, cfg config.Config) (o replay.HTTPOption
 	if o.URL, err = w.secretURL("to", f.to); err != nil {
 		return o, fmt.Errorf("%w; --to takes nats:SUBJECT and - for standard output, too", err)
 	}
-	o.Timeout, o.Attempts = f.timeout, f.attempts
+	o.Timeout, o.Attempts, o.Patient = f.timeout, f.attempts, f.follow
 	switch {
 	case f.timeout <= 0:
 		return o, fmt.Errorf("--timeout %v is no time to wait", f.timeout)

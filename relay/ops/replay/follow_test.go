@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -127,6 +129,52 @@ func TestFollowIsStoppedBetweenAttempts(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// A name that is not found is a mistake at the beginning; later on it is a network that is away
+// for a while, for whoever follows.
+func TestReceiverThatIsNotFoundForAWhile(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.tasks(t, event.Structured, 1, 5)
+	for name, tt := range map[string]struct {
+		patient bool
+		missing []int64 // requests
+		stops   bool
+		failed  int
+	}{
+		"from the beginning": {patient: true, missing: []int64{1}, stops: true},
+		"later":              {patient: true, missing: []int64{2, 3, 6, 7, 8}, failed: 1},
+		"not patient":        {missing: []int64{2}, stops: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := consumer(t, func(http.ResponseWriter, *http.Request, string) {})
+			h.Patient = tt.patient
+			var requests atomic.Int64
+			there := h.Transport
+			h.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				if slices.Contains(tt.missing, requests.Add(1)) {
+					return nil, &net.DNSError{Err: "no such host", Name: "consumer.example", IsNotFound: true}
+				}
+				return there.RoundTrip(r)
+			})
+			o := all(1)
+			o.Concurrency = 1
+			summary, err := replay.Run(t.Context(), s.conn, replay.HTTP(h), o)
+			if stopped := err != nil && strings.Contains(err.Error(), "host not found"); stopped != tt.stops || !stopped && err != nil {
+				t.Errorf("%v", err)
+			}
+			if !tt.stops {
+				wantCounts(t, summary, 5-tt.failed, tt.failed, 0, 0, 4)
+			}
+		})
+	}
+}
+
+// roundTripper is an http.RoundTripper of one function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // Lines that nobody can read any more end it, and what ended it is told although the context
 // ends, too.

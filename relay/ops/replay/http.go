@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,6 +48,10 @@ type HTTPOptions struct {
 	// Webhook sends, instead of events, the webhooks that the quarantine keeps, as
 	// APIXO sent them.
 	Webhook bool
+	// Patient does not give a receiver up that has answered before: what no later try would
+	// mend at the beginning, such as a name that is not found or a certificate that is not
+	// trusted, is then tried again like any other failure.
+	Patient bool
 	// OnTrouble, when set, is told why a delivery is tried again, every half minute at
 	// most: a receiver that is down would look like one that is slow.
 	OnTrouble func(reason string)
@@ -88,6 +93,8 @@ type httpTarget struct {
 	o      HTTPOptions
 	client *httpclient.Client
 	gate   httpclient.Gate
+	// answered: there was an answer, so that the URL leads somewhere.
+	answered atomic.Bool
 
 	mu    sync.Mutex
 	quiet time.Time // until when nothing is said about trouble
@@ -123,19 +130,22 @@ func (t *httpTarget) post(ctx context.Context, p outgoing) (r result) {
 		answer := t.client.Do(context.WithoutCancel(ctx), http.MethodPost, target, header, p.body)
 		r.attempts++
 		r.status = httpclient.StatusLine(answer.Status, "")
+		hopeless := !answer.Retryable()
+		if answer.Status != 0 {
+			t.answered.Store(true)
+		} else if t.o.Patient && t.answered.Load() {
+			hopeless = false
+		}
 		if t.taken(answer.Status) {
 			return r.receipt(answer)
 		}
 		r.reason = t.reason(answer)
 		switch {
-		case answer.Status == 0 && !answer.Retryable():
+		case hopeless && answer.Status == 0:
 			// No other event would get there either.
 			return r.givenUp(errors.New(r.reason))
-		case !answer.Retryable():
-			r.outcome = Failed
-			return r
-		case r.attempts >= t.o.Attempts:
-			if r.attempts > 1 {
+		case hopeless || r.attempts >= t.o.Attempts:
+			if r.attempts > 1 && !hopeless {
 				r.reason += fmt.Sprintf(" (the last of %d attempts)", r.attempts)
 			}
 			r.outcome = Failed
