@@ -31,6 +31,7 @@ type page struct {
 	reached atomic.Int64  // requests that the guard has let through
 	begun   chan struct{} // a request for /live
 	ended   chan struct{} // the context of one
+	slow    func()        // called for /slow
 }
 
 // newPage makes a page that is not served yet.
@@ -85,6 +86,9 @@ func (p *page) handler() http.Handler {
 			<-r.Context().Done()
 			p.ended <- struct{}{}
 			return
+		}
+		if r.URL.Path == "/slow" {
+			p.slow()
 		}
 		if n, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, fmt.Sprintf("the body ends after %d bytes: %v", n, err), http.StatusRequestEntityTooLarge)
@@ -153,6 +157,18 @@ func (p *page) do(t *testing.T, method, path string, changes ...change) answer {
 		t.Fatal(err)
 	}
 	return answer{response.StatusCode, response.Header, string(text)}
+}
+
+// ask has a page that nobody serves answer.
+func (p *page) ask(method, path string, changes ...change) *http.Response {
+	r := httptest.NewRequest(method, path, nil)
+	r.Host = "localhost"
+	for _, c := range changes {
+		c(r)
+	}
+	w := httptest.NewRecorder()
+	p.handler().ServeHTTP(w, r)
+	return w.Result()
 }
 
 // cookie returns the one cookie that an answer sets.

@@ -2,7 +2,6 @@ package access_test
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -77,12 +76,9 @@ func TestReferrerPolicy(t *testing.T) {
 		{"relay.example.com:8722", true, "no-referrer"},
 	} {
 		p := newPage(access.Options{TLS: test.tls, Hosts: config.Hosts{"relay.example.com"}})
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Host = test.name
-		w := httptest.NewRecorder()
-		p.handler().ServeHTTP(w, r)
-		if got := w.Header().Get("Referrer-Policy"); got != test.want || w.Code != http.StatusOK {
-			t.Errorf("%s, TLS %t: %d, %s, want %s", test.name, test.tls, w.Code, got, test.want)
+		response := p.ask("GET", "/", host(test.name))
+		if got := response.Header.Get("Referrer-Policy"); got != test.want || response.StatusCode != http.StatusOK {
+			t.Errorf("%s, TLS %t: %d, %s, want %s", test.name, test.tls, response.StatusCode, got, test.want)
 		}
 	}
 }
@@ -119,11 +115,8 @@ func TestMedia(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPage(access.Options{Media: test.media})
-			r := httptest.NewRequest("GET", "/?"+url.Values{"media": test.clicked}.Encode(), nil)
-			r.Host = "localhost"
-			w := httptest.NewRecorder()
-			p.handler().ServeHTTP(w, r)
-			if got, want := w.Header().Get("Content-Security-Policy"), policy(test.images, test.all); got != want {
+			response := p.ask("GET", "/?"+url.Values{"media": test.clicked}.Encode())
+			if got, want := response.Header.Get("Content-Security-Policy"), policy(test.images, test.all); got != want {
 				t.Errorf("the policy is\n%s, want\n%s", got, want)
 			}
 		})

@@ -23,13 +23,14 @@ func hostNames(addr string, hosts config.Hosts) map[string]bool {
 			names[canonical(host)] = true
 		}
 	}
+	delete(names, "")
 	return names
 }
 
 // isExpected reports whether a Host is a name of the page, with any port: there may be a
 // tunnel or a proxy in between.
 func (g *Guard) isExpected(host string) bool {
-	return config.IsOwnHost(host) || host != "" && g.hosts[canonical((&url.URL{Host: host}).Hostname())]
+	return config.IsOwnHost(host) || g.hosts[canonical((&url.URL{Host: host}).Hostname())]
 }
 
 // canonical is a name, without a port, in the one spelling that is compared.

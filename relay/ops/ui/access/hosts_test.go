@@ -1,9 +1,9 @@
 package access_test
 
 import (
+	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -13,13 +13,7 @@ import (
 )
 
 // status is what a page that nobody serves answers to a request for a host.
-func (p *page) status(host string) int {
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Host = host
-	w := httptest.NewRecorder()
-	p.handler().ServeHTTP(w, r)
-	return w.Code
-}
+func (p *page) status(name string) int { return p.ask("GET", "/", host(name)).StatusCode }
 
 // A web page whose name leads to this machine by now is let in under no name but the page's own.
 func TestHosts(t *testing.T) {
@@ -73,6 +67,11 @@ func TestHosts(t *testing.T) {
 			[]string{"example.com", "relay.example.com.evil.org", "10.0.0.2", "[2001:db8::8]", "", "relay2", "relay.localdomain"},
 		},
 		{
+			"no name at all", "127.0.0.1:8722", config.Hosts{"", "."},
+			[]string{"localhost"},
+			[]string{"", ".", ":8722", "[]", ":"},
+		},
+		{
 			"a host in IPv6", "[fe80::7%eth0]:8722", nil,
 			[]string{"[fe80::7]:8722", "[fe80::7%25eth0]:8722"},
 			[]string{"[fe80::8]:8722"},
@@ -108,11 +107,8 @@ func TestForeignHostIsNamed(t *testing.T) {
 		"a\r\nSet-Cookie: b=c":        "the name a Set-Cookie: b=c, which",
 		strings.Repeat("é", 41) + "x": "the name " + strings.Repeat("é", 40) + "…, which",
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Host = host
-		w := httptest.NewRecorder()
-		p.handler().ServeHTTP(w, r)
-		if got := w.Body.String(); !strings.Contains(got, want) || !strings.Contains(got, "RELAY_UI_HOSTS") {
+		body, err := io.ReadAll(p.ask("GET", "/", func(r *http.Request) { r.Host = host }).Body)
+		if got := string(body); err != nil || !strings.Contains(got, want) || !strings.Contains(got, "RELAY_UI_HOSTS") {
 			t.Errorf("%q: %s", host, got)
 		}
 	}

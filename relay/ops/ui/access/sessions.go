@@ -38,39 +38,41 @@ type session struct {
 func newSessions() *sessions { return &sessions{open: make(map[[sha256.Size]byte]*session)} }
 
 // begin opens a session that ends with the token of which valid tells, and returns its id. If
-// there are too many, the oldest ends.
+// there are too many that last, the oldest ends.
 func (s *sessions) begin(valid context.Context, now time.Time) (id string) {
 	secret := make([]byte, sessionIDBytes)
 	_, _ = rand.Read(secret) // never fails
 	id = base64.RawURLEncoding.EncodeToString(secret)
-	key := sha256.Sum256([]byte(id))
 	life, end := context.WithTimeout(valid, sessionLife)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.open) >= maxSessions {
-		s.dropOldest()
+		s.makeRoom(now)
 	}
 	s.begun++
-	s.open[key] = &session{number: s.begun, ends: now.Add(sessionLife), life: life, end: end}
-	s.mu.Unlock()
-	context.AfterFunc(life, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.open, key)
-	})
+	s.open[sha256.Sum256([]byte(id))] = &session{number: s.begun, ends: now.Add(sessionLife), life: life, end: end}
 	return id
 }
 
-// dropOldest is called with the lock held.
-func (s *sessions) dropOldest() {
-	var oldest [sha256.Size]byte
-	number := s.begun + 1
+// makeRoom is called with the lock held.
+func (s *sessions) makeRoom(now time.Time) {
+	oldest := s.begun
 	for key, session := range s.open {
-		if session.number < number {
-			oldest, number = key, session.number
+		if !session.lasts(now) {
+			delete(s.open, key)
+			continue
+		}
+		oldest = min(oldest, session.number)
+	}
+	if len(s.open) < maxSessions {
+		return
+	}
+	for key, session := range s.open {
+		if session.number == oldest {
+			session.end()
+			delete(s.open, key)
 		}
 	}
-	s.open[oldest].end()
-	delete(s.open, oldest)
 }
 
 // find returns the session of an id, or nil if there is none that lasts.
@@ -79,13 +81,17 @@ func (s *sessions) find(id string, now time.Time) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	session := s.open[key]
-	switch {
-	case session == nil:
-		return nil
-	case session.life.Err() != nil, !now.Before(session.ends):
-		session.end()
+	if session != nil && !session.lasts(now) {
 		delete(s.open, key)
 		return nil
 	}
 	return session
+}
+
+// lasts reports whether a session has not ended, and ends it if its time is over.
+func (s *session) lasts(now time.Time) bool {
+	if !now.Before(s.ends) {
+		s.end()
+	}
+	return s.life.Err() == nil
 }
