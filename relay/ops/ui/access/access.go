@@ -7,6 +7,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -30,6 +31,8 @@ type Options struct {
 	Media config.Origins
 	// ReadOnly refuses each POST but those of signing in and out.
 	ReadOnly bool
+	// BodyTimeout is how long a body may take to come; 0 is ten seconds.
+	BodyTimeout time.Duration
 	// Now is the clock by which sessions end; nil is time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -49,6 +52,7 @@ type Guard struct {
 	tls        bool
 	policy     string // Content-Security-Policy
 	readOnly   bool
+	bodyTime   time.Duration
 	now        func() time.Time
 	refuse     func(w http.ResponseWriter, r *http.Request, status int, title, detail string)
 	signInPage func(w http.ResponseWriter, r *http.Request, next string, failed bool)
@@ -60,7 +64,7 @@ type Guard struct {
 // New returns a guard.
 func New(o Options) *Guard {
 	g := &Guard{
-		hosts: hostNames(o.Addr, o.Hosts), tokens: o.Tokens, tls: o.TLS, policy: contentSecurityPolicy(o.Media), readOnly: o.ReadOnly, now: o.Now,
+		hosts: hostNames(o.Addr, o.Hosts), tokens: o.Tokens, tls: o.TLS, policy: contentSecurityPolicy(o.Media), readOnly: o.ReadOnly, bodyTime: cmp.Or(o.BodyTimeout, bodyTimeout), now: o.Now,
 		refuse: o.Refuse, signInPage: o.SignInPage, sessions: newSessions(), journal: newJournal(o.Log),
 	}
 	if g.now == nil {
@@ -83,7 +87,7 @@ const (
 )
 
 // Handler returns a handler that passes on to next what may be, and answers everything else
-// itself, /sign-in and /sign-out among it. The context of a GET that next is given ends with
+// itself, /sign-in and /sign-out among it. A body has come whole before next is called. The context of a GET that next is given ends with
 // the session, so that nothing flows to somebody who has signed out; next has to heed it.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +96,10 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 			g.answer(w, r, refused)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		if refused := g.readBody(w, r); refused != nil {
+			g.answer(w, r, refused)
+			return
+		}
 		switch r.URL.Path {
 		case signInPath:
 			g.serveSignIn(w, r)

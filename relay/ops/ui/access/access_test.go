@@ -25,7 +25,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"a view", "GET", "/", nil, 0, ""},
 		{"its head", "HEAD", "/tasks/t1", nil, 0, ""},
-		{"a form", "POST", "/replay", []change{form("a", "b")}, 0, ""},
+		{"a form", "POST", "/replay", []change{form("a", "b")}, 0, "body: 3 bytes, <nil>"},
 
 		{"another host", "GET", "/", []change{host(evil)}, 421, evil},
 		{"another host, static", "GET", "/static/page.js", []change{host(evil)}, 421, evil},
@@ -63,8 +63,8 @@ func TestRefusals(t *testing.T) {
 		{"fetch by our own page", "GET", "/events", []change{header("Sec-Fetch-Site", "same-origin"), header("Sec-Fetch-Mode", "cors"), header("Sec-Fetch-Dest", "empty")}, 0, ""},
 
 		{"a large body", "POST", "/replay", []change{body("text/plain", strings.Repeat("x", 64<<10+1))}, 413, "64 KiB"},
-		{"the largest body", "POST", "/replay", []change{body("text/plain", strings.Repeat("x", 64<<10))}, 0, ""},
-		{"a large body that does not say so", "POST", "/replay", []change{body("text/plain", strings.Repeat("x", 64<<10+1)), func(r *http.Request) { r.ContentLength = -1 }}, 413, "the body ends after 65536 bytes"},
+		{"the largest body", "POST", "/replay", []change{body("text/plain", strings.Repeat("x", 64<<10))}, 0, "body: 65536 bytes, <nil>"},
+		{"a large body that does not say so", "POST", "/replay", []change{body("text/plain", strings.Repeat("x", 64<<10+1)), func(r *http.Request) { r.ContentLength = -1 }}, 413, "64 KiB"},
 	} {
 		for _, secrets := range [][]string{nil, {goodToken}} {
 			t.Run(fmt.Sprintf("%s, %d tokens", test.name, len(secrets)), func(t *testing.T) {
@@ -82,10 +82,8 @@ func TestRefusals(t *testing.T) {
 				if got.status != status || !strings.Contains(got.body, test.says) {
 					t.Errorf("%d %s, want %d and %q", got.status, got.body, status, test.says)
 				}
-				// What does not say how large it is has come through before that shows.
-				reached := test.status == 0 || strings.HasPrefix(test.says, "the body ends")
-				if p.reached.Load() != 0 != reached {
-					t.Errorf("the page was reached: %t", !reached)
+				if reached := p.reached.Load() > 0; reached != (test.status == 0) {
+					t.Errorf("the page was reached: %t", reached)
 				}
 				if allow := got.header.Get("Allow"); (allow == "GET, HEAD, POST") != (status == 405) {
 					t.Errorf("%d has Allow: %s", got.status, allow)
@@ -213,6 +211,40 @@ func (p *page) exchange(t *testing.T, request string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(line)
+}
+
+// A body that does not come holds nobody up, and what is done for one that has come is not
+// ended by the time that it had.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	p := serve(t, access.Options{BodyTimeout: 20 * time.Millisecond}, goodToken)
+	session := p.signIn(t, goodToken)
+	for _, test := range []struct{ request, want string }{
+		{"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\ntoken", "408"},
+		{"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ntoken", "408"},
+		{"POST /sign-out HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "408"},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "408"},
+		{"POST /replay HTTP/1.1\r\nHost: localhost\r\nCookie: " + session.Name + "=" + session.Value + "\r\nContent-Length: 10\r\n\r\n", "408"},
+		{"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n", "400"},
+	} {
+		if got := p.exchange(t, test.request); !strings.Contains(got, " "+test.want+" ") {
+			t.Errorf("%q: %s, want %s", test.request, got, test.want)
+		}
+	}
+	if p.reached.Load() > 0 {
+		t.Error("the page was reached")
+	}
+	var ended bool
+	p.slow = func(r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			ended = true
+		case <-time.After(200 * time.Millisecond): // ten times what the body had
+		}
+	}
+	if got := p.do(t, "POST", "/slow", with(session), form("a", "b")); got.status != http.StatusOK || ended {
+		t.Errorf("%d %s, ended: %t", got.status, got.body, ended)
+	}
 }
 
 // Requests that no library sends.

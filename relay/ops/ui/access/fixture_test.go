@@ -28,10 +28,10 @@ type page struct {
 	tokens  *tokens.Set
 	log     *logBuffer
 	clock   *clock
-	reached atomic.Int64  // requests that the guard has let through
-	begun   chan struct{} // a request for /live
-	ended   chan struct{} // the context of one
-	slow    func()        // called for /slow
+	reached atomic.Int64        // requests that the guard has let through
+	begun   chan struct{}       // a request for /live
+	ended   chan struct{}       // the context of one
+	slow    func(*http.Request) // called for /slow
 }
 
 // newPage makes a page that is not served yet.
@@ -88,13 +88,10 @@ func (p *page) handler() http.Handler {
 			return
 		}
 		if r.URL.Path == "/slow" {
-			p.slow()
+			p.slow(r)
 		}
-		if n, err := io.Copy(io.Discard, r.Body); err != nil {
-			http.Error(w, fmt.Sprintf("the body ends after %d bytes: %v", n, err), http.StatusRequestEntityTooLarge)
-			return
-		}
-		_, _ = fmt.Fprintf(w, "%s, signed in: %t, context: %v", r.URL.Path, p.guard.SignedIn(r), r.Context().Err())
+		body, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s, signed in: %t, context: %v, body: %d bytes, %v", r.URL.Path, p.guard.SignedIn(r), r.Context().Err(), len(body), err)
 	}))
 }
 

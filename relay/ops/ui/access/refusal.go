@@ -8,9 +8,6 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/text"
 )
 
-// maxBodyBytes is for forms. None has a file in it.
-const maxBodyBytes = 64 << 10
-
 // refusal is an answer to what may not be.
 type refusal struct {
 	status        int
@@ -23,6 +20,8 @@ var (
 	notAllowed = &refusal{http.StatusMethodNotAllowed, "Not in this way", "This page takes GET, HEAD and POST.", "GET, HEAD, POST"}
 	postOnly   = &refusal{http.StatusMethodNotAllowed, "Not in this way", "Signing out is a POST: use the button of the page.", "POST"}
 	tooLarge   = &refusal{http.StatusRequestEntityTooLarge, "Too large", "No form of this page has more than 64 KiB. Nothing was done.", ""}
+	tooSlow    = &refusal{http.StatusRequestTimeout, "Too slow", "What was sent did not come to its end in time. Nothing was done. Send it again.", ""}
+	cutShort   = &refusal{http.StatusBadRequest, "Cut short", "What was sent ended before its end. Nothing was done. Send it again.", ""}
 	badForm    = &refusal{http.StatusBadRequest, "Not a form", "What was sent cannot be read as a form. Go back, and send it again.", ""}
 	readOnly   = &refusal{http.StatusForbidden, "For reading only", "Nothing can be changed here: the page was started with --read-only.", ""}
 	signInFor  = &refusal{http.StatusUnauthorized, "Not signed in", "Nothing was done. Sign in at " + signInPath + ", and repeat it.", ""}

@@ -85,7 +85,7 @@ func TestChangeIsFinished(t *testing.T) {
 	session := with(p.signIn(t, goodToken))
 	answers := make(chan answer, 1)
 	ends := make(chan struct{})
-	p.slow = func() { p.begun <- struct{}{}; <-ends }
+	p.slow = func(*http.Request) { p.begun <- struct{}{}; <-ends }
 	go func() { answers <- p.do(t, "POST", "/slow", session) }()
 	<-p.begun
 	p.do(t, "POST", "/sign-out", session)

@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -118,11 +117,7 @@ func (g *Guard) serveSignIn(w http.ResponseWriter, r *http.Request) {
 // into logs and histories.
 func (g *Guard) signIn(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		refused := badForm
-		if _, isTooLarge := errors.AsType[*http.MaxBytesError](err); isTooLarge {
-			refused = tooLarge
-		}
-		g.answer(w, r, refused)
+		g.answer(w, r, badForm)
 		return
 	}
 	next, token := localPath(r.PostForm.Get("next")), strings.TrimSpace(r.PostForm.Get("token"))
