@@ -63,7 +63,7 @@ func (s *Server) item(m streamreader.Message) item {
 	i := item{Sequence: m.Sequence, Stored: m.Stored, State: kindOf(m), Model: text.Line(m.Event.Model())}
 	switch i.State {
 	case "success", "failed":
-		i.Name, i.Link = m.Event.ID, taskPath(m.Event.ID)
+		i.Name, i.Link = text.Line(m.Event.ID), taskPath(m.Event.ID)
 		task, err := m.Event.Task()
 		if err != nil {
 			i.Detail = err.Error()
@@ -87,7 +87,7 @@ func (s *Server) item(m streamreader.Message) item {
 		i.Link = quarantinePath(m.Sequence)
 		i.Name = text.Line(m.Event.Subject)
 		if i.Name == "" {
-			i.Name = m.Event.Reason()
+			i.Name = text.Line(m.Event.Reason())
 		}
 		i.Detail = shorten(m.Event.Detail())
 	default:

@@ -19,6 +19,8 @@ const (
 	patience = 30 * time.Millisecond
 	// relayAge is for how long it is taken to be so what the relay has said.
 	relayAge = 2 * time.Second
+	// consumersAge is for how long consumers are taken to be where they were.
+	consumersAge = 2 * time.Second
 	// probeTimeout bounds the question.
 	probeTimeout = time.Second
 )
@@ -36,10 +38,17 @@ type nowView struct {
 // relayState is what the relay on this machine says of itself.
 type relayState struct{ Class, Text string }
 
+// foundConsumers are the consumers as the broker has told them.
+type foundConsumers struct {
+	all feed.Consumers
+	err error
+}
+
 // consumersView are the consumers of the events.
 type consumersView struct {
 	Rows          []consumerRow
 	Problem, More string
+	Asking        bool
 }
 
 type consumerRow struct {
@@ -108,11 +117,21 @@ func (s *Server) indexState() string {
 func (s *Server) consumers(ctx context.Context) (v consumersView) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	found, err := s.feed.Consumers(ctx)
-	if err != nil {
-		v.Problem = "The consumers are not known: " + err.Error()
+	asked, _, ok := s.found.get(ctx, consumersAge, func(ctx context.Context) (c foundConsumers) {
+		ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+		defer cancel()
+		c.all, c.err = s.feed.Consumers(ctx)
+		return c
+	})
+	switch {
+	case !ok:
+		v.Asking, v.More = true, "The broker is being asked for them."
+		return v
+	case asked.err != nil:
+		v.Problem = "The consumers are not known: " + asked.err.Error()
 		return v
 	}
+	found := asked.all
 	now := time.Now()
 	for _, c := range found.Consumers {
 		v.Rows = append(v.Rows, row(c, found, now))

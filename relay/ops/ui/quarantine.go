@@ -32,9 +32,10 @@ type quarantineView struct {
 
 // reasonsView are the reasons for which something is quarantined.
 type reasonsView struct {
-	Reason      string // the one that is chosen
-	Reasons     []reasonRow
-	ReasonsNote string
+	// Reason is the one that is chosen, and Label how it is shown.
+	Reason, Label string
+	Reasons       []reasonRow
+	ReasonsNote   string
 }
 
 type reasonRow struct {
@@ -97,7 +98,7 @@ func (s *Server) isQuarantineMissing(err error) bool {
 
 // reasons are those of the quarantine, with how many there are of each.
 func (s *Server) reasons(chosen string) reasonsView {
-	v := reasonsView{Reason: chosen}
+	v := reasonsView{Reason: chosen, Label: text.Line(chosen)}
 	counts, whole := s.feed.Reasons()
 	for _, c := range counts {
 		v.Reasons = append(v.Reasons, reasonRow{Reason: text.Line(c.Reason), Link: reasonPath(c.Reason), Count: c.Count, Current: c.Reason == chosen})
