@@ -15,13 +15,8 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/timeparse"
 )
 
-// What is under way at once unless a flag says otherwise. An HTTP endpoint works on
-// each event; a broker takes them in order, and only its answers are waited for.
-const (
-	replayHTTPConcurrency = 8
-	replayNATSConcurrency = 256
-	maxReplayConcurrency  = 10_000
-)
+// maxReplayConcurrency bounds what is under way at once.
+const maxReplayConcurrency = 10_000
 
 // replayFlags are the flags of replay as they were given.
 type replayFlags struct {
@@ -121,11 +116,11 @@ Exit codes:
 	flags.StringVar(&f.mode, "mode", "", "`form` of what is posted to a URL: structured, binary or webhook (default RELAY_CE_MODE)")
 	flags.StringArrayVar(&f.headers, "header", nil, "send the header `'Name: value'`, too, or those in @file or env:NAME, one a line; repeat it for several")
 	f.tls.add(flags)
-	durationVar(flags, &f.timeout, "timeout", 30*time.Second, "how long an answer may take")
-	flags.IntVar(&f.attempts, "attempts", 5, "how often each event is posted at most, until it is delivered")
+	durationVar(flags, &f.timeout, "timeout", replay.DefaultTimeout, "how long an answer may take")
+	flags.IntVar(&f.attempts, "attempts", replay.DefaultAttempts, "how often each event is posted at most, until it is delivered")
 	flags.StringVar(&f.rate, "rate", "0", "how many deliveries are begun in a second at most, such as `50/s`; 0 for no limit")
-	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, 1 with --follow; %d to a subject)", replayHTTPConcurrency, replayNATSConcurrency))
-	flags.IntVar(&f.maxFailures, "max-failures", 100, "stop after so many failures in a row; 0 for never, which it is with --follow")
+	flags.IntVar(&f.concurrency, "concurrency", 0, fmt.Sprintf("how many deliveries are under way at most (default %d to a URL, 1 with --follow; %d to a subject)", replay.DefaultHTTPConcurrency, replay.DefaultNATSConcurrency))
+	flags.IntVar(&f.maxFailures, "max-failures", replay.DefaultMaxFailures, "stop after so many failures in a row; 0 for never, which it is with --follow")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "deliver nothing, but count what would be, and show where it begins and ends")
 	flags.BoolVar(&f.follow, "follow", false, "go on with what comes, until interrupted")
 	f.output.add(flags, "the summary, and with --follow of a line for each event")

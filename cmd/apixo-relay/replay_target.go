@@ -44,7 +44,7 @@ func replayTarget(c *cobra.Command, w cliEnv, f replayFlags, cfg config.Config, 
 		}
 		return d, nil
 	case isSubject:
-		defaultTo(replayNATSConcurrency)
+		defaultTo(replay.DefaultNATSConcurrency)
 		d.open = func(ctx context.Context, conn *nats.Conn) (replay.Target, string, error) {
 			to := replay.NATSOptions{
 				Domain: cfg.Stream.Domain, Subject: subject, Prefix: cfg.Stream.Prefix, Own: []string{cfg.Stream.Name, cfg.Stream.Quarantine}, Concurrency: o.Concurrency,
@@ -59,7 +59,7 @@ func replayTarget(c *cobra.Command, w cliEnv, f replayFlags, cfg config.Config, 
 	if f.follow {
 		defaultTo(followHTTPConcurrency)
 	}
-	defaultTo(replayHTTPConcurrency)
+	defaultTo(replay.DefaultHTTPConcurrency)
 	post, err := replayHTTP(w, f, cfg)
 	if err != nil {
 		return d, err
@@ -93,33 +93,18 @@ func replayHTTP(w cliEnv, f replayFlags, cfg config.Config) (o replay.HTTPOption
 	return o, err
 }
 
-// setReplayMode takes --mode, or what fits. Webhooks are all that a relay's endpoint
-// takes, and only the quarantine has them.
+// setReplayMode takes --mode, or what fits.
 func setReplayMode(o *replay.HTTPOptions, f replayFlags, cfg config.Config) error {
 	toRelay := replay.IsWebhookPath(o.URL.Path, cfg.Webhooks.Path, cfg.Webhooks.Tokens)
-	mode := f.mode
+	err := o.ChooseMode(f.mode, string(cfg.Event.Mode), f.which.quarantine, toRelay)
 	switch {
-	case mode == "" && toRelay && f.which.quarantine:
-		mode = "webhook"
-	case mode == "":
-		mode = string(cfg.Event.Mode)
+	case errors.Is(err, replay.ErrNoWebhooks):
+		return fmt.Errorf("--mode webhook needs --quarantine: %w", err)
+	case errors.Is(err, replay.ErrWebhookEndpoint) && f.which.quarantine:
+		return fmt.Errorf("%s: %w; leave --mode out, or give --mode webhook", cfg.Webhooks.Path, err)
+	case errors.Is(err, replay.ErrWebhookEndpoint):
+		return fmt.Errorf("%s: %w. Give the URL of a consumer; "+
+			"with --quarantine, quarantined webhooks are sent there. Tasks whose webhooks never came are fetched by 'apixo-relay backfill'", cfg.Webhooks.Path, err)
 	}
-	if mode != "webhook" {
-		if err := o.SetMode(mode); err != nil {
-			return err
-		}
-	}
-	switch {
-	case mode == "webhook" && !f.which.quarantine:
-		return errors.New("--mode webhook needs --quarantine: webhooks are kept there alone, and of others there are the events")
-	case mode != "webhook" && toRelay && f.which.quarantine:
-		return fmt.Errorf("%s is a relay's webhook endpoint, which would quarantine CloudEvents once more: leave --mode out, or give --mode webhook", cfg.Webhooks.Path)
-	case mode != "webhook" && toRelay:
-		return fmt.Errorf("%s is a relay's webhook endpoint, which takes webhooks: it would quarantine every CloudEvent. Give the URL of a consumer; "+
-			"with --quarantine, quarantined webhooks are sent there. Tasks whose webhooks never came are fetched by 'apixo-relay backfill'", cfg.Webhooks.Path)
-	case mode == "webhook":
-		o.Webhook = true
-		return nil
-	}
-	return nil
+	return err
 }

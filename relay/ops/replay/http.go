@@ -60,19 +60,6 @@ type HTTPOptions struct {
 	Backoff func() backoff.BackOff
 }
 
-// SetMode sets the content mode by its name.
-func (o *HTTPOptions) SetMode(name string) error {
-	switch name {
-	case "structured":
-		o.Mode = event.Structured
-	case "binary":
-		o.Mode = event.Binary
-	default:
-		return fmt.Errorf("there is no mode %q: choose structured, binary or webhook", name)
-	}
-	return nil
-}
-
 // HTTP posts each event. What is answered with a 2xx is delivered, and for
 // webhooks nothing but 200. Where a later try can help there is one, after what the
 // receiver asks all to wait, or after a time that grows.

@@ -88,7 +88,7 @@ func TestHTTPModes(t *testing.T) {
 			t.Cleanup(server.Close)
 			h := to(t, strings.Replace(server.URL, "http://", "http://u:p@", 1))
 			h.Header = http.Header{"X-Team": {"art"}}
-			if err := h.SetMode(mode); err != nil {
+			if err := h.ChooseMode(mode, "", false, false); err != nil {
 				t.Fatal(err)
 			}
 			wantCounts(t, run(t.Context(), t, s, replay.HTTP(h), all(1)), 2, 0, 0, 0, 3)

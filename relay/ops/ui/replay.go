@@ -80,7 +80,7 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) {
 		err = errors.New("where to begin is missing: fill in Since, such as 1h, or From sequence, which is 1 for everything")
 	}
 	if err == nil {
-		err = s.replay(target, f, replay.Options{Selection: selection, Filter: filter, Rate: rate, MaxFailures: maxFailures, DryRun: action == "preview"})
+		err = s.replay(target, f, replay.Options{Selection: selection, Filter: filter, Rate: rate, MaxFailures: replay.DefaultMaxFailures, DryRun: action == "preview"})
 	}
 	switch {
 	case errors.Is(err, errBusy):
@@ -175,7 +175,7 @@ func (s *Server) stopReplay(w http.ResponseWriter, r *http.Request) {
 
 // sendAgain sends one quarantined delivery, or all of a reason, to the relay again.
 func (s *Server) sendAgain(w http.ResponseWriter, r *http.Request) {
-	f := replayFields{form: form{Quarantine: true}, Mode: modeWebhook}
+	f := replayFields{form: form{Quarantine: true}, Mode: replay.ModeWebhook}
 	if sequence := r.FormValue("seq"); sequence != "" {
 		f.FromSeq, f.ToSeq = sequence, sequence
 	} else {
@@ -189,7 +189,7 @@ func (s *Server) sendAgain(w http.ResponseWriter, r *http.Request) {
 		err = s.checkSendable(r.Context(), selection)
 	}
 	if err == nil {
-		err = s.replay(s.relayTarget(), f, replay.Options{Selection: selection, Filter: filter, MaxFailures: maxFailures})
+		err = s.replay(s.relayTarget(), f, replay.Options{Selection: selection, Filter: filter, MaxFailures: replay.DefaultMaxFailures})
 	}
 	switch {
 	case errors.Is(err, errBusy):

@@ -3,30 +3,16 @@ package ui
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/ops/replay"
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 )
-
-// How a page delivers: as the command does unless its flags say otherwise.
-const (
-	httpConcurrency = 8
-	natsConcurrency = 256
-	httpTimeout     = 30 * time.Second
-	httpAttempts    = 5
-	maxFailures     = 100
-)
-
-// modeWebhook sends quarantined webhooks as APIXO sent them.
-const modeWebhook = "webhook"
 
 // ownRelay is the name of the target to which quarantined webhooks are sent again.
 const ownRelay = "relay"
@@ -55,9 +41,9 @@ func (s *Server) open(ctx context.Context, to config.Target, mode string, quaran
 		if mode != "" {
 			return d, fmt.Errorf("Form is about requests to a URL, and %s is a subject of NATS: leave it as configured", to.Name)
 		}
-		d.concurrency = natsConcurrency
+		d.concurrency = replay.DefaultNATSConcurrency
 		d.target, d.notice, err = replay.NATS(ctx, s.conn(), replay.NATSOptions{
-			Domain: s.cfg.Stream.Domain, Subject: subject, Prefix: s.cfg.Stream.Prefix, Own: []string{s.cfg.Stream.Name, s.cfg.Stream.Quarantine}, Concurrency: natsConcurrency,
+			Domain: s.cfg.Stream.Domain, Subject: subject, Prefix: s.cfg.Stream.Prefix, Own: []string{s.cfg.Stream.Name, s.cfg.Stream.Quarantine}, Concurrency: replay.DefaultNATSConcurrency,
 		})
 		return d, err
 	}
@@ -65,28 +51,13 @@ func (s *Server) open(ctx context.Context, to config.Target, mode string, quaran
 	if err != nil {
 		return d, fmt.Errorf("the URL of the target %s cannot be read", to.Name)
 	}
-	o := replay.HTTPOptions{URL: u, Timeout: httpTimeout, Attempts: httpAttempts, OnTrouble: onTrouble}
+	o := replay.HTTPOptions{URL: u, Timeout: replay.DefaultTimeout, Attempts: replay.DefaultAttempts, OnTrouble: onTrouble}
 	isRelay := replay.IsWebhookPath(u.Path, s.cfg.Webhooks.Path, s.cfg.Webhooks.Tokens)
-	if mode == "" && isRelay && quarantine {
-		mode = modeWebhook
+	if err := o.ChooseMode(mode, string(s.cfg.Event.Mode), quarantine, isRelay); err != nil {
+		return d, fmt.Errorf("the target %s: %w; choose another target, form or selection", to.Name, err)
 	}
-	switch {
-	case mode == modeWebhook && !quarantine:
-		return d, errors.New("webhooks are kept in the quarantine alone: choose that, or another form")
-	case mode != modeWebhook && isRelay:
-		return d, fmt.Errorf("%s is a relay's webhook endpoint, which would quarantine every CloudEvent: choose another target, or webhooks from the quarantine", to.Name)
-	case mode == modeWebhook:
-		o.Webhook = true
-	case mode == "":
-		mode = string(s.cfg.Event.Mode)
-		fallthrough
-	default:
-		if err := o.SetMode(mode); err != nil {
-			return d, err
-		}
-	}
-	transport := httpclient.NewTransport(httpConcurrency, s.clientTLS(to), http.ProxyFromEnvironment)
-	o.Transport, d.close, d.concurrency = transport, transport.CloseIdleConnections, httpConcurrency
+	transport := httpclient.NewTransport(replay.DefaultHTTPConcurrency, s.clientTLS(to), http.ProxyFromEnvironment)
+	o.Transport, d.close, d.concurrency = transport, transport.CloseIdleConnections, replay.DefaultHTTPConcurrency
 	d.target = replay.HTTP(o)
 	return d, nil
 }
