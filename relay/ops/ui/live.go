@@ -96,7 +96,7 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-time.After(liveInterval):
 		}
-		if s.tokens != nil && !s.guard.SignedIn(r) {
+		if !s.guard.Admits(r) {
 			return // signed out, or the session is over
 		}
 		select {

@@ -168,6 +168,19 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// Who reads with a Bearer token is let in, and not signed in.
+func TestBearer(t *testing.T) {
+	t.Parallel()
+	p := serve(t, access.Options{}, goodToken)
+	if got := p.do(t, "GET", "/", bearer(goodToken)); !strings.Contains(got.body, "signed in: false, admitted: true") {
+		t.Errorf("with a Bearer token: %d %s", got.status, got.body)
+	}
+	open := serve(t, access.Options{})
+	if got := open.do(t, "GET", "/", bearer(wrongToken)); !strings.Contains(got.body, "signed in: false, admitted: true") {
+		t.Errorf("where nobody is asked for a token: %d %s", got.status, got.body)
+	}
+}
+
 // A page for reading changes nothing for anybody, and still lets them sign in and out.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()

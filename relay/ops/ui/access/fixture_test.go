@@ -31,6 +31,7 @@ type page struct {
 	reached atomic.Int64        // requests that the guard has let through
 	begun   chan struct{}       // a request for /live
 	ended   chan struct{}       // the context of one
+	admits  atomic.Bool         // that one, at its end
 	slow    func(*http.Request) // called for /slow
 }
 
@@ -84,6 +85,7 @@ func (p *page) handler() http.Handler {
 			_ = http.NewResponseController(w).Flush()
 			p.begun <- struct{}{}
 			<-r.Context().Done()
+			p.admits.Store(p.guard.Admits(r))
 			p.ended <- struct{}{}
 			return
 		}
@@ -91,7 +93,7 @@ func (p *page) handler() http.Handler {
 			p.slow(r)
 		}
 		body, err := io.ReadAll(r.Body)
-		_, _ = fmt.Fprintf(w, "%s, signed in: %t, context: %v, body: %d bytes, %v", r.URL.Path, p.guard.SignedIn(r), r.Context().Err(), len(body), err)
+		_, _ = fmt.Fprintf(w, "%s, signed in: %t, admitted: %t, context: %v, body: %d bytes, %v", r.URL.Path, p.guard.SignedIn(r), p.guard.Admits(r), r.Context().Err(), len(body), err)
 	}))
 }
 

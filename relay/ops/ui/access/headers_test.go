@@ -50,6 +50,9 @@ func TestHeaders(t *testing.T) {
 		if test.got.status != test.status {
 			t.Errorf("%s: %d %s", test.name, test.got.status, test.got.body)
 		}
+		if challenge := test.got.header.Get("WWW-Authenticate"); (challenge != "") != (test.status == 401) {
+			t.Errorf("%s: WWW-Authenticate is %q", test.name, challenge)
+		}
 		for name, value := range want {
 			if other, ok := test.differs[name]; ok {
 				value = other

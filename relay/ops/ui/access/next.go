@@ -24,7 +24,7 @@ func localPath(address string) string {
 		}
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+	if err != nil || u.IsAbs() || u.Host != "" {
 		return first
 	}
 	return address

@@ -73,8 +73,28 @@ func TestLiveEnds(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s: what flows goes on", name)
 		}
+		if want := test.end == nil; p.admits.Load() != want {
+			t.Errorf("%s: whether it would be let in again: %t", name, !want)
+		}
 		cancel()
 		response.Body.Close()
+	}
+}
+
+// What flows to the oldest of too many sessions ends, too.
+func TestLiveEndsForWantOfRoom(t *testing.T) {
+	t.Parallel()
+	p := newPage(access.Options{}, goodToken)
+	oldest := with(p.ask("POST", "/sign-in", form("token", goodToken)).Cookies()...)
+	go p.ask("GET", "/live", oldest)
+	<-p.begun
+	for range 1000 {
+		p.ask("POST", "/sign-in", form("token", goodToken))
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(10 * time.Second):
+		t.Error("what flows goes on")
 	}
 }
 
@@ -90,7 +110,7 @@ func TestChangeIsFinished(t *testing.T) {
 	<-p.begun
 	p.do(t, "POST", "/sign-out", session)
 	close(ends)
-	if got := <-answers; got.status != 200 || !strings.Contains(got.body, "signed in: false, context: <nil>") {
+	if got := <-answers; got.status != 200 || !strings.Contains(got.body, "signed in: false, admitted: false, context: <nil>") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
