@@ -17,16 +17,15 @@ const (
 )
 
 // readBody replaces a body by what has come of it, so that nobody holds a connection and what
-// is done for it by sending slowly. The time is over before anything long begins: a deadline
-// that passes later would end the request's context.
+// is done for it by sending slowly. The server takes the deadline away once the body is read:
+// what is done for it may take longer.
 func (g *Guard) readBody(w http.ResponseWriter, r *http.Request) *refusal {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(g.bodyTime)) // fails where nothing is read from a connection
+	// It fails where nothing is read from a connection.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		return nil
