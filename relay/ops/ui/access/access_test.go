@@ -3,6 +3,7 @@ package access_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -246,6 +247,12 @@ func TestSlowBodies(t *testing.T) {
 	}
 	if p.reached.Load() > 0 {
 		t.Error("the page was reached")
+	}
+	secure := serve(t, access.Options{TLS: true, BodyTimeout: 20 * time.Millisecond}, goodToken)
+	endless, ending := io.Pipe()
+	defer ending.Close()
+	if got := secure.do(t, "POST", "/sign-in", func(r *http.Request) { r.Body, r.ContentLength = endless, -1 }); got.status != http.StatusRequestTimeout {
+		t.Errorf("in HTTP/2: %d %s", got.status, got.body)
 	}
 	var ended bool
 	p.slow = func(r *http.Request) {

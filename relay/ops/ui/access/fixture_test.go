@@ -57,12 +57,13 @@ func newPage(o access.Options, secrets ...string) *page {
 	return p
 }
 
-// serve serves a page; with tls by HTTPS.
+// serve serves a page; with TLS by HTTP/2.
 func serve(t *testing.T, o access.Options, secrets ...string) *page {
 	t.Helper()
 	p := newPage(o, secrets...)
 	p.Server = httptest.NewUnstartedServer(p.handler())
 	if o.TLS {
+		p.EnableHTTP2 = true
 		p.StartTLS()
 	} else {
 		p.Start()
