@@ -167,9 +167,10 @@ func (e *eventStream) fillWindow(ctx context.Context, low, below uint64) error {
 	if err != nil {
 		return err
 	}
+	chunks := f.index.chunksOf(e.window)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.index.prepend(e.window, low)
+	f.index.prepend(chunks, low)
 	f.minutes.add(&counted)
 	for _, h := range recovered {
 		f.recovered.add(h.Sequence, h.Stored, h.Header)

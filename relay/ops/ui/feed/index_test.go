@@ -44,7 +44,7 @@ func TestIndex(t *testing.T) {
 					}
 					slices.Reverse(window)
 					low -= gap()
-					x.prepend(window, low)
+					x.prepend(x.chunksOf(window), low)
 					known = slices.Concat(window, known)
 				case 1:
 					if seed%2 == 0 {
