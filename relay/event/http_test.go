@@ -99,9 +99,10 @@ func TestHTTPIsTheSameEvent(t *testing.T) {
 func TestHTTPHeaders(t *testing.T) {
 	t.Parallel()
 	msg := task(t, event.Encoder{Source: "urn:x", Prefix: "p", Mode: event.Binary}, payload(t, "success.json"), map[string]string{"model": "Euro € 😀"})
+	msg.Header[schema.HeaderRecovered] = []string{schema.RecoveredBackfill} // which is about the message, not the event
 	header, body, err := event.ToHTTP(event.Binary, stored(t, msg), msg.Header, msg.Data)
 	if err != nil || !slices.Equal(header["Content-Type"], []string{"application/json"}) || header["ce-datacontenttype"] != nil ||
-		!slices.Equal(header["ce-model"], []string{"Euro%20%E2%82%AC%20%F0%9F%98%80"}) || !bytes.Equal(body, msg.Data) {
+		!slices.Equal(header["ce-model"], []string{"Euro%20%E2%82%AC%20%F0%9F%98%80"}) || header[schema.HeaderRecovered] != nil || !bytes.Equal(body, msg.Data) {
 		t.Errorf("%v, %v\n%s", err, header, body)
 	}
 	header, body, err = event.ToHTTP(event.Structured, stored(t, msg), msg.Header, msg.Data)
