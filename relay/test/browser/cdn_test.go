@@ -1,0 +1,105 @@
+package browser
+
+import (
+	"bytes"
+	"encoding/binary"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// cdn has the files of all results, whatever their names, and notes who asks for them.
+type cdn struct {
+	server *httptest.Server
+
+	mu    sync.Mutex
+	asked []fileRequest
+}
+
+// fileRequest is one that a browser has made for a file.
+type fileRequest struct {
+	host, path string
+	header     http.Header
+}
+
+func newCDN() *cdn {
+	c := &cdn{}
+	c.server = httptest.NewTLSServer(c)
+	return c
+}
+
+func (c *cdn) address() string { return c.server.Listener.Addr().String() }
+
+// ServeHTTP answers with a file of the kind that the path's extension tells.
+func (c *cdn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.asked = append(c.asked, fileRequest{r.Host, r.URL.Path, r.Header.Clone()})
+	c.mu.Unlock()
+	switch strings.ToLower(path.Ext(r.URL.Path)) {
+	case ".png":
+		w.Header().Set("Content-Type", "image/png")
+		_ = png.Encode(w, picture(r.URL.Path)) // to who does not wait
+	case ".wav", ".mp3":
+		w.Header().Set("Content-Type", "audio/wav")
+		_, _ = w.Write(sound())
+	case ".mp4", ".webm":
+		// The browser looks at its beginning and finds that it cannot play it.
+		w.Header().Set("Content-Type", "video/mp4")
+		_, _ = w.Write([]byte("\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"))
+	default:
+		w.Header().Set("Content-Type", "image/jpeg")
+		_ = jpeg.Encode(w, picture(r.URL.Path), nil)
+	}
+}
+
+// of are the requests for files whose path has that text in it.
+func (c *cdn) of(text string) []fileRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.asked), func(r fileRequest) bool { return !strings.Contains(r.path, text) })
+}
+
+// picture is one of a landscape whose colours are those of its name.
+func picture(name string) image.Image {
+	const width, height = 320, 200
+	var hue byte
+	for _, b := range []byte(name) {
+		hue = hue*31 + b
+	}
+	m := image.NewRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			hill := 120 + (x*x/400+int(hue))%50 - x/8
+			c := color.RGBA{hue, byte(90 + y/2), byte(200 - y/2), 255}
+			if y > hill {
+				c = color.RGBA{byte(30 + y/4), hue/2 + 60, byte(40 + x/6), 255}
+			}
+			m.SetRGBA(x, y, c)
+		}
+	}
+	return m
+}
+
+// sound is a tenth of a second of silence.
+func sound() []byte {
+	const rate = 8000
+	samples := bytes.Repeat([]byte{128}, rate/10)
+	var b bytes.Buffer
+	b.WriteString("RIFF")
+	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(36+len(samples))))
+	b.WriteString("WAVEfmt ")
+	for _, v := range []any{uint32(16), uint16(1), uint16(1), uint32(rate), uint32(rate), uint16(1), uint16(8)} {
+		_ = binary.Write(&b, binary.LittleEndian, v) // into memory
+	}
+	b.WriteString("data")
+	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(samples))))
+	b.Write(samples)
+	return b.Bytes()
+}

@@ -1,0 +1,60 @@
+package browser
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	// The cache of test results must see when the program that is run has changed.
+	_ "github.com/apixo-relay/apixo-relay/relay"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
+)
+
+const (
+	// patience is how long something may take that has to happen, on a machine that is
+	// busy with other tests.
+	patience = 30 * time.Second
+	// parallel is how many tests run at once: they mostly wait.
+	parallel = 4
+)
+
+// folder is where the tests keep what they share, until they end.
+var folder = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "relay-browser-") })
+
+// program is the path of the relay's program, built as the Dockerfile does.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := folder()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "apixo-relay")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/apixo-relay")
+	cmd.Dir = relaytest.Root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := closeBrowser(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if dir, err := folder(); err == nil {
+		_ = os.RemoveAll(dir) // what is left there harms nobody
+	}
+	os.Exit(code)
+}
