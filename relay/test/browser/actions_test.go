@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -195,3 +196,18 @@ func (t *tab) cookies(url string) []*network.Cookie {
 
 // oneLine has single spaces for any white space.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// tabBack goes back as with the browser's button.
+func tabBack() chromedp.Action[chromedp.Void] { return chromedp.NavigateBack() }
+
+// trustAll has the tab take any certificate.
+func (t *tab) trustAll() {
+	t.Helper()
+	call(t, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
+}
+
+// selectAll marks all that is in the field with the focus.
+func (t *tab) selectAll() {
+	t.Helper()
+	t.do("press Ctrl+A", chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+}

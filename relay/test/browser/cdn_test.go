@@ -37,6 +37,12 @@ func newCDN() *cdn {
 
 func (c *cdn) address() string { return c.server.Listener.Addr().String() }
 
+// port is where it listens, under whatever name.
+func (c *cdn) port() string {
+	_, port, _ := strings.Cut(c.address(), ":")
+	return port
+}
+
 // ServeHTTP answers with a file of the kind that the path's extension tells.
 func (c *cdn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()

@@ -38,6 +38,7 @@ var (
 type tab struct {
 	testing.TB
 	ctx context.Context
+	b   *chromium
 
 	mu       sync.Mutex
 	trouble  []string
@@ -55,9 +56,9 @@ type request struct {
 // newTab opens a tab until the test ends.
 func newTab(t testing.TB, l look) *tab {
 	t.Helper()
-	tab := &tab{TB: t}
+	tab := &tab{TB: t, b: browser(t)}
 	var cancel context.CancelFunc
-	tab.ctx, cancel = chromedp.NewContext(browser(t).ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tab.note))
+	tab.ctx, cancel = chromedp.NewContext(tab.b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tab.note))
 	t.Cleanup(func() {
 		if t.Failed() {
 			tab.explain()

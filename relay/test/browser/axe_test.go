@@ -1,0 +1,107 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
+)
+
+// axeSource is axe-core.
+var axeSource = sync.OnceValues(func() ([]byte, error) {
+	return os.ReadFile(filepath.Join(relaytest.Root, "relay/test/browser/node_modules/axe-core/axe.min.js"))
+})
+
+// requireAxe skips a test where axe-core is not installed.
+func requireAxe(t *testing.T) string {
+	t.Helper()
+	source, err := axeSource()
+	switch {
+	case err == nil:
+		return string(source)
+	case os.Getenv("CI_TOOLS") != "":
+		t.Fatalf("axe-core is missing: npm ci --ignore-scripts in relay/test/browser: %v", err)
+	default:
+		t.Skipf("axe-core is missing: npm ci --ignore-scripts in relay/test/browser: %v", err)
+	}
+	return ""
+}
+
+// violation is a rule of axe-core that a page does not keep.
+type violation struct {
+	ID, Impact, Help string
+	Nodes            []struct {
+		Target         []any
+		FailureSummary string
+	}
+}
+
+// accessible holds a view against axe-core, light and dark, on a large screen and on a
+// phone, on which nothing of it has to be searched for beyond the edge.
+func (w *town) accessible(t *testing.T, p place) {
+	tab := newTab(t, desktop)
+	w.visit(tab, p)
+	axe := tab.inject(requireAxe(t))
+	for _, screen := range []look{desktop, phone} {
+		for _, dark := range []bool{false, true} {
+			screen.dark = dark
+			tab.as(screen)
+			tab.await(`innerWidth === %d && matchMedia("(prefers-color-scheme: dark)").matches === %v`, screen.width, dark)
+			where := fmt.Sprintf("%d px wide, dark %v", screen.width, dark)
+			for _, v := range tab.violations(axe) {
+				if v.Impact != "serious" && v.Impact != "critical" {
+					continue
+				}
+				for _, node := range v.Nodes {
+					t.Errorf("%s: %s (%s): %v: %s", where, v.ID, v.Impact, node.Target, oneLine(node.FailureSummary))
+				}
+			}
+			if wide := eval[int](tab, `document.documentElement.scrollWidth`); wide > screen.width {
+				t.Errorf("%s: it is %d px wide: %s", where, wide, strings.Join(tab.beyond(screen.width), ", "))
+			}
+			tab.picture(fmt.Sprintf("%s-%s", p.name(), screen.name()))
+		}
+	}
+}
+
+// inject loads a script into a world of its own, in which the page's policies do not hold
+// and nothing of the page can be changed by accident.
+func (t *tab) inject(source string) runtime.ExecutionContextID {
+	t.Helper()
+	tree := call(t, page.GetFrameTree, struct{}{})
+	world := call(t, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: tree.FrameTree.Frame.ID, WorldName: "axe"}).ExecutionContextID
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	t.must("load axe-core", chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](source, in(world))))
+	return world
+}
+
+func in(world runtime.ExecutionContextID) chromedp.EvaluateOption {
+	return func(p *runtime.EvaluateParams) { p.ContextID = world }
+}
+
+// violations has axe-core look at the page.
+func (t *tab) violations(axe runtime.ExecutionContextID) []violation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	all, err := chromedp.Run(ctx, chromedp.Evaluate[[]violation](`axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations)`, in(axe), chromedp.EvalAwaitPromise))
+	t.must("run axe-core", err)
+	return all
+}
+
+// beyond are the elements that reach beyond a width.
+func (t *tab) beyond(width int) []string {
+	t.Helper()
+	return eval[[]string](t, `Array.from(document.querySelectorAll("body *")).filter(e => e.getBoundingClientRect().right > %d)
+		.map(e => e.tagName.toLowerCase() + (e.id ? "#" + e.id : "") + "." + e.className).slice(0, 8)`, width)
+}

@@ -1,0 +1,163 @@
+package browser
+
+import (
+	"fmt"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
+)
+
+// A webhook that is delivered while the page is open is there without anybody's doing,
+// with its picture, which no other host than the allowed one is asked for.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	tab := newTab(t, desktop)
+	r := startRelay(t)
+	page := startUI(t, r.environ())
+	r.deliver(t, picture1("live_first"))
+	tab.view("now", page.URL+"/")
+	tab.await(`document.documentElement.dataset.live === "on"`)
+	tab.mark()
+
+	elsewhere := webhook{id: "live_elsewhere", model: "m", urls: []string{"https://" + canaryHost + "/live_elsewhere.jpg", "http://" + cdnHost + "/live_elsewhere.jpg"}}
+	sequences := r.deliver(t, picture1("live_second"), elsewhere, failure("live_failed", "CONTENT_VIOLATION", "Blocked"))
+	broken := r.reject(t, `{"data":{"taskId":"live_broken",`)
+	for _, sequence := range sequences {
+		tab.await(`document.querySelector('#latest li[data-seq="%d"]')`, sequence)
+	}
+	tab.await(`document.querySelector('#latest li.rejected a[href="/quarantine/%d"]')`, broken)
+	tab.reads("#latest", "live_first", "live_second", "live_elsewhere", "live_failed", "CONTENT_VIOLATION Blocked")
+	tab.await(`Array.from(document.querySelectorAll("#latest img")).filter(i => i.naturalWidth > 0).length === 2`)
+	for _, id := range []string{"live_first", "live_second"} {
+		asked := tab.b.cdn.of(id)
+		if len(asked) != 1 {
+			t.Errorf("the picture of %s was asked for %d times", id, len(asked))
+		}
+		for _, r := range asked {
+			if r.header.Get("Referer") != "" || r.header.Get("Origin") != "" || r.header.Get("Cookie") != "" {
+				t.Errorf("asked for a picture, the browser told of the page: %v", r.header)
+			}
+		}
+	}
+	tab.await(`document.querySelector("#chart-events title").textContent.includes("4")`)
+	if !tab.isMarked() {
+		t.Error("the page was loaded anew")
+	}
+	tab.loadsOnlyFrom(page, cdnHost)
+}
+
+// At 200 events a second the page stays readable, answers, and says what it left out.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	const count, rate = 2000, 200
+	tab := newTab(t, desktop)
+	r := startRelay(t)
+	page := startUI(t, r.environ())
+	tab.view("now", page.URL+"/")
+	tab.await(`document.documentElement.dataset.live === "on"`)
+	tab.mark()
+	// The longest time in which the page draws nothing, and the longest list.
+	eval[bool](tab, `(() => {
+		window.gap = 0; window.longest = 0; let last = performance.now();
+		const tick = now => { gap = Math.max(gap, now - last); last = now; longest = Math.max(longest, document.querySelectorAll("#latest li").length); requestAnimationFrame(tick); };
+		requestAnimationFrame(now => { last = now; tick(now); });
+		return true;
+	})()`)
+	cmd := exec.CommandContext(t.Context(), built(t), "send", "success", "--count", strconv.Itoa(count), "--rate", fmt.Sprintf("%d/s", rate), "--url", r.Webhooks+"?model=nano-banana")
+	cmd.Env = relaytest.Environ()
+	out := new(strings.Builder)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tab.await(`document.querySelectorAll("#latest li").length > 5 && document.querySelector("#left-out").innerText !== ""`)
+	// A person can still use it.
+	tab.click("#pause")
+	tab.await(`document.querySelector("#pause").getAttribute("aria-pressed") === "true"`)
+	tab.click("#pause")
+	tab.await(`document.querySelector("#pause").getAttribute("aria-pressed") === "false"`)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("send: %v\n%s", err, out)
+	}
+	tab.await(`document.querySelector("#chart-events .legend").innerText.replace(/\D/g, "").includes("%d")`, count)
+	number := regexp.MustCompile(`[\d,.\s]*\d`)
+	told := func() int {
+		n, _ := strconv.Atoi(regexp.MustCompile(`\D`).ReplaceAllString(number.FindString(tab.text("#left-out")), ""))
+		return n
+	}
+	shown := tab.count("#latest li")
+	await(t, fmt.Sprintf("it does not tell what it left out: %s, beside %d in the list", tab.text("#left-out"), shown), func() bool { return told() >= count-shown-100 && told() <= count })
+	if longest := eval[int](tab, `longest`); longest > 100 {
+		t.Errorf("the list had %d events", longest)
+	}
+	if gap := eval[float64](tab, `gap`); gap > 2000 {
+		t.Errorf("the page drew nothing for %.0f ms", gap)
+	}
+	if !tab.isMarked() {
+		t.Error("the page was loaded anew")
+	}
+}
+
+// A page that is paused stays as it is, and has what came meanwhile when it goes on.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	paused, witness := newTab(t, desktop), newTab(t, desktop)
+	r := startRelay(t)
+	page := startUI(t, r.environ())
+	for _, p := range []*tab{paused, witness} {
+		p.view("now", page.URL+"/")
+		p.await(`document.documentElement.dataset.live === "on"`)
+	}
+	paused.click("#pause")
+	paused.await(`document.querySelector("#pause").getAttribute("aria-pressed") === "true"`)
+	before := paused.text("#latest")
+	sequence := r.deliver(t, picture1("paused_1"), picture1("paused_2"))[1]
+	there := fmt.Sprintf(`document.querySelector('#latest li[data-seq="%d"]')`, sequence)
+	witness.await(there)
+	if now := paused.text("#latest"); now != before {
+		t.Errorf("though paused, the list has become %s", now)
+	}
+	paused.click("#pause")
+	paused.await(there)
+	paused.reads("#latest", "paused_1", "paused_2")
+}
+
+// mark makes a page known that must not be loaded anew.
+func (t *tab) mark() {
+	t.Helper()
+	eval[int](t, `window.markOfTheTest = 1`)
+}
+
+func (t *tab) isMarked() bool {
+	t.Helper()
+	return eval[bool](t, `window.markOfTheTest === 1`)
+}
+
+// loadsOnlyFrom fails the test if the tab has asked anybody else than a page and these hosts.
+func (t *tab) loadsOnlyFrom(page *ui, hosts ...string) {
+	t.Helper()
+	allowed := map[string]bool{host(page.URL): true}
+	for _, h := range hosts {
+		allowed[h] = true
+	}
+	for _, r := range t.requested() {
+		if !allowed[r.url.Host] && r.url.Scheme != "about" {
+			t.Errorf("the browser asked for %s", cut(r.url.String(), 300))
+		}
+	}
+}
+
+// path is where a tab is.
+func (t *tab) path() string {
+	t.Helper()
+	u, err := url.Parse(eval[string](t, `location.href`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.RequestURI()
+}
