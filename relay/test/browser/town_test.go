@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -177,6 +176,3 @@ func everyView(t *testing.T, w *town, at func(t *testing.T, p place)) {
 		})
 	}
 }
-
-// soon is what has to be there at once, but for a busy machine.
-const soon = 5 * time.Second

@@ -62,10 +62,7 @@ func (w *town) frame(t *tab, p place) {
 	if p.view == "sign-in" {
 		return
 	}
-	var paths []string
-	for _, path := range eval[[]string](t, `Array.from(document.querySelectorAll('nav[aria-label="Views"] a'), a => a.getAttribute("href"))`) {
-		paths = append(paths, path)
-	}
+	paths := eval[[]string](t, `Array.from(document.querySelectorAll('nav[aria-label="Views"] a'), a => a.getAttribute("href"))`)
 	for _, path := range []string{"/", "/events", "/quarantine", "/replay", "/expected", "/checks"} {
 		if !slices.Contains(paths, path) {
 			t.Errorf("nothing leads to %s, but to %q", path, paths)
