@@ -20,6 +20,9 @@ func (t *tab) open(url string) int {
 	defer cancel()
 	response, err := chromedp.Run(ctx, chromedp.NavigateResponse(url))
 	t.must("open "+url, err)
+	if response == nil {
+		return 0 // it came from no server
+	}
 	return int(response.Status)
 }
 

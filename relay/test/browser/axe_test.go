@@ -47,28 +47,25 @@ type violation struct {
 
 // accessible holds a view against axe-core, light and dark, on a large screen and on a
 // phone, on which nothing of it has to be searched for beyond the edge.
-func (w *town) accessible(t *testing.T, p place) {
-	tab := newTab(t, desktop)
-	w.visit(tab, p)
-	axe := tab.inject(requireAxe(t))
+func (t *tab) accessible(source string, p place) {
+	t.Helper()
+	axe := t.inject(source)
 	for _, screen := range []look{desktop, phone} {
 		for _, dark := range []bool{false, true} {
 			screen.dark = dark
-			tab.as(screen)
-			tab.await(`innerWidth === %d && matchMedia("(prefers-color-scheme: dark)").matches === %v`, screen.width, dark)
+			t.as(screen)
+			t.await(`innerWidth === %d && matchMedia("(prefers-color-scheme: dark)").matches === %v`, screen.width, dark)
 			where := fmt.Sprintf("%d px wide, dark %v", screen.width, dark)
-			for _, v := range tab.violations(axe) {
+			for _, v := range t.violations(axe) {
 				if v.Impact != "serious" && v.Impact != "critical" {
 					continue
 				}
-				for _, node := range v.Nodes {
-					t.Errorf("%s: %s (%s): %v: %s", where, v.ID, v.Impact, node.Target, oneLine(node.FailureSummary))
-				}
+				t.Errorf("%s: %s (%s), %d times: %v: %s", where, v.ID, v.Impact, len(v.Nodes), v.Nodes[0].Target, oneLine(v.Nodes[0].FailureSummary))
 			}
-			if wide := eval[int](tab, `document.documentElement.scrollWidth`); wide > screen.width {
-				t.Errorf("%s: it is %d px wide: %s", where, wide, strings.Join(tab.beyond(screen.width), ", "))
+			if wide := eval[int](t, `document.documentElement.scrollWidth`); wide > screen.width {
+				t.Errorf("%s: it is %d px wide: %s", where, wide, strings.Join(t.beyond(screen.width), ", "))
 			}
-			tab.picture(fmt.Sprintf("%s-%s", p.name(), screen.name()))
+			t.picture(fmt.Sprintf("%s-%s", p.name(), screen.name()))
 		}
 	}
 }

@@ -12,12 +12,13 @@ import (
 // and show what came since, without being loaded anew.
 func TestBrokerGoesAway(t *testing.T) {
 	t.Parallel()
-	tab, other := newTab(t, desktop), newTab(t, desktop)
+	browser(t)
 	options := natstest.Options(t)
 	options.Port = keepPort(t)
 	nats := natstest.Start(t, options)
 	r := startRelay(t, "NATS_URL="+nats.ClientURL())
 	page := startUI(t, append(r.environ(), "NATS_URL="+nats.ClientURL()))
+	tab, other := newTab(t, desktop), newTab(t, desktop)
 	r.deliver(t, picture1("away_before"))
 	tab.view("now", page.URL+"/")
 	other.view("task", page.URL+"/tasks/away_before")
@@ -68,11 +69,12 @@ func (t *tab) liveAndMarked() {
 // A relay with an embedded broker is restarted under the page.
 func TestRelayIsRestarted(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	data := t.TempDir()
 	settings := []string{fmt.Sprintf("RELAY_EMBEDDED_ADDR=127.0.0.1:%d", keepPort(t)), fmt.Sprintf("RELAY_ADMIN_ADDR=127.0.0.1:%d", keepPort(t)), "RELAY_DATA_DIR=" + data}
 	r := startRelay(t, settings...)
 	page := startUI(t, append(r.environ(), "NATS_URL=", settings[0], settings[1]))
+	tab := newTab(t, desktop)
 	r.deliver(t, picture1("restart_before"))
 	tab.view("now", page.URL+"/")
 	tab.await(`document.querySelector("#latest").innerText.includes("restart_before")`)
@@ -88,23 +90,17 @@ func TestRelayIsRestarted(t *testing.T) {
 	if !tab.isMarked() {
 		t.Error("the page was loaded anew")
 	}
-	// A page can be opened before there is a relay at all.
-	r.stop(t)
-	early := startUI(t, append(r.environ(), "NATS_URL=", settings[0], settings[1]))
-	tab.view("now", early.URL+"/")
-	tab.await(`document.querySelector("#connection").innerText.trim() !== ""`)
-	startRelay(t, settings...)
-	tab.await(`document.querySelector("#connection").innerText.trim() === "" && document.querySelector("#latest").innerText.includes("restart_after")`)
 }
 
 // The page's own process is restarted: what is open says that it is cut off, and is there
 // again by itself.
 func TestPageIsRestarted(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	settings := append(r.environ(), fmt.Sprintf("RELAY_UI_ADDR=127.0.0.1:%d", keepPort(t)))
 	page := startUI(t, settings)
+	tab := newTab(t, desktop)
 	tab.view("now", page.URL+"/")
 	tab.await(`document.documentElement.dataset.live === "on"`)
 	tab.expect("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")

@@ -3,10 +3,12 @@ package browser
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/fnv"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -72,25 +74,37 @@ func (c *cdn) of(text string) []fileRequest {
 	return slices.DeleteFunc(slices.Clone(c.asked), func(r fileRequest) bool { return !strings.Contains(r.path, text) })
 }
 
-// picture is one of a landscape whose colours are those of its name.
+// picture is one of hills in the evening, whose colours and shape are those of its name.
 func picture(name string) image.Image {
 	const width, height = 320, 200
-	var hue byte
-	for _, b := range []byte(name) {
-		hue = hue*31 + b
-	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(name)) // which never fails
+	seed := hash.Sum32()
+	hue := float64(seed%360) / 360
 	m := image.NewRGBA(image.Rect(0, 0, width, height))
-	for y := range height {
-		for x := range width {
-			hill := 120 + (x*x/400+int(hue))%50 - x/8
-			c := color.RGBA{hue, byte(90 + y/2), byte(200 - y/2), 255}
-			if y > hill {
-				c = color.RGBA{byte(30 + y/4), hue/2 + 60, byte(40 + x/6), 255}
+	for x := range width {
+		at := float64(x)/width*2*math.Pi + float64(seed%7)
+		far, near := int(105+14*math.Sin(1.3*at)+6*math.Sin(3.1*at)), int(145+18*math.Sin(0.9*at+2)+5*math.Sin(4*at))
+		for y := range height {
+			c := shade(hue, 0.45+0.4*float64(y)/height)
+			switch {
+			case y > near:
+				c = shade(hue+0.45, 0.28)
+			case y > far:
+				c = shade(hue+0.4, 0.45)
 			}
 			m.SetRGBA(x, y, c)
 		}
 	}
 	return m
+}
+
+// shade is a colour of a hue, from 0 to 1, and a lightness.
+func shade(hue, light float64) color.RGBA {
+	part := func(shift float64) uint8 {
+		return uint8(255 * min(1, light*(0.75+0.35*math.Cos(2*math.Pi*(hue+shift)))))
+	}
+	return color.RGBA{part(0), part(1. / 3), part(2. / 3), 255}
 }
 
 // sound is a tenth of a second of silence.

@@ -12,7 +12,7 @@ import (
 // The report says what does not hold and what to do about it, and is made anew on request.
 func TestChecks(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	nats := natstest.Start(t, natstest.Options(t))
 	js := natstest.JetStream(t, nats.ClientURL())
 	stream := jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}, Discard: jetstream.DiscardNew, Duplicates: time.Minute}
@@ -21,6 +21,7 @@ func TestChecks(t *testing.T) {
 	}
 	r := startRelay(t, "NATS_URL="+nats.ClientURL())
 	page := startUI(t, append(r.environ(), "NATS_URL="+nats.ClientURL()))
+	tab := newTab(t, desktop)
 	tab.view("checks", page.URL+"/checks")
 	tab.await(`document.querySelector('#report tr[data-status="fail"]')`)
 	tab.reads(`#report tr[data-status="fail"]`, "RELAY_STREAM_POLICY", "What to do:")

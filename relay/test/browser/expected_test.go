@@ -11,7 +11,7 @@ import (
 // because its result is fetched, or because it is given up.
 func TestExpected(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	fake := fakeapi.New(apiKey)
 	settle := make(chan struct{})
 	fake.Default(fakeapi.State("processing"))
@@ -22,6 +22,7 @@ func TestExpected(t *testing.T) {
 	expecting := []string{"RELAY_EXPECT=true", "RELAY_EXPECT_AFTER=1s", "APIXO_API_KEY=" + apiKey, "APIXO_BASE_URL=" + api.URL}
 	r := startRelay(t, expecting...)
 	page := startUI(t, append(r.environ(), expecting...))
+	tab := newTab(t, desktop)
 
 	tab.view("expected", page.URL+"/expected")
 	tab.reads("#outstanding", "No announced task is outstanding")

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os/exec"
@@ -9,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
@@ -16,9 +21,10 @@ import (
 // with its picture, which no other host than the allowed one is asked for.
 func TestLive(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
+	tab := newTab(t, desktop)
 	r.deliver(t, picture1("live_first"))
 	tab.view("now", page.URL+"/")
 	tab.await(`document.documentElement.dataset.live === "on"`)
@@ -55,9 +61,10 @@ func TestLive(t *testing.T) {
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	const count, rate = 2000, 200
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
+	tab := newTab(t, desktop)
 	tab.view("now", page.URL+"/")
 	tab.await(`document.documentElement.dataset.live === "on"`)
 	tab.mark()
@@ -106,9 +113,10 @@ func TestStorm(t *testing.T) {
 // A page that is paused stays as it is, and has what came meanwhile when it goes on.
 func TestPause(t *testing.T) {
 	t.Parallel()
-	paused, witness := newTab(t, desktop), newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
+	paused, witness := newTab(t, desktop), newTab(t, desktop)
 	for _, p := range []*tab{paused, witness} {
 		p.view("now", page.URL+"/")
 		p.await(`document.documentElement.dataset.live === "on"`)
@@ -125,6 +133,29 @@ func TestPause(t *testing.T) {
 	paused.click("#pause")
 	paused.await(there)
 	paused.reads("#latest", "paused_1", "paused_2")
+}
+
+// A browser has six connections to a server that has no TLS. However many tabs show the page,
+// another one opens, is live, and those that were hidden are up to date when they are seen again.
+func TestManyTabs(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	r := startRelay(t)
+	page := startUI(t, r.environ())
+	first := newTab(t, desktop)
+	first.view("now", page.URL+"/")
+	first.liveAndMarked()
+	for range 8 {
+		tab := first.beside(desktop)
+		tab.view("now", page.URL+"/")
+		tab.await(`document.documentElement.dataset.live === "on"`)
+	}
+	sequence := r.deliver(t, picture1("many_tabs"))[0]
+	first.do("show the first tab", chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, cdppage.BringToFront, cdp.Empty{})
+		return err
+	}))
+	first.await(`document.querySelector('#latest li[data-seq="%d"]')`, sequence)
 }
 
 // mark makes a page known that must not be loaded anew.

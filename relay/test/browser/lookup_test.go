@@ -103,11 +103,11 @@ func fill(t *testing.T, s *server.Server, n int) {
 	event := fmt.Appendf(nil, `{"specversion":"1.0","id":%[1]q,"source":"https://api.apixo.ai","type":"ai.apixo.task.success","subject":%[1]q,"time":"2026-01-01T00:00:12.5Z","datacontenttype":"application/json","model":"nano-banana",`+
 		`"data":{"taskId":%[1]q,"state":"success","resultJson":"{\"resultUrls\":[\"https://cdn.apixo.ai/output/%[1]s.jpg\"]}","costTime":12500,"createTime":1767225600000,"completeTime":1767225612500,"resultUrls":["https://cdn.apixo.ai/output/%[1]s.jpg"]}}`, id)
 	for i := range n {
-		id2 := numbered(i + 1)
-		msg := &nats.Msg{Subject: "apixo.task.success", Data: bytes.ReplaceAll(event, []byte(id), []byte(id2)), Header: nats.Header{
-			"Content-Type": {"application/cloudevents+json"}, "Nats-Msg-Id": {id2},
+		task := numbered(i + 1)
+		msg := &nats.Msg{Subject: "apixo.task.success", Data: bytes.ReplaceAll(event, []byte(id), []byte(task)), Header: nats.Header{
+			"Content-Type": {"application/cloudevents+json"}, "Nats-Msg-Id": {task},
 		}}
-		if _, err := js.PublishMsgAsync(msg); err != nil {
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}

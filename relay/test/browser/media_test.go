@@ -14,9 +14,10 @@ import (
 // whoever keeps them learns nothing of the page. What is no address of a file is text.
 func TestMedia(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
+	tab := newTab(t, desktop)
 	elsewhere := "pictures." + attackerHost + ":" + tab.b.cdn.port()
 	r.deliver(t,
 		webhook{id: "media_shown", urls: []string{"https://cdn.apixo.ai/media_shown.jpg", "https://other.apixo.ai/media_shown.png", "https://cdn.apixo.ai/media_shown.wav", "https://cdn.apixo.ai/media_shown.mp4"}},

@@ -17,7 +17,7 @@ import (
 // and all of a reason, and what is of no use is put aside after a question.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	fake := fakeapi.New(apiKey)
 	fake.Default(fakeapi.Failure) // so that no success is confirmed
 	api := httptest.NewServer(fake)
@@ -25,12 +25,13 @@ func TestQuarantine(t *testing.T) {
 	verifying := []string{"RELAY_VERIFY=enforce", "APIXO_API_KEY=" + apiKey, "APIXO_BASE_URL=" + api.URL}
 	r := startRelay(t, verifying...)
 	page := startUI(t, append(r.environ(), verifying...))
+	tab := newTab(t, desktop)
 	js := natstest.JetStream(t, r.Broker)
 
 	ids := []string{"mended_1", "mended_2", "mended_3"}
 	kept := make(map[string]uint64)
 	for _, id := range ids {
-		kept[id] = r.reject(t, fakeapi.Result(id))
+		kept[id] = r.rejectOf(t, "nano-banana", fakeapi.Result(id))
 	}
 	const broken = `{"code":200,"data":{"taskId":"mended_broken","state":}}`
 	kept["broken"] = r.reject(t, broken)
@@ -68,17 +69,17 @@ func TestQuarantine(t *testing.T) {
 	// One is sent again in vain, and then, confirmed, it is stored.
 	tab.view("quarantined", fmt.Sprintf("%s/quarantine/%d", page.URL, kept["mended_1"]))
 	tab.click("#send button")
-	tab.awaitJob("1 failed")
+	tab.awaitJob("failed", 1)
 	fake.Default(fakeapi.Success)
 	tab.view("quarantined", fmt.Sprintf("%s/quarantine/%d", page.URL, kept["mended_1"]))
 	tab.click("#send button")
-	tab.awaitJob("1 delivered")
+	tab.awaitJob("delivered", 1)
 	// All of a reason.
 	tab.view("quarantine", page.URL+"/quarantine")
 	tab.click(`#reasons a[href*="reason=not-confirmed"]`)
 	tab.await(`document.readyState === "complete" && document.querySelectorAll("#quarantined tbody tr").length === 3`)
 	tab.click("#send-all button")
-	tab.awaitJob("3 delivered")
+	tab.awaitJob("delivered", 3)
 	var stored []string
 	for _, e := range natstest.Events(t, js, "APIXO") {
 		stored = append(stored, e.ID)
@@ -116,7 +117,7 @@ func TestQuarantine(t *testing.T) {
 	tab.showing("question")
 	tab.reads("main", "3")
 	fake.Set("mended_4", fakeapi.Failure)
-	later := r.reject(t, fakeapi.Result("mended_4"))
+	later := r.rejectOf(t, "nano-banana", fakeapi.Result("mended_4"))
 	tab.click("#confirm button")
 	tab.await(`document.readyState === "complete" && document.body.dataset.view !== "question"`)
 	if n := quarantined(t, js); n != 2 {
@@ -135,10 +136,11 @@ func TestQuarantine(t *testing.T) {
 	tab.showing("error")
 }
 
-// awaitJob waits until the page tells of the last replay that it has ended so.
-func (t *tab) awaitJob(summary string) {
+// awaitJob waits until the page tells of a replay that has ended with so many deliveries, or
+// failures.
+func (t *tab) awaitJob(what string, n int) {
 	t.Helper()
-	t.await(`document.querySelector("#summary")?.innerText.includes(%q)`, summary)
+	t.await(`new RegExp("^" + %q + " +" + %d + "$", "m").test(document.querySelector("#summary")?.textContent ?? "")`, what, n)
 }
 
 // quarantined says how much is in the quarantine.

@@ -133,15 +133,16 @@ func (t *tab) framed() string {
 // A name that leads to this machine and is none of the page's shows nothing of it.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	r.deliver(t, picture1("rebound"))
 	page := startUI(t, append(r.environ(), "RELAY_UI_HOSTS=page."+attackerHost))
+	tab := newTab(t, desktop)
 	_, port, err := net.SplitHostPort(host(page.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab.expect("status of 421")
+	tab.expect("") // nothing of the page is there
 	for _, path := range []string{"/", "/events", "/tasks/rebound", "/static/live.js", "/live?view=now", "/sign-in"} {
 		if status := tab.open("http://rebind." + attackerHost + ":" + port + path); status < 400 || status >= 500 {
 			t.Errorf("under a foreign name, %s is answered %d", path, status)
@@ -150,6 +151,8 @@ func TestRebinding(t *testing.T) {
 			t.Errorf("under a foreign name, %s tells of a task", path)
 		}
 	}
+	tab = newTab(t, desktop)
+	tab.expect("Cross-Origin-Opener-Policy header has been ignored") // by plain http under a name
 	for _, name := range []string{"page." + attackerHost, "localhost", "127.0.0.1"} {
 		tab.view("now", "http://"+name+":"+port+"/")
 		tab.await(`document.documentElement.dataset.live === "on"`)
@@ -181,12 +184,13 @@ func TestOpenToOthers(t *testing.T) {
 // asks for it all the same.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	js := natstest.JetStream(t, r.Broker)
 	to := newReceiver(t)
 	close(to.gate)
 	page := startUI(t, append(r.environ(), "RELAY_UI_TARGETS=named="+to.server.URL), "--read-only")
+	tab := newTab(t, desktop)
 	r.deliver(t, picture1("read_only"))
 	kept := r.reject(t, "kept")
 	one := fmt.Sprintf("/quarantine/%d", kept)

@@ -71,11 +71,12 @@ func (r *receiver) let(t *testing.T, n int) {
 // A replay is looked at first, started, followed from page to page, and stopped.
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	tab := newTab(t, desktop)
+	browser(t)
 	r := startRelay(t)
 	to := newReceiver(t)
 	to.fail = "replay_07"
 	page := startUI(t, append(r.environ(), "RELAY_UI_TARGETS=slow="+to.server.URL+"/hook?secret=hidden-4711,other="+to.server.URL+"/other"))
+	tab := newTab(t, desktop)
 	const events = 60
 	for i := range events {
 		r.deliver(t, picture1(fmt.Sprintf("replay_%02d", i)))
@@ -90,6 +91,7 @@ func TestReplay(t *testing.T) {
 	tab.choose("#state", "success")
 	tab.click(`#replay button[value="preview"]`)
 	tab.await(`document.querySelector("#summary")?.innerText.includes("%d")`, events)
+	t.Logf("what would be delivered: %s", tab.text("#job"))
 	if to.count() > 0 {
 		t.Error("a look at what would be delivered has delivered it")
 	}
@@ -137,7 +139,7 @@ func TestReplay(t *testing.T) {
 	tab.choose("#from-seq", "1")
 	tab.choose("#target", "other")
 	tab.click(`#replay button[value="start"]`)
-	tab.await(`document.querySelector("#summary")?.innerText.includes("1 delivered")`)
+	tab.awaitJob("delivered", 1)
 }
 
 // Nothing but the named targets is ever posted to, whatever is asked for.

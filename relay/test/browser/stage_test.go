@@ -84,7 +84,8 @@ func startUI(t testing.TB, settings []string, args ...string) *ui {
 		t.Fatal(err)
 	}
 	p.process = cmd.Process
-	told, exited := make(chan string, 1), make(chan error, 1)
+	told, exited := make(chan string, 1), make(chan struct{})
+	var ended error
 	go func() {
 		lines := bufio.NewReader(stdout)
 		line, err := lines.ReadString('\n')
@@ -92,18 +93,18 @@ func startUI(t testing.TB, settings []string, args ...string) *ui {
 			told <- line
 		}
 		rest, _ := io.ReadAll(lines) // which ends with the process
-		err = cmd.Wait()
-		if err == nil && len(rest) > 0 {
-			err = errors.New("more than its address on standard output: " + string(rest))
+		ended = cmd.Wait()
+		if ended == nil && len(rest) > 0 {
+			ended = errors.New("more than its address on standard output: " + string(rest))
 		}
-		exited <- err
+		close(exited)
 	}()
 	t.Cleanup(func() {
 		_ = p.process.Signal(syscall.SIGTERM) // which has no effect on one that has ended
 		select {
-		case err := <-exited:
-			if err != nil {
-				t.Errorf("the page did not end in order: %v", err)
+		case <-exited:
+			if ended != nil {
+				t.Errorf("the page did not end in order: %v", ended)
 			}
 		case <-time.After(patience):
 			t.Errorf("the page had not ended %v after SIGTERM, and was killed", patience)
@@ -121,8 +122,8 @@ func startUI(t testing.TB, settings []string, args ...string) *ui {
 		if !strings.HasPrefix(p.URL, "http") {
 			t.Fatalf("the page tells no address, but %q", line)
 		}
-	case err := <-exited:
-		t.Fatalf("the page ended before it told its address: %v\n%s", err, p.log)
+	case <-exited:
+		t.Fatalf("the page ended before it told its address: %v\n%s", ended, p.log)
 	case <-time.After(patience):
 		t.Fatalf("the page does not tell its address:\n%s", p.log)
 	}

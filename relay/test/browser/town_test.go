@@ -107,7 +107,7 @@ func (w *town) places() []place {
 		}},
 		{view: "task", path: "/tasks/task_picture_7", facts: map[string][]string{
 			"h1": {"task_picture_7"}, "#event": {"success", "nano-banana"}, "#timeline": nil, "#attributes": {"model", "nano-banana"},
-			"#deliveries": {"conflict"}, "#json": {`"task_picture_7"`, "ai.apixo.task.success", "resultUrls"}, "#commands": {"apixo-relay", "task_picture_7"},
+			"#deliveries": {"conflict"}, "#json": {`"task_picture_7"`, "ai.apixo.task.success", "resultUrls"}, "#commands": {"apixo-relay tail --from-seq"},
 		}},
 		{view: "task", path: "/tasks/task_refused", facts: map[string][]string{
 			"h1": {"task_refused"}, "#event": {"failed", "CONTENT_VIOLATION", "The prompt was blocked by the content policy", "flux-kontext"},
@@ -165,14 +165,4 @@ func (p place) name() string {
 		return p.view
 	}
 	return name
-}
-
-// everyView runs a test at each place of a town.
-func everyView(t *testing.T, w *town, at func(t *testing.T, p place)) {
-	for _, p := range w.places() {
-		t.Run(p.name(), func(t *testing.T) {
-			t.Parallel()
-			at(t, p)
-		})
-	}
 }

@@ -6,42 +6,49 @@ import (
 	"testing"
 )
 
-// Each view of a relay in which all kinds of things have happened.
+// Each view of a relay in which all kinds of things have happened: what is to be read there is
+// read with scripts and without, nothing goes wrong, the keyboard alone is enough, and everybody
+// can use it.
 func TestViews(t *testing.T) {
 	t.Parallel()
-	requireAxe(t)
+	axe := requireAxe(t)
 	browser(t)
 	w := newTown(t)
-	t.Run("facts", func(t *testing.T) { everyView(t, w, w.facts) })
-	t.Run("by the keyboard", func(t *testing.T) { everyView(t, w, w.reachable) })
-	t.Run("accessible", func(t *testing.T) { everyView(t, w, w.accessible) })
+	for _, p := range w.places() {
+		t.Run(p.name(), func(t *testing.T) {
+			t.Parallel()
+			tab := newTab(t, desktop)
+			w.visit(tab, p)
+			w.facts(tab, p)
+			tab.accessible(axe, p)
+			tab.as(desktop)
+			tab.reachable()
+			for _, r := range tab.requested() {
+				if r.url.Host != host(w.url(p)) && !strings.HasSuffix(r.url.Hostname(), ".apixo.ai") {
+					t.Errorf("it loads %s", r.url)
+				}
+			}
+			plain := newTab(t, look{width: desktop.width, height: desktop.height, noScripts: true})
+			w.visit(plain, p)
+			w.facts(plain, p)
+			if live := plain.attribute("html", "data-live"); live != "" {
+				t.Errorf("without scripts it says that it is live: %s", live)
+			}
+		})
+	}
 }
 
-// facts are read with scripts and without, and nothing goes wrong.
-func (w *town) facts(t *testing.T, p place) {
-	for _, l := range []look{desktop, {width: desktop.width, height: desktop.height, noScripts: true}} {
-		tab := newTab(t, l)
-		w.visit(tab, p)
-		for selector, texts := range p.facts {
-			if !tab.has(selector) {
-				t.Errorf("there is no %s", selector)
-			} else {
-				tab.reads(selector, texts...)
-			}
-		}
-		if live := eval[string](tab, `document.documentElement.dataset.live ?? ""`); l.noScripts && live != "" {
-			t.Errorf("without scripts it says that it is live: %s", live)
-		}
-		w.frame(tab, p)
-		if l.noScripts && p.view != "sign-in" {
-			return
-		}
-		for _, r := range tab.requested() {
-			if r.url.Host != host(w.url(p)) && !strings.HasSuffix(r.url.Hostname(), ".apixo.ai") {
-				t.Errorf("it loads %s", r.url)
-			}
+// facts are what is to be read in a place.
+func (w *town) facts(t *tab, p place) {
+	t.Helper()
+	for selector, texts := range p.facts {
+		if !t.has(selector) {
+			t.Errorf("there is no %s", selector)
+		} else {
+			t.reads(selector, texts...)
 		}
 	}
+	w.frame(t, p)
 }
 
 // frame is what is around each view.

@@ -97,7 +97,17 @@ func (r relay) deliver(t testing.TB, webhooks ...webhook) (sequences []uint64) {
 // reject posts a body that has to be quarantined, and returns its sequence there.
 func (r relay) reject(t testing.TB, body string) uint64 {
 	t.Helper()
-	a := r.send(t, body, nil)
+	return r.rejectOf(t, "", body)
+}
+
+// rejectOf is reject for a task of a model.
+func (r relay) rejectOf(t testing.TB, model, body string) uint64 {
+	t.Helper()
+	var query url.Values
+	if model != "" {
+		query = url.Values{"model": {model}}
+	}
+	a := r.send(t, body, query)
 	if a.Quarantined.Sequence == 0 {
 		t.Fatalf("%s is not quarantined, but answered %d", cut(body, 200), a.status)
 	}
