@@ -41,6 +41,12 @@ func (t *tab) showing(view string) {
 	t.await(`document.readyState === "complete" && document.body?.dataset.view === %q`, view)
 }
 
+// leaves waits until the tab shows another view.
+func (t *tab) leaves(view string) {
+	t.Helper()
+	t.await(`document.readyState === "complete" && document.body && document.body.dataset.view !== %q`, view)
+}
+
 // eval evaluates an expression in the page. Its arguments are put in as JSON for %q, and as
 // by fmt for all else.
 func eval[T any](t *tab, expression string, args ...any) T {

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -96,7 +97,13 @@ func TestEvents(t *testing.T) {
 			if more := tab.has(`a[rel="next"]`); more != (len(rows) < filter.want) {
 				t.Errorf("%d of %d are shown, and that there are more: %v", len(rows), filter.want, more)
 			}
-			status, header, exported := get(t, page.URL+tab.attribute("#export", "href"))
+			var status int
+			var header http.Header
+			var exported string
+			await(t, "others are exporting all the time", func() bool {
+				status, header, exported = get(t, page.URL+tab.attribute("#export", "href"))
+				return status != http.StatusServiceUnavailable
+			})
 			if status != 200 || !strings.HasPrefix(header.Get("Content-Disposition"), "attachment") {
 				t.Errorf("the export is answered %d, %v", status, header)
 			}

@@ -19,7 +19,7 @@ import (
 const (
 	// patience is how long something may take that has to happen, on a machine that is
 	// busy with other tests.
-	patience = 30 * time.Second
+	patience = time.Minute
 	// parallel is how many tests run at once: they mostly wait.
 	parallel = 4
 )

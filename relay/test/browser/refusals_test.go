@@ -112,7 +112,7 @@ func TestForeignPages(t *testing.T) {
 	tab := newTab(t, desktop)
 	tab.view("question", fmt.Sprintf("%s/quarantine/put-aside?seq=%d", open.URL, kept))
 	tab.click("#confirm button")
-	tab.await(`document.readyState === "complete" && document.body.dataset.view !== "question"`)
+	tab.leaves("question")
 	if n := quarantined(t, js); n != 0 {
 		t.Errorf("put aside on the page, %d are left", n)
 	}
