@@ -55,13 +55,16 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // for proxies that would collect it
+	if r.Method == http.MethodHead {
+		return
+	}
 	_, _ = fmt.Fprint(w, "retry: 1000\n\n")
 	sent := make(map[string]string)
 	for last := time.Now(); ; {
 		changed, progress := s.feed.Changed(), s.jobs.changed()
 		u := view(r.Context())
 		for id, content := range u.Replace {
-			if sent[id] == content {
+			if last, ok := sent[id]; ok && last == content {
 				delete(u.Replace, id)
 			}
 			sent[id] = content
