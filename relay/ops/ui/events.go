@@ -77,7 +77,8 @@ func (s *Server) readPage(ctx context.Context, f form, before string) (p streamr
 			return p, formError{fmt.Errorf("before: %q is no sequence", shorten(before))}
 		}
 	}
-	return streamreader.ReadPage(ctx, s.conn(), selection, o)
+	p, err = streamreader.ReadPage(ctx, s.conn(), selection, o)
+	return p, s.orAway(err)
 }
 
 // pageNote says how far a page has looked.
@@ -131,7 +132,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil && !out.begun && r.Context().Err() == nil:
 		h.Del("Content-Disposition")
-		s.refuse(w, r, http.StatusServiceUnavailable, "The events cannot be read", err.Error())
+		s.refuse(w, r, http.StatusServiceUnavailable, "The events cannot be read", s.orAway(err).Error())
 	case err != nil:
 		panic(http.ErrAbortHandler)
 	}

@@ -24,7 +24,7 @@ func (s *Server) message(ctx context.Context, stream string, sequence uint64) (s
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return m, errGone
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrDisconnected):
-		return m, fmt.Errorf("the broker did not answer about message %d of the stream %s", sequence, stream)
+		err = unavailableError{fmt.Sprintf("the broker did not answer about message %d of the stream %s", sequence, stream)}
 	}
-	return m, err
+	return m, s.orAway(err)
 }

@@ -95,6 +95,7 @@ func (s *Server) putAside(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), putAsideTimeout)
 	defer cancel()
 	n, more, err := s.deleteQuarantined(ctx, a)
+	err = s.orAway(err)
 	v := struct{ Title, Text string }{Title: "Put aside", Text: fmt.Sprintf("%s deleted from the quarantine; the log of this page has what they were.", text.Count(n))}
 	if n == 1 {
 		v.Text = "One is deleted from the quarantine; the log of this page has what it was."

@@ -83,10 +83,8 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) {
 		err = s.replay(target, f, replay.Options{Selection: selection, Filter: filter, Rate: rate, MaxFailures: replay.DefaultMaxFailures, DryRun: action == "preview"})
 	}
 	switch {
-	case errors.Is(err, errBusy):
-		refuse(http.StatusConflict, err)
 	case err != nil:
-		refuse(http.StatusBadRequest, err)
+		refuse(statusOfStart(err), err)
 	default:
 		s.awaitJob(r.Context())
 		again := f.query()
@@ -117,7 +115,7 @@ func (s *Server) replay(to config.Target, f replayFields, o replay.Options) erro
 		s.jobs.change(false, func() { one.trouble = "trying again: " + reason })
 	})
 	if err != nil {
-		return err
+		return s.orAway(err)
 	}
 	o.Concurrency = d.concurrency
 	one.what = fmt.Sprintf("From the stream %s to %s.", o.Selection.Stream, to.Name)
@@ -166,6 +164,17 @@ func replayCommand(to config.Target, f replayFields, dryRun bool) string {
 	return command + " --to env:" + variable
 }
 
+// statusOfStart is the status of an answer that tells why a replay does not begin.
+func statusOfStart(err error) int {
+	if _, ok := errors.AsType[unavailableError](err); ok {
+		return http.StatusServiceUnavailable
+	}
+	if errors.Is(err, errBusy) {
+		return http.StatusConflict
+	}
+	return http.StatusBadRequest
+}
+
 // stopReplay has the replay under way begin nothing more.
 func (s *Server) stopReplay(w http.ResponseWriter, r *http.Request) {
 	s.jobs.stop()
@@ -195,7 +204,7 @@ func (s *Server) sendAgain(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errBusy):
 		s.refuse(w, r, http.StatusConflict, "A replay is under way", err.Error())
 	case err != nil:
-		s.refuse(w, r, http.StatusBadRequest, "It cannot be sent", err.Error())
+		s.refuse(w, r, statusOfStart(err), "It cannot be sent", err.Error())
 	default:
 		s.awaitJob(r.Context())
 		http.Redirect(w, r, "/replay", http.StatusSeeOther)

@@ -127,7 +127,7 @@ func (s *Server) lookUp(ctx context.Context, id string) (found []streamreader.Me
 		catchUp, cancel := context.WithTimeout(ctx, catchUpPatience)
 		defer cancel()
 		if err := s.feed.CatchUp(catchUp); err != nil {
-			return nil, nil, fmt.Errorf("whether there is an event of %s is not known: %w", id, err)
+			return nil, nil, s.orAway(fmt.Errorf("whether there is an event of %s is not known: %w", id, err))
 		}
 		found, complete, err = s.indexed(ctx, id)
 	}

@@ -175,6 +175,20 @@ func (s *Server) watchFiles(ctx context.Context) {
 // conn is the connection to the broker, which can be another one later.
 func (s *Server) conn() *nats.Conn { return s.o.Broker.Conn() }
 
+// orAway returns an error, or that the broker is away while it is: the client says less.
+func (s *Server) orAway(err error) error {
+	if trouble := s.trouble(); err != nil && trouble != "" {
+		return unavailableError{trouble}
+	}
+	return err
+}
+
+// unavailableError: the broker is away, or does not answer.
+type unavailableError struct{ text string }
+
+// Error implements error.
+func (e unavailableError) Error() string { return e.text }
+
 // trouble says for people why there is no connection to the broker; empty while there is one.
 func (s *Server) trouble() string {
 	if s.conn().IsConnected() {
