@@ -118,6 +118,12 @@ var bodyTask = regexp.MustCompile(`"taskId"\s*:\s*"([A-Za-z0-9_.:-]{1,128})"`)
 
 // taskOf is the task that something quarantined is about; empty if it tells none.
 func taskOf(m streamreader.Message) string {
+	if m.Event.Type == schema.TypeAnnouncementRejected {
+		// Its subject is a key of the bucket.
+		if id, err := schema.TaskIDOfKey(m.Event.Subject); err == nil {
+			return id
+		}
+	}
 	if m.Event.Subject != "" {
 		return m.Event.Subject
 	}
