@@ -59,12 +59,13 @@ func addresses(t schema.Task) (all []address, more int) {
 	add := func(a address) {
 		switch {
 		case seen[a.text]:
+			return
 		case len(all) == maxMedia:
 			more++
 		default:
-			seen[a.text] = true
 			all = append(all, a)
 		}
+		seen[a.text] = true
 	}
 	for _, u := range t.ResultURLs {
 		add(address{u, true})
@@ -80,7 +81,9 @@ func addresses(t schema.Task) (all []address, more int) {
 		if token.Kind() != jsontext.KindString || isName {
 			continue
 		}
-		if s := token.String(); strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://") {
+		s := token.String()
+		scheme, _, ok := strings.Cut(s, "://")
+		if ok && (strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "http")) {
 			add(address{s, false})
 		}
 	}
@@ -112,6 +115,8 @@ func (s *Server) media(t schema.Task, link string, clicked []string) (all []medi
 			m.Shown = true
 		case !m.Link:
 			m.Why = "there is a user in the address"
+		case !access.CanAllowMedia(origin):
+			m.Why = "a page cannot be allowed to load it from a host of that kind"
 		default:
 			m.Ask = link + separator(link) + "media=" + url.QueryEscape(origin)
 		}
@@ -161,7 +166,7 @@ func clicked(w http.ResponseWriter, r *http.Request, task schema.Task) []string 
 		u, err := url.Parse(a.text)
 		return err == nil && u.User == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Scheme+"://"+u.Host == origin
 	})
-	if !isOfTask || strings.ContainsAny(origin, "; ,'*") {
+	if !isOfTask || !access.CanAllowMedia(origin) {
 		return nil
 	}
 	access.AllowMedia(w, origin)

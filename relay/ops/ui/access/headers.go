@@ -103,6 +103,9 @@ func withSources(directive string, sources []string) string {
 	return strings.Join(words, " ")
 }
 
+// CanAllowMedia reports whether [AllowMedia] does something for an origin.
+func CanAllowMedia(origin string) bool { return originOf(origin) != "" }
+
 // AllowMedia lets this one answer show pictures, video and audio of further origins: those of
 // what somebody has clicked. They are http or https addresses, of which the path does not
 // count; others, and those whose host is not plain ASCII or is an IPv6 address, are passed
