@@ -146,7 +146,6 @@ func (d *document) fact(list, name string) string {
 	return d.texts(list + " dd")[i]
 }
 
-
 // documentOf reads any page.
 func documentOf(t testing.TB, a answer) *document {
 	t.Helper()

@@ -206,7 +206,9 @@ type site struct {
 }
 
 // site serves a page of the store until the test ends, with further settings.
-func (s *store) site(t testing.TB, settings ...string) *site { return s.siteWith(t, false, settings...) }
+func (s *store) site(t testing.TB, settings ...string) *site {
+	return s.siteWith(t, false, settings...)
+}
 
 func (s *store) siteWith(t testing.TB, readOnly bool, settings ...string) *site {
 	t.Helper()
@@ -354,4 +356,3 @@ func (p *site) known(s *store) {
 			uint64(st.Quarantine.Indexed) >= quarantine.Msgs && st.Events.Last >= events.LastSeq
 	})
 }
-
