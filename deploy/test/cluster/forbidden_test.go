@@ -45,6 +45,19 @@ var forbidden = []struct {
 		"$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.mine", "$JS.API.CONSUMER.CREATE.APIXO.mine",
 		"$JS.API.STREAM.DELETE.KV_APIXO_EXPECTED", "$JS.API.STREAM.PURGE.KV_APIXO_EXPECTED", "$JS.API.STREAM.UPDATE.KV_APIXO_EXPECTED",
 	}, []string{"$KV.>", "$KV.APIXO_EXPECTED.>", "_INBOX.>", "_INBOX_RELAY.>", "apixo.>", ">"}},
+	{"ui", []string{
+		// It takes away what is quarantined, one by one, and nothing else,
+		"$JS.API.STREAM.MSG.DELETE.APIXO", "$JS.API.STREAM.MSG.DELETE.KV_APIXO_EXPECTED",
+		"$JS.API.STREAM.DELETE.APIXO", "$JS.API.STREAM.PURGE.APIXO", "$JS.API.STREAM.DELETE.APIXO_QUARANTINE", "$JS.API.STREAM.PURGE.APIXO_QUARANTINE",
+		"$JS.API.STREAM.UPDATE.APIXO", "$JS.API.STREAM.UPDATE.APIXO_QUARANTINE", "$JS.API.STREAM.CREATE.OTHER",
+		// makes no event and no announcement up, and reads for nobody.
+		"apixo.task.success", "apixo.task.failed", "apixo.quarantine.rejected", "$KV.APIXO_EXPECTED.task_1", "other",
+		"$JS.ACK.APIXO.my-service.1.1.1.1.1", "$JS.API.CONSUMER.LIST.APIXO_QUARANTINE", "$JS.API.STREAM.LIST",
+	}, []string{"apixo.>", ">", "_INBOX.>", "$JS.API.>", "$JS.EVENT.ADVISORY.>"}},
+	{"viewer", []string{
+		"$JS.API.STREAM.MSG.DELETE.APIXO", "$JS.API.STREAM.MSG.DELETE.APIXO_QUARANTINE", "$JS.API.STREAM.DELETE.APIXO", "$JS.API.STREAM.PURGE.APIXO_QUARANTINE",
+		"replayed.tasks", "apixo.task.success", "apixo.quarantine.rejected", "$KV.APIXO_EXPECTED.task_1", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.OTHER",
+	}, []string{"apixo.>", ">", "_INBOX.>", "$JS.API.>"}},
 	{"operator", []string{
 		"apixo.task.other", "$KV.OTHER.key", "other", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING",
 	}, []string{"apixo.>", ">"}},

@@ -23,10 +23,10 @@ func readmeUser(t *testing.T, name string) string {
 	return replaced(t, m[1], "$"+strings.ToUpper(name)+"_PASSWORD", password(name))
 }
 
-// allUsers is accounts.conf with the producer of README.md.
+// allUsers is accounts.conf with the producer and the viewer of README.md.
 func allUsers(t *testing.T) string {
 	t.Helper()
-	return replaced(t, shipped(t, "accounts.conf"), "    ]\n  }\n\n  # The cluster", readmeUser(t, "producer")+"    ]\n  }\n\n  # The cluster")
+	return replaced(t, shipped(t, "accounts.conf"), "    ]\n  }\n\n  # The cluster", readmeUser(t, "producer")+readmeUser(t, "viewer")+"    ]\n  }\n\n  # The cluster")
 }
 
 var notBilling = regexp.MustCompile(`(?s)publish \{ allow: \[ … \], (deny: \[.*?\]) \}`)
