@@ -183,7 +183,7 @@ const fullShare = 80
 func (x *runner) account(ctx context.Context, a *requester, found *checkList) {
 	var account jetstream.AccountInfo
 	if a.api(ctx, "INFO", &account) != nil {
-		found.ok(JetStream, "it answers")
+		found.ok(JetStream, "it answers, and does not tell this user how full the account is")
 		return
 	}
 	limits, used := account.Limits, account.Store

@@ -85,10 +85,24 @@ func (r Report) Count(s Status) (n int) {
 	return n
 }
 
+// User is whose connection to the broker is checked.
+type User int
+
+// The users. RelayUser is to do all that the relay does, which is tried. AnyUser may be another
+// one: where it may not store events, that is told, and nothing else of the kind is tried.
+// Of ReadingUser nothing is tried that only the relay does.
+const (
+	RelayUser User = iota
+	AnyUser
+	ReadingUser
+)
+
 // Options says what is checked, and from where.
 type Options struct {
 	// Environ is the relay's environment, in the form of os.Environ.
 	Environ []string
+	// User says whom the broker knows by that environment.
+	User User
 	// Timeout bounds the whole, whatever the broker does. More than 0.
 	Timeout time.Duration
 	// CallbackURL is where to deliver something from outside in; nil for nowhere. It

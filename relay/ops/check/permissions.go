@@ -79,10 +79,40 @@ func (x *runner) permissionProbes(events, quarantine, bucket *target) (needs []*
 	return needs
 }
 
+// isRelay reports whether this user is to be held against what the relay does. Where it is
+// not, that is told.
+func (x *runner) isRelay(ctx context.Context, a *requester, found *checkList, storing *permissionProbe) bool {
+	const elsewhere = "'apixo-relay check' with the relay's environment tries what the relay may do"
+	switch x.User {
+	case ReadingUser:
+		found.skip("this user is to read and no more; "+elsewhere, Permissions)
+		return false
+	case AnyUser:
+		if _, err := a.request(ctx, storing.msg); !isDenial(err) {
+			return true
+		}
+		subject := storing.msg.Subject
+		found.warn(Permissions, "if it is the relay's, allow publishing to "+subject+" in its permissions; else "+elsewhere,
+			"this user may not publish to %s: it is not the relay's, or the relay cannot store events", subject)
+		return false
+	}
+	return true
+}
+
+// isDenial reports whether an error is that this user may not do something.
+func isDenial(err error) bool {
+	denied, ok := isDenied(err)
+	return ok && !denied.Subscribing
+}
+
 // permissions looks whether this user may do what the relay does, and whether what it
 // sends gets into the streams.
 func (x *runner) permissions(ctx context.Context, a *requester, found *checkList, events, quarantine, bucket *target) {
+	before, unknown := len(*found), 0
 	needs := x.permissionProbes(events, quarantine, bucket)
+	if !x.isRelay(ctx, a, found, needs[0]) {
+		needs = nil
+	}
 	var all sync.WaitGroup
 	for _, n := range needs {
 		all.Go(func() {
@@ -105,7 +135,6 @@ func (x *runner) permissions(ctx context.Context, a *requester, found *checkList
 	allow := func(what, subject string) string {
 		return "allow " + what + " " + subject + " in this user's permissions"
 	}
-	before, unknown := len(*found), 0
 	for _, n := range needs {
 		denied, isDenial := isDenied(n.err)
 		subject := cmp.Or(n.allow, n.msg.Subject)

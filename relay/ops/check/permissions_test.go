@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,64 @@ func asRelay(t *testing.T, permissions *server.Permissions, streams bool, enviro
 	}
 	return look(t, append([]string{"NATS_URL=" + s.ClientURL(), "NATS_USER=relay", "NATS_PASSWORD=relay"}, environ...)...)
 }
+
+// Of a user who is not the relay's nothing is said that is about the relay, and of one who only
+// reads nothing is tried.
+func TestOtherUsers(t *testing.T) {
+	t.Parallel()
+	reading := &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.*"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_RELAY.>"}},
+	}
+	for _, tt := range []struct {
+		name        string
+		user        check.User
+		permissions *server.Permissions
+		status      check.Status
+		text        string
+		violations  int
+	}{
+		{"the relay's", check.AnyUser, nil, check.OK, "this user may do all that the relay does: ", 0},
+		{"another one", check.AnyUser, reading, check.Warn, "may not publish to apixo.task.success: it is not the relay's", 1},
+		{"one that reads", check.ReadingUser, reading, check.Skip, "'apixo-relay check' with the relay's environment", 0},
+		{"the relay's, to read", check.ReadingUser, nil, check.Skip, "this user is to read and no more", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			options := natstest.Options(t)
+			options.Users = []*server.User{{Username: "page", Password: "page", Permissions: tt.permissions}, {Username: "admin", Password: "admin"}}
+			s := natstest.Start(t, options)
+			violations := new(violations)
+			s.SetLogger(violations, false, false)
+			makeStreams(t, natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin")), nil)
+			r := lookWith(t, check.Options{User: tt.user}, "NATS_URL="+s.ClientURL(), "NATS_USER=page", "NATS_PASSWORD=page")
+			wellFormed(t, r)
+			expect(t, r, check.Permissions, tt.status, tt.text)
+			expect(t, r, check.Stream, check.OK, "APIXO takes apixo.task.>")
+			expect(t, r, check.Quarantine, check.OK, "APIXO_QUARANTINE takes apixo.quarantine.>")
+			if n := len(named(r, check.Permissions)); n != 1 || r.Count(check.Fail) > 0 {
+				t.Errorf("%d lines about permissions in\n%s", n, printed(r))
+			}
+			if n := int(violations.n.Load()); n != tt.violations {
+				t.Errorf("%d things were tried that are not allowed, %d expected", n, tt.violations)
+			}
+		})
+	}
+}
+
+// violations counts those that a server logs.
+type violations struct{ n atomic.Int64 }
+
+func (v *violations) Errorf(format string, _ ...any) {
+	if strings.Contains(format, "Violation") {
+		v.n.Add(1)
+	}
+}
+func (*violations) Noticef(string, ...any) {}
+func (*violations) Warnf(string, ...any)   {}
+func (*violations) Fatalf(string, ...any)  {}
+func (*violations) Debugf(string, ...any)  {}
+func (*violations) Tracef(string, ...any)  {}
 
 func denying(subject string) *server.Permissions {
 	return &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{subject}}}

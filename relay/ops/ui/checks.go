@@ -31,7 +31,11 @@ type checksView struct {
 func (s *Server) checks(w http.ResponseWriter, r *http.Request) {
 	s.renderSlow(w, r, page{View: "checks", Title: "Checks"}, func() any {
 		found, at, _ := s.report.get(r.Context(), reportAge, func(ctx context.Context) report {
-			return report{check.Run(ctx, check.Options{Environ: s.o.Environ, Timeout: checkTimeout})}
+			user := check.AnyUser
+			if s.o.ReadOnly {
+				user = check.ReadingUser
+			}
+			return report{check.Run(ctx, check.Options{Environ: s.o.Environ, User: user, Timeout: checkTimeout})}
 		})
 		v := checksView{At: at, Checks: found.Checks, Commands: []string{"apixo-relay check"}}
 		failed, warned := found.Count(check.Fail), found.Count(check.Warn)

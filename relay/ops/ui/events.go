@@ -78,7 +78,7 @@ func (s *Server) readPage(ctx context.Context, f form, before string) (p streamr
 		}
 	}
 	p, err = streamreader.ReadPage(ctx, s.conn(), selection, o)
-	return p, s.orAway(err)
+	return p, inWords(s.orAway(err), selection.Stream)
 }
 
 // pageNote says how far a page has looked.

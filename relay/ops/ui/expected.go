@@ -88,7 +88,7 @@ func (s *Server) addMissing(ctx context.Context, v *expectedView) {
 		Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Quarantine, Subjects: []string{schema.MissingSubject(s.cfg.Stream.Prefix)},
 	}, streamreader.PageOptions{Size: pageSize, Most: maxExamined})
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		v.Problem += " Which were given up is not known: " + err.Error() + "."
+		v.Problem += " Which were given up is not known: " + inWords(err, s.cfg.Stream.Quarantine).Error() + "."
 		return
 	}
 	for _, m := range p.Messages {

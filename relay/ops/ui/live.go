@@ -180,6 +180,6 @@ func (s *Server) nowUpdate(ctx context.Context) update {
 		"chart-lag":    s.fragment("lag-chart", lagChart(minutes)),
 		"relay":        s.fragment("relay", s.relayState(ctx)),
 		"indexed":      s.fragment("indexed", s.indexState()),
-		"consumers":    s.fragment("consumers", s.consumers(ctx)),
+		"consumers":    s.fragment("consumers", s.consumersView(ctx)),
 	}}
 }

@@ -28,3 +28,11 @@ func (s *Server) message(ctx context.Context, stream string, sequence uint64) (s
 	}
 	return m, s.orAway(err)
 }
+
+// inWords words that the time has ended in which a stream was to be read.
+func inWords(err error, stream string) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the broker did not answer in time about the stream %s: it is stalled, without quorum, or does not let this user read it by a consumer", stream)
+	}
+	return err
+}

@@ -38,12 +38,6 @@ type nowView struct {
 // relayState is what the relay on this machine says of itself.
 type relayState struct{ Class, Text string }
 
-// foundConsumers are the consumers as the broker has told them.
-type foundConsumers struct {
-	all feed.Consumers
-	err error
-}
-
 // consumersView are the consumers of the events.
 type consumersView struct {
 	Rows          []consumerRow
@@ -66,7 +60,7 @@ func (s *Server) now(w http.ResponseWriter, r *http.Request) {
 	minutes := s.feed.Minutes()
 	s.render(w, r, page{View: "now", Title: "Now", Live: fmt.Sprintf("/live?view=now&after=%d", last), Body: nowView{
 		Events: eventsChart(minutes), Lag: lagChart(minutes), Relay: s.relayState(r.Context()),
-		Latest: latest, LeftOut: leftOut, Indexed: s.indexState(), Consumers: s.consumers(r.Context()),
+		Latest: latest, LeftOut: leftOut, Indexed: s.indexState(), Consumers: s.consumersView(r.Context()),
 	}})
 }
 
@@ -113,25 +107,30 @@ func (s *Server) indexState() string {
 	return ""
 }
 
-// consumers are those of the events, the latest first.
-func (s *Server) consumers(ctx context.Context) (v consumersView) {
+// consumersAnswer is what the broker has told of the consumers.
+type consumersAnswer struct {
+	feed.Consumers
+	err error
+}
+
+// consumersView shows the consumers of the events. The broker has more time to tell than a view
+// has to wait: until then it shows what was told before.
+func (s *Server) consumersView(ctx context.Context) (v consumersView) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	asked, _, ok := s.found.get(ctx, consumersAge, func(ctx context.Context) (c foundConsumers) {
-		ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
-		defer cancel()
-		c.all, c.err = s.feed.Consumers(ctx)
-		return c
+	told, _, ok := s.consumers.get(ctx, consumersAge, func(ctx context.Context) consumersAnswer {
+		found, err := s.feed.Consumers(ctx)
+		return consumersAnswer{found, err}
 	})
 	switch {
 	case !ok:
 		v.Asking, v.More = true, "The broker is being asked for them."
 		return v
-	case asked.err != nil:
-		v.Problem = "The consumers are not known: " + asked.err.Error()
+	case told.err != nil:
+		v.Problem = "The consumers are not known: " + told.err.Error()
 		return v
 	}
-	found := asked.all
+	found := told.Consumers
 	now := time.Now()
 	for _, c := range found.Consumers {
 		v.Rows = append(v.Rows, row(c, found, now))

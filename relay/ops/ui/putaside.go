@@ -185,6 +185,8 @@ func (s *Server) deleteMessage(ctx context.Context, stream jetstream.Stream, m s
 	}
 	s.o.Log.Warn("put aside: deleted from the quarantine", "stream", s.cfg.Stream.Quarantine, "sequence", m.Sequence, "stored", m.Stored,
 		"reason", m.Event.Reason(), "detail", m.Event.Detail(), "taskId", taskOf(m), "attributes", m.Event.Extensions, "encoding", encoding, "body", body)
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
 	subject := jsapi.Prefix(s.cfg.Stream.Domain) + "STREAM.MSG.DELETE." + s.cfg.Stream.Quarantine
 	err := stream.DeleteMsg(ctx, m.Sequence)
 	if denied := broker.LastPermissionError(s.conn(), subject); err != nil && denied != nil {

@@ -25,6 +25,9 @@ const (
 	resultLifetime = 24 * time.Hour
 	// catchUpPatience is how long a look-up waits for the index to know what was just stored.
 	catchUpPatience = 500 * time.Millisecond
+	// announcementTimeout bounds how long it takes to see whether a task is announced, so that
+	// time is left for the rest.
+	announcementTimeout = 2 * time.Second
 	// maxDeliveries bounds the other deliveries that are shown of a task.
 	maxDeliveries = 50
 )
@@ -40,6 +43,8 @@ type taskView struct {
 	Deliveries         []delivery
 	JSON               string
 	Commands           []string
+	// Unknown are what the broker did not tell.
+	Unknown []string
 }
 
 // fact is a line of a list.
@@ -92,8 +97,12 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 		s.render(w, r, page{View: "search", Title: id, Live: "/live?view=search&id=" + url.QueryEscape(id), Refresh: 2, Body: search.view()})
 		return
 	}
-	v := s.taskView(ctx, id, found)
-	if v == nil {
+	v, known := s.taskView(ctx, id, found)
+	switch {
+	case !known && len(v.Unknown) > 0:
+		s.refuse(w, r, http.StatusServiceUnavailable, "It is not known whether there is such a task", strings.Join(v.Unknown, " "))
+		return
+	case !known:
 		s.refuse(w, r, http.StatusNotFound, "No such task", s.notFound(id, search))
 		return
 	}
@@ -164,13 +173,17 @@ func (s *Server) indexed(ctx context.Context, id string) (found []streamreader.M
 	return found, complete, nil
 }
 
-// taskView gathers what is known of a task besides its events; nil if nothing is.
-func (s *Server) taskView(ctx context.Context, id string, found []streamreader.Message) *taskView {
-	v := &taskView{ID: id}
+// taskView gathers what is known of a task besides its events. known says that there is
+// anything.
+func (s *Server) taskView(ctx context.Context, id string, found []streamreader.Message) (v *taskView, known bool) {
+	v = &taskView{ID: id}
+	outstanding, err := s.outstanding(ctx, id)
+	if err != nil {
+		v.Unknown = append(v.Unknown, "Whether it is announced is not known: "+text.Line(err.Error())+".")
+	}
 	s.addDeliveries(ctx, v, found)
-	outstanding := s.outstanding(ctx, id)
 	if len(found) == 0 && len(v.Deliveries) == 0 && outstanding == nil {
-		return nil
+		return v, false
 	}
 	if outstanding != nil {
 		v.State, v.Summary = "expected", "It is announced, and its webhook has not come."
@@ -188,10 +201,10 @@ func (s *Server) taskView(ctx context.Context, id string, found []streamreader.M
 		if outstanding == nil {
 			v.State, v.Summary = "unknown", "No event is stored for it; what came is listed below."
 		}
-		return v
+		return v, true
 	}
 	s.addEvent(v, found[0])
-	return v
+	return v, true
 }
 
 // addEvent adds what the event of a task tells.
@@ -296,21 +309,22 @@ func (s *Server) addDeliveries(ctx context.Context, v *taskView, found []streamr
 			return
 		}
 		m, err := s.message(ctx, s.cfg.Stream.Quarantine, sequence)
-		if err != nil || taskOf(m) != v.ID {
+		switch {
+		case errors.Is(err, errGone), err == nil && taskOf(m) != v.ID:
 			continue
+		case err != nil:
+			v.Unknown = append(v.Unknown, "What else came about it is not known: "+text.Line(err.Error())+".")
+			return
 		}
 		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindOf(m) + ": " + m.Event.Reason(), Detail: shorten(m.Event.Detail())})
 	}
 }
 
 // outstanding is the announcement of a task that has not ended; nil if there is none.
-func (s *Server) outstanding(ctx context.Context, id string) *expect.Task {
-	task, err := expect.Get(ctx, s.conn(), s.cfg, id)
-	if err != nil {
-		s.o.Log.Debug("the announced tasks cannot be read", "error", err)
-		return nil
-	}
-	return task
+func (s *Server) outstanding(ctx context.Context, id string) (*expect.Task, error) {
+	ctx, cancel := context.WithTimeout(ctx, announcementTimeout)
+	defer cancel()
+	return expect.Get(ctx, s.conn(), s.cfg, id)
 }
 
 // asked words how often a task was asked for.

@@ -66,7 +66,7 @@ type Server struct {
 	jobs      jobs
 	searches  searches
 	relay     cached[relayState]
-	found     cached[foundConsumers]
+	consumers cached[consumersAnswer]
 	report    cached[report]
 	exports   chan struct{} // a slot for each export under way
 	streams   chan struct{} // a slot for each page that is kept up to date
