@@ -126,7 +126,7 @@ func announce(ctx context.Context, w cliEnv, cfg config.Config, tasks *tasklist.
 		width = max(width, min(len(tasks.At(i).ID), 40))
 	}
 	color, done := w.hasColors(w.stdout), 0
-	err = expect.Run(ctx, conn, cfg, expect.Options{
+	err = expect.New(conn, cfg).Run(ctx, expect.Options{
 		Tasks: tasks, Attributes: attributes,
 		OnMade: func(bucket string) {
 			fmt.Fprintf(w.stderr, "apixo-relay: made the bucket %s: no relay has looked after tasks here before; is one running with RELAY_EXPECT=true?\n", bucket)
@@ -156,7 +156,7 @@ func listExpected(ctx context.Context, w cliEnv, cfg config.Config, output outpu
 		return err
 	}
 	defer conn.Close()
-	tasks, err := expect.List(ctx, conn, cfg)
+	tasks, err := expect.New(conn, cfg).List(ctx)
 	if err != nil {
 		return err
 	}

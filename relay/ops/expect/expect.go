@@ -60,17 +60,28 @@ type Options struct {
 	OnResult func(Result) error
 }
 
+// Client announces and lists tasks. Many goroutines may use it at once.
+type Client struct {
+	conn   *nats.Conn
+	cfg    config.Config
+	denied *broker.PermissionWatcher
+}
+
+// New returns a client over a connection, which is the caller's.
+func New(conn *nats.Conn, cfg config.Config) *Client {
+	return &Client{conn: conn, cfg: cfg, denied: broker.WatchPermissions(conn)}
+}
+
 // Run announces tasks. Its error is the first one; the tasks that were told to OnResult are
 // announced all the same, and announcing them again is harmless.
-func Run(ctx context.Context, conn *nats.Conn, cfg config.Config, o Options) error {
-	b, err := open(ctx, conn, cfg)
+func (c *Client) Run(ctx context.Context, o Options) error {
+	b, err := c.open(ctx, c.cfg)
 	if err != nil {
 		return err
 	}
 	if b.Made && o.OnMade != nil {
-		o.OnMade(cfg.Expect.Bucket)
+		o.OnMade(c.cfg.Expect.Bucket)
 	}
-	denied := broker.WatchPermissions(conn)
 	var mu sync.Mutex
 	workers, running := errgroup.WithContext(ctx)
 	workers.SetLimit(concurrency)
@@ -80,7 +91,7 @@ func Run(ctx context.Context, conn *nats.Conn, cfg config.Config, o Options) err
 		}
 		workers.Go(func() error {
 			t := o.Tasks.At(i)
-			asking, stop := denied.Guard(running, "$KV."+cfg.Expect.Bucket+"."+schema.ExpectedKey(t.ID))
+			asking, stop := c.denied.Guard(running, "$KV."+c.cfg.Expect.Bucket+"."+schema.ExpectedKey(t.ID))
 			defer stop(nil)
 			asking, cancel := context.WithTimeout(asking, answerTimeout)
 			defer cancel()
@@ -107,15 +118,14 @@ func Run(ctx context.Context, conn *nats.Conn, cfg config.Config, o Options) err
 }
 
 // open opens the bucket within some seconds.
-func open(ctx context.Context, conn *nats.Conn, cfg config.Config) (*expected.Bucket, error) {
+func (c *Client) open(ctx context.Context, cfg config.Config) (*expected.Bucket, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	js, err := jsapi.New(conn, cfg.Stream.Domain)
+	js, err := jsapi.New(c.conn, cfg.Stream.Domain)
 	if err != nil {
 		return nil, err
 	}
-	denied := broker.WatchPermissions(conn)
-	ctx, stop := denied.Guard(ctx, jsapi.Prefix(cfg.Stream.Domain)+"STREAM.INFO."+expected.StreamName(cfg.Expect.Bucket))
+	ctx, stop := c.denied.Guard(ctx, jsapi.Prefix(cfg.Stream.Domain)+"STREAM.INFO."+expected.StreamName(cfg.Expect.Bucket))
 	defer stop(nil)
 	b, err := expected.OpenBucket(ctx, js, cfg, nil)
 	if err != nil {
@@ -153,9 +163,10 @@ type Task struct {
 }
 
 // List returns what is outstanding, first what is asked for next.
-func List(ctx context.Context, conn *nats.Conn, cfg config.Config) ([]Task, error) {
+func (c *Client) List(ctx context.Context) ([]Task, error) {
+	cfg := c.cfg
 	cfg.Stream.Policy = config.PolicyRequire // to look makes nothing
-	b, err := open(ctx, conn, cfg)
+	b, err := c.open(ctx, cfg)
 	if errors.Is(err, expected.ErrBucketMissing) {
 		return nil, fmt.Errorf("there is no bucket %s: the relay makes it when it starts with RELAY_EXPECT=true, and 'apixo-relay expect ID' does", cfg.Expect.Bucket)
 	} else if err != nil {
@@ -176,9 +187,10 @@ func List(ctx context.Context, conn *nats.Conn, cfg config.Config) ([]Task, erro
 }
 
 // Get returns one task that is outstanding; nil if it is not, or nothing is announced here.
-func Get(ctx context.Context, conn *nats.Conn, cfg config.Config, id string) (*Task, error) {
+func (c *Client) Get(ctx context.Context, id string) (*Task, error) {
+	cfg := c.cfg
 	cfg.Stream.Policy = config.PolicyRequire // to look makes nothing
-	b, err := open(ctx, conn, cfg)
+	b, err := c.open(ctx, cfg)
 	if errors.Is(err, expected.ErrBucketMissing) {
 		return nil, nil
 	} else if err != nil {

@@ -41,7 +41,7 @@ func announce(t *testing.T, conn *nats.Conn, cfg config.Config, o expect.Options
 		results = append(results, r.TaskID+" "+r.Model+" "+r.Result)
 		return nil
 	}
-	err = expect.Run(t.Context(), conn, cfg, o)
+	err = expect.New(conn, cfg).Run(t.Context(), o)
 	slices.Sort(results)
 	return results, err
 }
@@ -49,7 +49,7 @@ func announce(t *testing.T, conn *nats.Conn, cfg config.Config, o expect.Options
 func TestAnnounceAndList(t *testing.T) {
 	t.Parallel()
 	conn, cfg := open(t, "RELAY_EXPECT_AFTER=10m")
-	if _, err := expect.List(t.Context(), conn, cfg); err == nil || !strings.Contains(err.Error(), "there is no bucket APIXO_EXPECTED") {
+	if _, err := expect.New(conn, cfg).List(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no bucket APIXO_EXPECTED") {
 		t.Errorf("listed without a bucket: %v", err)
 	}
 	made := 0
@@ -62,7 +62,7 @@ func TestAnnounceAndList(t *testing.T) {
 	if want := []string{"a nano-banana already", "c nano-banana announced"}; err != nil || made != 1 || !slices.Equal(results, want) {
 		t.Errorf("again: %v, %v, made %d times", results, err, made)
 	}
-	tasks, err := expect.List(t.Context(), conn, cfg)
+	tasks, err := expect.New(conn, cfg).List(t.Context())
 	if err != nil || len(tasks) != 3 {
 		t.Fatal(tasks, err)
 	}

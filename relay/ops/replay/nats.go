@@ -51,6 +51,9 @@ type NATSOptions struct {
 	// Backoff returns how long to wait between the attempts of one delivery; nil means
 	// [httpclient.Backoff].
 	Backoff func() backoff.BackOff
+	// Denied tells of subjects that this user may not publish to. Who makes many replays over
+	// one connection watches it once; nil means a watcher of this replay's own.
+	Denied *broker.PermissionWatcher
 }
 
 // NATS publishes each message to another subject, in order, as it is stored. If a
@@ -64,6 +67,9 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if o.Backoff == nil {
 		o.Backoff = httpclient.Backoff
 	}
+	if o.Denied == nil {
+		o.Denied = broker.WatchPermissions(conn)
+	}
 	js, err := jsapi.New(conn, o.Domain, jetstream.WithPublishAsyncTimeout(o.AckTimeout), jetstream.WithPublishAsyncMaxPending(o.Concurrency+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("JetStream cannot be used: %w", err)
@@ -72,7 +78,7 @@ func NATS(ctx context.Context, conn *nats.Conn, o NATSOptions) (t Target, notice
 	if err != nil {
 		return nil, "", err
 	}
-	p := &natsTarget{o: o, conn: conn, js: js, queue: make(chan *pendingPublish, o.Concurrency), generation: conn.Stats().Reconnects, permissions: broker.WatchPermissions(conn)}
+	p := &natsTarget{o: o, conn: conn, js: js, queue: make(chan *pendingPublish, o.Concurrency), generation: conn.Stats().Reconnects, permissions: o.Denied}
 	switch {
 	case stream == nil:
 		p.plain, notice = true, fmt.Sprintf("no stream takes the subject %s: only those who listen to it now get the events", o.Subject)

@@ -57,7 +57,7 @@ func (s *Server) expected(w http.ResponseWriter, r *http.Request) {
 
 // addOutstanding adds what is in the bucket.
 func (s *Server) addOutstanding(ctx context.Context, v *expectedView) {
-	tasks, err := expect.List(ctx, s.conn(), s.cfg)
+	tasks, err := s.expect.List(ctx)
 	if err != nil {
 		v.Problem = "What is outstanding is not known: " + err.Error() + "."
 		return

@@ -66,6 +66,7 @@ func (s *Server) askPutAside(w http.ResponseWriter, r *http.Request) {
 		Question, Explanation, Back string
 		Fields                      []fact
 	}{Back: "/quarantine"}
+	const goneAll = " Their bodies are deleted from the quarantine, and written to the log of this page first."
 	const gone = " Its body is deleted from the quarantine, and written to the log of this page first."
 	switch {
 	case a.sequence != 0:
@@ -75,14 +76,31 @@ func (s *Server) askPutAside(w http.ResponseWriter, r *http.Request) {
 	case a.delivered:
 		n := len(s.jobs.deliveredSequences())
 		v.Question = fmt.Sprintf("Put aside the %s that were sent again?", text.Count(n))
-		v.Explanation, v.Back = "The relay has answered 200 for each of them."+gone, "/replay"
+		v.Explanation, v.Back = "The relay has answered 200 for each of them."+goneAll, "/replay"
 		v.Fields = []fact{{Name: "delivered", Value: "1"}}
 	default:
 		v.Question = fmt.Sprintf("Put aside all that is quarantined for the reason %s?", text.Line(a.reason))
-		v.Explanation, v.Back = fmt.Sprintf("It is about what was there up to sequence %d, and not what came since.", a.upTo)+gone, reasonPath(a.reason)
+		v.Explanation, v.Back = fmt.Sprintf("%s What came after sequence %d stays.", s.howMany(a.reason), a.upTo)+goneAll, reasonPath(a.reason)
 		v.Fields = []fact{{Name: "reason", Value: a.reason}, {Name: "to-seq", Value: digits(a.upTo)}}
 	}
 	s.render(w, r, page{View: "question", Title: "Put aside?", Body: v})
+}
+
+// howMany says how many are quarantined for a reason.
+func (s *Server) howMany(reason string) string {
+	counts, whole := s.feed.Reasons()
+	for _, c := range counts {
+		switch {
+		case c.Reason != reason:
+		case !whole:
+			return fmt.Sprintf("There are %s or more of them.", text.Count(c.Count))
+		case c.Count == 1:
+			return "There is one."
+		default:
+			return fmt.Sprintf("There are %s of them.", text.Count(c.Count))
+		}
+	}
+	return "None is counted yet."
 }
 
 // putAside deletes from the quarantine, and logs what it deletes first.

@@ -43,7 +43,7 @@ func (s *Server) open(ctx context.Context, to config.Target, mode string, quaran
 		}
 		d.concurrency = replay.DefaultNATSConcurrency
 		d.target, d.notice, err = replay.NATS(ctx, s.conn(), replay.NATSOptions{
-			Domain: s.cfg.Stream.Domain, Subject: subject, Prefix: s.cfg.Stream.Prefix, Own: []string{s.cfg.Stream.Name, s.cfg.Stream.Quarantine}, Concurrency: replay.DefaultNATSConcurrency,
+			Domain: s.cfg.Stream.Domain, Subject: subject, Prefix: s.cfg.Stream.Prefix, Own: []string{s.cfg.Stream.Name, s.cfg.Stream.Quarantine}, Concurrency: replay.DefaultNATSConcurrency, Denied: s.denied,
 		})
 		return d, err
 	}

@@ -324,7 +324,7 @@ func (s *Server) addDeliveries(ctx context.Context, v *taskView, found []streamr
 func (s *Server) outstanding(ctx context.Context, id string) (*expect.Task, error) {
 	ctx, cancel := context.WithTimeout(ctx, announcementTimeout)
 	defer cancel()
-	return expect.Get(ctx, s.conn(), s.cfg, id)
+	return s.expect.Get(ctx, id)
 }
 
 // asked words how often a task was asked for.

@@ -63,6 +63,8 @@ type Server struct {
 	tokens    *tokens.Set     // nil if nobody has to sign in
 	guard     *access.Guard
 	feed      *feed.Feed
+	expect    *expect.Client
+	denied    *broker.PermissionWatcher
 	jobs      jobs
 	searches  searches
 	relay     cached[relayState]
@@ -98,6 +100,8 @@ func New(o Options) (*Server, error) {
 		Addr: s.cfg.UI.Addr, Hosts: s.cfg.UI.Hosts, Tokens: s.tokens, TLS: files != nil, Media: s.cfg.UI.MediaHosts,
 		ReadOnly: o.ReadOnly, Log: o.Log, Refuse: s.keepOut, SignInPage: s.signInPage,
 	})
+	// Once, since each watches for as long as there is the connection.
+	s.expect, s.denied = expect.New(o.Broker.Conn(), o.Config), broker.WatchPermissions(o.Broker.Conn())
 	s.feed = feed.New(feed.Options{
 		Conn: o.Broker.Conn(), Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine,
 		Prefix: s.cfg.Stream.Prefix, Index: s.cfg.UI.Index, Log: o.Log,
