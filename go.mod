@@ -50,7 +50,6 @@ require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/cli/browser v1.3.0 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
@@ -83,4 +82,7 @@ tool golang.org/x/exp/cmd/apidiff
 
 require github.com/lmittmann/tint v1.2.1
 
-require golang.org/x/mod v0.42.0
+require (
+	github.com/cli/browser v1.3.0
+	golang.org/x/mod v0.42.0
+)

@@ -31,7 +31,7 @@ var rooms = []room{
 	{"/schema/examples/go/idempotent", []string{"/schema"}, nil},
 	{"/schema/examples/go/producer", []string{"/schema"}, nil},
 	{"/cmd/apixo-relay", []string{
-		"/relay", "/relay/event", "/relay/ops/expect", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/secretarg", "/relay/ops/send", "/relay/ops/streamreader", "/relay/ops/tail", "/relay/ops/tasklist", "/relay/text", "/relay/httpclient",
+		"/relay", "/relay/event", "/relay/ops/expect", "/relay/ops/ui", "/relay/ops/backfill", "/relay/ops/check", "/relay/ops/replay", "/relay/ops/secretarg", "/relay/ops/send", "/relay/ops/streamreader", "/relay/ops/tail", "/relay/ops/tasklist", "/relay/text", "/relay/httpclient",
 		"/relay/broker", "/relay/config", "/relay/telemetry", "/relay/timeparse", "/relay/tlsfiles", "/relay/utf8text", "/schema",
 	}, nil},
 	{"/cmd/relay-bench", []string{"/relay/ops/secretarg", "/relay/ops/send"}, nil},
@@ -39,6 +39,8 @@ var rooms = []room{
 	{"/cmd/relay-faults", []string{"/relay/test/faults"}, nil},
 	{"/relay", []string{"/relay/admin", "/relay/apixo", "/relay/expected", "/relay/httpclient", "/relay/verify", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/endpoint", "/relay/event", "/relay/outbox", "/relay/publisher", "/relay/receiver", "/relay/reload", "/relay/retry", "/relay/service", "/relay/store", "/relay/telemetry", "/relay/tlsfiles", "/relay/tokens"},
 		[]string{"os/signal", "flag", "os", "github.com/nats-io/"}},
+	{"/relay/ops/ui", []string{"/relay/ops/check", "/relay/ops/expect", "/relay/ops/replay", "/relay/ops/streamreader", "/relay/ops/ui/access", "/relay/ops/ui/feed", "/relay/broker", "/relay/config", "/relay/event", "/relay/httpclient", "/relay/jsapi", "/relay/reload", "/relay/text", "/relay/timeparse", "/relay/tlsfiles", "/relay/tokens", "/schema"},
+		[]string{"os", "os/signal", "flag"}},
 	{"/relay/ops/backfill", []string{"/relay/ops/streamreader", "/relay/ops/tasklist", "/relay/apixo", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/event", "/relay/jsapi", "/relay/publisher", "/relay/retry", "/relay/store", "/relay/telemetry", "/relay/utf8text", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/expect", []string{"/relay/ops/tasklist", "/relay/broker", "/relay/config", "/relay/expected", "/relay/jsapi", "/relay/text", "/schema"}, []string{"net/http", "os", "flag"}},
 	{"/relay/ops/check", []string{"/relay/apixo", "/relay/expected", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/config", "/relay/descriptors", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/publisher", "/relay/telemetry", "/relay/tlsfiles", "/schema"}, []string{"os/signal", "flag"}},

@@ -64,7 +64,7 @@ func examples(c *cobra.Command) (lines []string) {
 }
 
 // endless are the beginnings of examples that go on until somebody ends them.
-var endless = []string{"apixo-relay tail", "apixo-relay serve", "apixo-relay replay --follow"}
+var endless = []string{"apixo-relay tail", "apixo-relay serve", "apixo-relay replay --follow", "apixo-relay ui"}
 
 // Each example in a help text works when it is pasted beside a running relay. Only
 // the default addresses in it are replaced: they may be taken here.
@@ -82,9 +82,9 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 	api := httptest.NewServer(fakeapi.New("key-of-the-examples"))
 	t.Cleanup(api.Close)
 	beside := append(environ,
-		"RELAY_LISTEN_ADDR="+host("webhooks"), "RELAY_ADMIN_ADDR="+host("admin"), "RELAY_EMBEDDED_ADDR="+host("broker"),
+		"RELAY_LISTEN_ADDR="+host("webhooks"), "RELAY_ADMIN_ADDR="+host("admin"), "RELAY_EMBEDDED_ADDR="+host("broker"), "RELAY_UI_ADDR=127.0.0.1:0",
 		"APIXO_API_KEY=key-of-the-examples", "APIXO_BASE_URL="+api.URL)
-	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"))
+	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"), "0.0.0.0:8722", "127.0.0.1:0", "--open ", "")
 	// Something to look at, for commands that look.
 	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true", "apixo-relay expect --model nano-banana task_1"} {
 		paste(t, line, line, append(beside, "RELAY_DATA_DIR="+t.TempDir()))

@@ -48,8 +48,8 @@ Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.`,
   # and show it in the browser, for looking only
   apixo-relay ui --open --read-only
 
-  # for others, by HTTPS, with a secret to sign in with
-  RELAY_UI_ADDR=0.0.0.0:8722 RELAY_UI_HOSTS=relay.example.com RELAY_UI_TOKENS_FILE=ui.tokens RELAY_UI_TLS_CERT_FILE=ui.crt RELAY_UI_TLS_KEY_FILE=ui.key apixo-relay ui
+  # for others, who sign in with a secret
+  RELAY_UI_TOKENS=$(openssl rand -hex 16) RELAY_UI_HOSTS=relay.example.com RELAY_UI_ADDR=0.0.0.0:8722 apixo-relay ui
 
   # with somewhere to replay to
   RELAY_UI_TARGETS=local=http://127.0.0.1:3000/hook,again=nats:replayed.tasks apixo-relay ui`,

@@ -23,6 +23,7 @@ import (
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/ops/expect"
 	"github.com/apixo-relay/apixo-relay/relay/ops/ui/access"
 	"github.com/apixo-relay/apixo-relay/relay/ops/ui/feed"
 	"github.com/apixo-relay/apixo-relay/relay/reload"
