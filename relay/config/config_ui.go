@@ -75,14 +75,15 @@ var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]
 
 // isHost reports whether s, in lower case, is a name or an address without a port.
 func isHost(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil || len(s) <= 253 && hostName.MatchString(s)
+	addr, err := netip.ParseAddr(s)
+	return err == nil && addr.Zone() == "" || len(s) <= 253 && hostName.MatchString(s)
 }
 
 // Origins say from where something may be loaded.
 type Origins []string
 
-// UnmarshalText reads comma-separated hosts, and origins with a scheme.
+// UnmarshalText reads comma-separated hosts, and origins with a scheme. IPv6 addresses are
+// refused: a browser's Content-Security-Policy has no way to write them.
 func (o *Origins) UnmarshalText(text []byte) error {
 	var origins Origins
 	for _, s := range list(string(text)) {
@@ -92,7 +93,7 @@ func (o *Origins) UnmarshalText(text []byte) error {
 			u, err := url.Parse(s)
 			good = err == nil && (u.Scheme == "http" || u.Scheme == "https") && isHost(u.Hostname()) && s == u.Scheme+"://"+u.Host
 		}
-		if !good {
+		if good = good && strings.Count(s, ":") <= 2; !good {
 			return fmt.Errorf("%q is neither a host nor an origin: write it like cdn.example.com, *.example.com, http://127.0.0.1:9000, or * for any host", s)
 		}
 		origins = append(origins, s)

@@ -39,7 +39,7 @@ func TestUIRefuses(t *testing.T) {
 	for _, setting := range []string{
 		"RELAY_UI_ADDR=8722", "RELAY_UI_TOKENS=short", "RELAY_UI_TLS_CERT_FILE=/nowhere", "RELAY_UI_INDEX=-1",
 		"RELAY_UI_HOSTS=https://relay.example.com", "RELAY_UI_HOSTS=relay.example.com:8722", "RELAY_UI_HOSTS=*.example.com",
-		"RELAY_UI_MEDIA_HOSTS=http://a/b", "RELAY_UI_MEDIA_HOSTS=a b", "RELAY_UI_MEDIA_HOSTS=javascript://a", "RELAY_UI_MEDIA_HOSTS='self'", "RELAY_UI_MEDIA_HOSTS=a;b", "RELAY_UI_MEDIA_HOSTS=https://*",
+		"RELAY_UI_MEDIA_HOSTS=http://a/b", "RELAY_UI_MEDIA_HOSTS=a b", "RELAY_UI_MEDIA_HOSTS=javascript://a", "RELAY_UI_MEDIA_HOSTS='self'", "RELAY_UI_MEDIA_HOSTS=a;b", "RELAY_UI_MEDIA_HOSTS=https://*", "RELAY_UI_MEDIA_HOSTS=::1", "RELAY_UI_MEDIA_HOSTS=http://[::1]:9000", "RELAY_UI_HOSTS=fe80::1%a;b",
 		"RELAY_UI_TARGETS=https://secret@a/b", "RELAY_UI_TARGETS=a=ftp://secret", "RELAY_UI_TARGETS=a=nats:", "RELAY_UI_TARGETS=a=nats://secret:4222", "RELAY_UI_TARGETS=a=-", "RELAY_UI_TARGETS=a=nats:x,a=nats:secret",
 	} {
 		variable, _, _ := strings.Cut(setting, "=")
