@@ -88,12 +88,12 @@ func (o *Origins) UnmarshalText(text []byte) error {
 	var origins Origins
 	for _, s := range list(string(text)) {
 		s = strings.ToLower(strings.TrimSuffix(s, "/"))
-		good := s == "*" || isHost(strings.TrimPrefix(s, "*."))
+		good := s == "*" || !strings.Contains(s, ":") && isHost(strings.TrimPrefix(s, "*."))
 		if strings.Contains(s, "://") {
 			u, err := url.Parse(s)
-			good = err == nil && (u.Scheme == "http" || u.Scheme == "https") && isHost(u.Hostname()) && s == u.Scheme+"://"+u.Host
+			good = err == nil && (u.Scheme == "http" || u.Scheme == "https") && !strings.Contains(u.Hostname(), ":") && isHost(u.Hostname()) && s == u.Scheme+"://"+u.Host
 		}
-		if good = good && strings.Count(s, ":") <= 2; !good {
+		if !good {
 			return fmt.Errorf("%q is neither a host nor an origin: write it like cdn.example.com, *.example.com, http://127.0.0.1:9000, or * for any host", s)
 		}
 		origins = append(origins, s)
