@@ -83,6 +83,7 @@ func TestStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	tab.await(`document.querySelectorAll("#latest li").length > 5 && document.querySelector("#left-out").innerText !== ""`)
+	tab.picture("now-storm")
 	// A person can still use it.
 	tab.click("#pause")
 	tab.await(`document.querySelector("#pause").getAttribute("aria-pressed") === "true"`)

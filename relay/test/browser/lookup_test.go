@@ -56,6 +56,7 @@ func TestLookUps(t *testing.T) {
 					t.Errorf("what is being searched for is answered %d", status)
 				}
 				if shown := tab.attribute("body", "data-view"); shown == "search" {
+					tab.picture("search-" + l.name())
 					if !tab.has("progress#scan") {
 						t.Error("nothing tells how far the search has come")
 					}

@@ -45,6 +45,7 @@ func TestQuarantine(t *testing.T) {
 
 	tab.view("quarantine", page.URL+"/quarantine")
 	tab.reads("#reasons", "not-confirmed 3")
+	tab.accessible("quarantine-to-be-put-right")
 	if n := tab.count("#quarantined tbody tr"); n != 5 {
 		t.Errorf("%d bodies are shown", n)
 	}
@@ -103,6 +104,7 @@ func TestQuarantine(t *testing.T) {
 	tab.reads("main", "3")
 	tab.click("#confirm button")
 	tab.leaves("question")
+	tab.accessible("put-aside")
 	if n := quarantined(t, js); n != 2 {
 		t.Errorf("after what was taken was put aside, %d are left", n)
 	}

@@ -108,6 +108,7 @@ func TestReplay(t *testing.T) {
 	if html := eval[string](tab, `document.documentElement.outerHTML`); strings.Contains(html, "hidden-4711") {
 		t.Error("the secret in a target's URL is on the page")
 	}
+	tab.accessible("replay-running")
 	// Only one at a time.
 	if status, _, body := post(t, page.URL+"/replay", "action=start&from-seq=1&target=other"); status < 400 && !strings.Contains(body, "under way") {
 		t.Errorf("a second replay is answered %d", status)

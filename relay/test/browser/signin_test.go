@@ -40,6 +40,7 @@ func TestSignIn(t *testing.T) {
 	tab.choose("#token", "not-the-token-0123456789")
 	tab.click("#sign-in button")
 	tab.await(`document.readyState === "complete" && document.querySelector("#sign-in-error")`)
+	tab.accessible("sign-in-failed")
 	if len(tab.cookies(page.URL)) > 0 {
 		t.Error("a wrong token gives a session")
 	}

@@ -11,7 +11,6 @@ import (
 // can use it.
 func TestViews(t *testing.T) {
 	t.Parallel()
-	axe := requireAxe(t)
 	browser(t)
 	w := newTown(t)
 	for _, p := range w.places() {
@@ -20,8 +19,7 @@ func TestViews(t *testing.T) {
 			tab := newTab(t, desktop)
 			w.visit(tab, p)
 			w.facts(tab, p)
-			tab.accessible(axe, p)
-			tab.as(desktop)
+			tab.accessible(p.name())
 			tab.reachable()
 			for _, r := range tab.requested() {
 				if r.url.Host != host(w.url(p)) && !strings.HasSuffix(r.url.Hostname(), ".apixo.ai") {
