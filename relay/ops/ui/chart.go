@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -121,27 +122,47 @@ func compact(v float64) string {
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
+// lagTicks are the lags that the axis may have a label for.
+var lagTicks = []struct {
+	at    time.Duration
+	label string
+}{
+	{10 * time.Millisecond, "10 ms"}, {100 * time.Millisecond, "100 ms"}, {time.Second, "1 s"}, {10 * time.Second, "10 s"}, {time.Minute, "1 min"},
+	{10 * time.Minute, "10 min"}, {time.Hour, "1 h"}, {10 * time.Hour, "10 h"}, {24 * time.Hour, "1 d"}, {10 * 24 * time.Hour, "10 d"},
+	{100 * 24 * time.Hour, "100 d"}, {1000 * 24 * time.Hour, "1000 d"}, {10000 * 24 * time.Hour, "10000 d"}, {100000 * 24 * time.Hour, "100000 d"},
+}
+
+// leastLabelSpace is how far labels of the axis are apart.
+const leastLabelSpace = 20.0
+
 // lagChart draws how long after their tasks events were stored. Its scale is one of powers:
 // lags are of a second, and after a night without a relay of hours.
 func lagChart(minutes []feed.Minute) chart {
 	var c chart
-	const least = 10 * time.Millisecond
-	most, samples := 10*time.Second, 0
+	samples := 0
 	var longest time.Duration
 	for _, m := range minutes {
-		most, longest = max(most, m.LagMax), max(longest, m.LagMax)
+		longest = max(longest, m.LagMax)
 		samples += m.LagSamples
 	}
-	decades := math.Ceil(math.Log10(float64(most) / float64(least)))
-	height := func(d time.Duration) float64 {
-		if d <= least {
-			return 1
+	ticks := lagTicks[:4]
+	for n := len(ticks); n <= len(lagTicks); n++ {
+		if ticks = lagTicks[:n]; ticks[n-1].at >= longest {
+			break
 		}
-		return max(math.Log10(float64(d)/float64(least))/decades*(chartBottom-chartTop), 1)
 	}
-	for i := 0.0; i <= decades; i++ {
-		d := time.Duration(float64(least) * math.Pow(10, i))
-		c.Grid = append(c.Grid, gridLine{coordinate(chartBottom - i/decades*(chartBottom-chartTop)), lagLabel(d)})
+	least, most := ticks[0].at, ticks[len(ticks)-1].at
+	height := func(d time.Duration) float64 {
+		return math.Log(float64(min(max(d, least), most))/float64(least)) / math.Log(float64(most)/float64(least)) * (chartBottom - chartTop)
+	}
+	last := math.Inf(1)
+	for _, tick := range slices.Backward(ticks) {
+		y := height(tick.at)
+		if last-y < leastLabelSpace || tick.at != least && y < leastLabelSpace {
+			continue
+		}
+		last = y
+		c.Grid = append(c.Grid, gridLine{coordinate(chartBottom - y), tick.label})
 	}
 	for i, m := range minutes {
 		if m.LagSamples == 0 {
@@ -153,7 +174,7 @@ func lagChart(minutes []feed.Minute) chart {
 			class string
 			lag   time.Duration
 		}{{"lag-max", m.LagMax}, {"lag-median", m.LagMedian}} {
-			h := height(part.lag)
+			h := max(height(part.lag), 1)
 			c.Bars = append(c.Bars, bar{coordinate(x), coordinate(chartBottom - h), coordinate(width), coordinate(h), part.class, title})
 		}
 	}
@@ -163,17 +184,4 @@ func lagChart(minutes []feed.Minute) chart {
 		c.Text = fmt.Sprintf("From the end of a task until its event is stored, in %s samples of the last hour: the longest took %s.", text.Count(samples), text.Duration(longest))
 	}
 	return c
-}
-
-// lagLabel writes a power of ten as people do.
-func lagLabel(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
-	case d < 1000*time.Second:
-		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
-	case d < 100*time.Hour:
-		return strconv.FormatFloat(math.Round(d.Hours()*10)/10, 'f', -1, 64) + " h"
-	}
-	return strconv.FormatFloat(math.Round(d.Hours()/24), 'f', -1, 64) + " d"
 }
