@@ -154,9 +154,13 @@ func TestScanOfLargeHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	made := make(chan *nats.Msg, 100)
+	if _, err := b.conn.ChanSubscribe("$JS.API.CONSUMER.CREATE.>", made); err != nil {
+		t.Fatal(err)
+	}
 	read := 0
-	if err := Scan(t.Context(), b.conn, Selection{Stream: "S"}, func(Head) error { read++; return nil }); err != nil || read != n {
-		t.Errorf("%d of %d, %v", read, n, err)
+	if err := Scan(t.Context(), b.conn, Selection{Stream: "S"}, func(Head) error { read++; return nil }); err != nil || read != n || len(made) != 1 {
+		t.Errorf("%d of %d by %d consumers, %v", read, n, len(made), err)
 	}
 }
 

@@ -178,6 +178,15 @@ func TestConsumersThatAreNotTold(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+	now := time.Now()
+	f.o.Now = func() time.Time { return now }
+	asked := make(chan *nats.Msg, 100)
+	if _, err := js.Conn().ChanSubscribe("$JS.API.STREAM.INFO.>", asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	_, err := f.Consumers(t.Context())
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not let this user list them") || time.Since(began) > 2*consumersTimeout {
@@ -188,8 +197,14 @@ func TestConsumersThatAreNotTold(t *testing.T) {
 	if _, err := f.Consumers(canceled); err == nil {
 		t.Error("no error")
 	}
-	// At once: whether the place or ctx's end comes first is the same.
+	now = now.Add(2 * consumersAge)
 	if _, err := f.Consumers(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if len(asked) != 1 {
+		t.Errorf("the broker was asked %d times", len(asked))
 	}
 }

@@ -73,7 +73,6 @@ type eventStream struct {
 func (e *eventStream) beginLocked(next uint64) {
 	e.f.index.begin(next)
 	e.f.minutes.forget(kindSuccess, kindFailed)
-	e.f.latest.forgetStream(e.name)
 	e.f.recovered = nil
 }
 
@@ -121,8 +120,12 @@ func (e *eventStream) fill(ctx context.Context, below uint64) (uint64, error) {
 		e.hourCounted = e.hourCounted || ended
 		e.status.Filling = !ended && (!f.index.full || !e.hourCounted)
 		filling := e.status.Filling
-		if e.hourCounted {
+		if e.hourCounted && !f.minutes.ready {
 			f.minutes.ready = true
+			select {
+			case f.measure <- struct{}{}:
+			default:
+			}
 		}
 		f.mu.Unlock()
 		f.changes.notify()

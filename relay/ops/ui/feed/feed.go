@@ -47,7 +47,8 @@ type Feed struct {
 
 	changes   notifier
 	consumers consumerCache
-	live      chan head // what may be shown or measured, to be got with its body
+	live      chan head     // what may be shown or measured, to be got with its body
+	measure   chan struct{} // has a place for the word that there are events of the time before to be measured
 
 	lookInterval time.Duration // the constant
 
@@ -67,7 +68,7 @@ func New(o Options) *Feed {
 		o.Now = time.Now
 	}
 	o.Prefix = cmp.Or(o.Prefix, schema.DefaultPrefix)
-	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), lookInterval: lookInterval}
+	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), measure: make(chan struct{}, 1), lookInterval: lookInterval}
 	f.latest.init()
 	f.consumers.init()
 	f.events = &source{f: f, name: o.Stream, status: StreamStatus{Name: o.Stream, Filling: true}}

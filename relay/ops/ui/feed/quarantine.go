@@ -118,7 +118,6 @@ type quarantineStream struct{ *source }
 func (q *quarantineStream) beginLocked(next uint64) {
 	q.f.kept = quarantineIndex{from: next}
 	q.f.minutes.forget(kindRejected, kindConflict, kindMissing)
-	q.f.latest.forgetStream(q.name)
 }
 
 func (q *quarantineStream) trimLocked(first uint64) {

@@ -177,6 +177,9 @@ func (s *source) update(ctx context.Context, stream jetstream.Stream, next uint6
 		s.following.beginLocked(next)
 		s.hourCounted, s.unread = false, ""
 		s.advanceLocked(next - 1)
+		if s.asked {
+			s.f.latest.forgetStream(s.name)
+		}
 		s.status = StreamStatus{Name: s.name, Filling: true}
 	}
 	st := &s.status
@@ -198,6 +201,7 @@ func (s *source) missing() {
 	s.f.mu.Lock()
 	was := s.status.Exists
 	s.following.beginLocked(1)
+	s.f.latest.forgetStream(s.name)
 	s.followed, s.hourCounted, s.unseen, s.unread = 0, true, "", ""
 	s.status = StreamStatus{Name: s.name, Known: true}
 	if s == s.f.events {
