@@ -97,6 +97,15 @@ func (t *tab) await(expression string, args ...any) {
 	}
 }
 
+// awaitLong is await for what takes long on a busy machine.
+func (t *tab) awaitLong(expression string, args ...any) {
+	t.Helper()
+	expression = script(expression, args)
+	if !t.comes("Boolean("+expression+")", 3*patience) {
+		t.Fatalf("it never came true in the page, however long it was waited for: %s", expression)
+	}
+}
+
 // comes says whether an expression comes true in that time.
 func (t *tab) comes(expression string, within time.Duration) bool {
 	for late := time.After(within); ; {

@@ -145,11 +145,13 @@ func TestManyTabs(t *testing.T) {
 	browser(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
-	first := newTab(t, desktop)
+	l := desktop
+	l.coverable = true
+	first := newTab(t, l)
 	first.view("now", page.URL+"/")
 	first.liveAndMarked()
 	for range 8 {
-		tab := first.beside(desktop)
+		tab := first.beside(l)
 		tab.view("now", page.URL+"/")
 		tab.await(`document.documentElement.dataset.live === "on"`)
 	}
@@ -159,6 +161,9 @@ func TestManyTabs(t *testing.T) {
 		return err
 	}))
 	first.await(`document.querySelector('#latest li[data-seq="%d"]')`, sequence)
+	if !first.isMarked() {
+		t.Error("the page was loaded anew")
+	}
 }
 
 // mark makes a page known that must not be loaded anew.

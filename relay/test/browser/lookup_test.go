@@ -63,6 +63,7 @@ func TestLookUps(t *testing.T) {
 				} else if shown != view {
 					t.Errorf("%s is shown as %s", id, shown)
 				}
+				tab.awaitLong(`document.body?.dataset.view !== "search"`)
 				tab.showing(view)
 				tab.reads("main", id)
 			}

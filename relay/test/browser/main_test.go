@@ -13,6 +13,7 @@ import (
 
 	// The cache of test results must see when the program that is run has changed.
 	_ "github.com/apixo-relay/apixo-relay/relay"
+	_ "github.com/apixo-relay/apixo-relay/relay/ops/ui"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 

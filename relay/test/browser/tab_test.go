@@ -25,6 +25,8 @@ type look struct {
 	width, height int
 	dark          bool
 	noScripts     bool
+	// coverable: other tabs of its window hide it.
+	coverable bool
 }
 
 // The screens of those who look at the page.
@@ -59,7 +61,7 @@ func newTab(t testing.TB, l look) *tab {
 	return openTab(t, l, browser(t).ctx, chromedp.WithNewBrowserContext())
 }
 
-// beside opens another tab in the same window, with the same cookies. It hides the first.
+// beside opens another tab in the same window, with the same cookies.
 func (t *tab) beside(l look) *tab {
 	t.Helper()
 	return openTab(t.TB, l, t.ctx, chromedp.WithNewWindow(false))
@@ -81,7 +83,7 @@ func openTab(t testing.TB, l look, parent context.Context, options ...chromedp.C
 	})
 	tab.must("open a tab", chromedp.Do(tab.ctx))
 	call(tab, audits.Enable, cdp.Empty{})
-	call(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	call(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: !l.coverable})
 	if l.noScripts {
 		call(tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	}
