@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,15 +26,13 @@ const (
 	parallel = 4
 )
 
-// folder is where the tests keep what they share, until they end.
-var folder = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "relay-browser-") })
-
 // program is the path of the relay's program, built as the Dockerfile does.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := folder()
+	dir, err := os.MkdirTemp("", "relay-browser-")
 	if err != nil {
 		return "", err
 	}
+	folder.Store(&dir)
 	path := filepath.Join(dir, "apixo-relay")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/apixo-relay")
 	cmd.Dir = relaytest.Root
@@ -43,6 +42,9 @@ var program = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// folder is that of the program, if it was built.
+var folder atomic.Pointer[string]
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -54,8 +56,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if dir, err := folder(); err == nil {
-		_ = os.RemoveAll(dir) // what is left there harms nobody
+	if dir := folder.Load(); dir != nil {
+		_ = os.RemoveAll(*dir) // what is left there harms nobody
 	}
 	os.Exit(code)
 }
