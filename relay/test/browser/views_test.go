@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,28 @@ func TestViews(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Events in binary mode look the same.
+func TestBinaryMode(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	r := startRelay(t, "RELAY_CE_MODE=binary")
+	page := startUI(t, r.environ())
+	r.deliver(t, picture1("binary_picture"), failure("binary_failed", "TIMEOUT", "Took too long"))
+	kept := r.reject(t, `{"data":{"taskId":"binary_broken",}}`)
+	tab := newTab(t, desktop)
+	tab.view("now", page.URL+"/")
+	tab.await(`document.querySelectorAll("#latest li").length === 3`)
+	tab.reads("#latest", "binary_picture", "nano-banana", "TIMEOUT Took too long", "rejected")
+	tab.view("events", page.URL+"/events?fail-code=TIMEOUT")
+	tab.reads("#events", "binary_failed", "flux-kontext")
+	tab.view("task", page.URL+"/tasks/binary_picture")
+	tab.await(`document.querySelector("#media img").naturalWidth > 0`)
+	tab.reads("#json", "ai.apixo.task.success", "binary_picture")
+	tab.view("quarantined", fmt.Sprintf("%s/quarantine/%d", page.URL, kept))
+	tab.reads("#body pre", `{"data":{"taskId":"binary_broken",}}`)
+	tab.reads("mark", "}")
 }
 
 // facts are what is to be read in a place.
