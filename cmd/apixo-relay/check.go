@@ -42,8 +42,9 @@ RELAY_VERIFY the URL must have the model in it, as in ?model=nano-banana.
 
 With --probe it asks the running relay one question, prints one line, and looks at
 nothing else: health, whether it can recover by itself, or ready, whether a webhook
-would be accepted now. That is for containers, in which there is no other program
-to ask with. It waits for two seconds, unless --timeout says otherwise.
+would be accepted now; or ui, whether the operator's page answers. That is for
+containers, in which there is no other program to ask with. It waits for two
+seconds, unless --timeout says otherwise.
 
 Each line is ok, warn, fail, or skip for what could not be looked at. As JSON it
 is one object: {"ok":…,"checks":[{"name":…,"status":…,"fact":…,"remedy":…}]}.
@@ -108,7 +109,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready")
+	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready, or the page: ui")
 	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too, or the one in @file or env:NAME")
 	tls.add(flags)
 	durationVar(flags, &timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
@@ -122,7 +123,7 @@ const probeTimeout = 2 * time.Second
 // runProbe asks the running relay one question.
 func runProbe(c *cobra.Command, w cliEnv, probe string, timeout time.Duration) error {
 	if _, ok := check.Probes[probe]; !ok {
-		return usageError{fmt.Errorf("--probe %q is neither health nor ready", probe)}
+		return usageError{fmt.Errorf("--probe %q is none of health, ready and ui", probe)}
 	}
 	for _, flag := range []string{"url", "output", "insecure", "cacert", "cert", "key"} {
 		if c.Flags().Changed(flag) {

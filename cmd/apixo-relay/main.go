@@ -145,7 +145,7 @@ var completions = map[string][]string{
 	"output": {"text", "json"},
 	"state":  {string(schema.StateSuccess), string(schema.StateFailed)},
 	"mode":   {"structured", "binary", "webhook"},
-	"probe":  {"health", "ready"},
+	"probe":  {"health", "ready", "ui"},
 }
 
 // arrangeCommands puts the commands into groups, and tells shells what flags can be.

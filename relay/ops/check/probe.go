@@ -14,23 +14,30 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 )
 
-// Probes maps the names of probes to their paths at the admin endpoint.
+// PageProbe is the probe of the operator's page: does it answer?
+const PageProbe = "ui"
+
+// Probes maps the names of probes to their paths, at the admin endpoint but for [PageProbe].
 var Probes = map[string]string{
-	"health": "/healthz", // can it recover by itself?
-	"ready":  "/readyz",  // would a webhook be accepted now?
+	"health":  "/healthz", // can it recover by itself?
+	"ready":   "/readyz",  // would a webhook be accepted now?
+	PageProbe: "/static/icon.svg",
 }
 
 // ErrNoProbe is returned when the configuration cannot be used for a probe: RELAY_ADMIN_ADDR is
-// wrong or off.
+// wrong or off, or for a probe of the page RELAY_UI_ADDR is.
 var ErrNoProbe = errors.New("the relay cannot be probed")
 
-// Probe sends one of [Probes] to the relay on this machine, and nothing to the broker. It
+// Probe sends one of [Probes] to the relay or the page on this machine, and nothing to the broker. It
 // returns a line if the probe succeeds, or an error that says why it failed. The error is an
 // [ErrNoProbe] if trying again changes nothing.
 //
-// It reads only the admin address from the environment: a token's file that is being replaced
+// It reads only the address from the environment: a token's file that is being replaced
 // makes no relay unhealthy.
 func Probe(ctx context.Context, environ []string, probe string, timeout time.Duration) (string, error) {
+	if probe == PageProbe {
+		return probePage(ctx, environ, timeout)
+	}
 	var about []string
 	for _, entry := range environ {
 		if strings.HasPrefix(entry, "RELAY_ADMIN_ADDR=") {
