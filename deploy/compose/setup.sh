@@ -26,9 +26,11 @@ secret() {
 password() { printf 'p%s\n' "$(openssl rand -hex 24)"; }
 
 secret webhook-tokens openssl rand -hex 16
+# To sign in to the operator's page with.
+secret ui-tokens openssl rand -hex 16
 # For RELAY_EXPECT and RELAY_VERIFY: yours goes in its place.
 secret apixo-api-key echo REPLACE-ME
-for name in relay consumer operator sys grafana; do
+for name in relay consumer operator ui sys grafana; do
   secret "$name-password" password
 done
 

@@ -35,7 +35,7 @@ func TestUp(t *testing.T) {
 	dir := setUp(t)
 	network := engine.NewNetwork(t)
 	project, images := load(t, dir), standIns(t)
-	services := up(t, ctx, project, images, network, "relay", "prometheus")
+	services := up(t, ctx, project, images, network, "relay", "prometheus", "ui")
 	if out, code := services["relay"].exec(t, "/apixo-relay", "check"); code != 0 {
 		t.Errorf("check: exit code %d\n%s", code, out)
 	}
@@ -65,6 +65,7 @@ func TestUp(t *testing.T) {
 		t.Errorf("tail: exit code %d\n%s", code, out)
 	}
 	watched(t, ctx, client)
+	looked(t, ctx, client, token, read("ui-tokens"))
 
 	// A token is taken up when it is written into its file.
 	const next = "the-next-token-of-compose"
