@@ -44,6 +44,15 @@ func kindOf(m streamreader.Message) string {
 	return "unknown"
 }
 
+// kindAndReason is the word for a message of the quarantine, with the reason if that says more.
+func kindAndReason(m streamreader.Message) string {
+	kind, reason := kindOf(m), text.Line(m.Event.Reason())
+	if kind == reason || reason == "" {
+		return kind
+	}
+	return kind + ": " + reason
+}
+
 // glyphs stand where a list has no picture.
 var glyphs = map[string]string{"success": "✓", "failed": "✕", "conflict": "≠", "missing": "?", "rejected": "!", "unknown": "·"}
 

@@ -136,7 +136,10 @@ func (s *Server) consumersView(ctx context.Context) (v consumersView) {
 		v.Rows = append(v.Rows, row(c, found, now))
 	}
 	if found.Readers > 0 {
-		v.More = fmt.Sprintf("%s ephemeral consumers besides, such as those of tail, replay and this page.", text.Count(found.Readers))
+		v.More = fmt.Sprintf("Besides, there are %s that only look, such as those of tail, replay and this page.", text.Count(found.Readers))
+		if found.Readers == 1 {
+			v.More = "Besides, there is one that only looks, as tail, replay and this page do."
+		}
 	}
 	if found.More > 0 {
 		v.More += fmt.Sprintf(" %s more are not listed.", text.Count(found.More))

@@ -316,7 +316,7 @@ func (s *Server) addDeliveries(ctx context.Context, v *taskView, found []streamr
 			v.Unknown = append(v.Unknown, "What else came about it is not known: "+text.Line(err.Error())+".")
 			return
 		}
-		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindOf(m) + ": " + m.Event.Reason(), Detail: shorten(m.Event.Detail())})
+		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindAndReason(m), Detail: shorten(m.Event.Detail())})
 	}
 }
 
