@@ -98,7 +98,7 @@ func (c *scan) run() error {
 		c.awaitConnection()
 		return errScanLost
 	case err != nil:
-		return explain(c.s, err)
+		return Explain(c.s, err)
 	}
 	name := consumer.CachedInfo().Name
 	defer deleteConsumer(c.conn, c.s, name)

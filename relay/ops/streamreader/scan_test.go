@@ -204,7 +204,9 @@ func TestScanIsNotAllowed(t *testing.T) {
 	options := natstest.Options(t)
 	options.Users = []*server.User{
 		{Username: "admin", Password: "admin"},
-		{Username: "reader", Password: "reader", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.>"}}}},
+		{Username: "reader", Password: "reader", Permissions: &server.Permissions{Publish: &server.SubjectPermission{
+			Allow: []string{">"}, Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.>"},
+		}}},
 	}
 	s := natstest.Start(t, options)
 	js := natstest.JetStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
@@ -229,7 +231,8 @@ func TestGet(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Get(t.Context(), b.conn, Selection{Stream: "S"}, 2)
-	if err != nil || got.Sequence != 2 || !got.Stored.Equal(want.Stored) || got.Subject != "a.y" || string(got.Data) != "2" || got.Header.Get(jetstream.MsgIDHeader) != "2" || got.Err == nil {
+	if err != nil || got.Sequence != 2 || !got.Stored.Equal(want.Stored) || got.Subject != "a.y" ||
+		string(got.Data) != "2" || got.Header.Get(jetstream.MsgIDHeader) != "2" || got.Err == nil {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 	if _, err := Get(t.Context(), b.conn, Selection{Stream: "S"}, 4); !errors.Is(err, jetstream.ErrMsgNotFound) {

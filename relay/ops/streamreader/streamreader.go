@@ -206,7 +206,7 @@ func lookUp(ctx context.Context, conn *nats.Conn, s Selection) (jetstream.Stream
 	}
 	stream, err := js.Stream(ctx, s.Stream)
 	if err != nil {
-		return nil, explain(s, err)
+		return nil, Explain(s, err)
 	}
 	return stream, nil
 }
@@ -238,7 +238,7 @@ func open(ctx context.Context, conn *nats.Conn, s Selection) (*reader, error) {
 	}
 	r.consumer, err = stream.OrderedConsumer(ctx, cfg)
 	if err != nil {
-		return nil, explain(s, err)
+		return nil, Explain(s, err)
 	}
 	r.slow = time.AfterFunc(r.s.inactiveThreshold, r.keepAlive)
 	r.slow.Stop()
@@ -309,8 +309,9 @@ func (e *missingStream) Error() string {
 // Unwrap returns what programs ask for.
 func (e *missingStream) Unwrap() error { return jetstream.ErrStreamNotFound }
 
-// explain words why a stream cannot be read.
-func explain(s Selection, err error) error {
+// Explain words an error of the broker about the stream of a selection: why it cannot be read, and
+// what to do. errors.Is tells whether that is [jetstream.ErrStreamNotFound].
+func Explain(s Selection, err error) error {
 	stream := s.Stream
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):

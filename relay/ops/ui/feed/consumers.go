@@ -117,7 +117,7 @@ type consumerList struct {
 func (f *Feed) askConsumers(ctx context.Context) (Consumers, error) {
 	stream, err := f.events.ask(ctx)
 	if err != nil {
-		return Consumers{}, fmt.Errorf("the broker does not tell about the stream %s: %w", f.o.Stream, err)
+		return Consumers{}, err
 	}
 	info := stream.CachedInfo()
 	told := Consumers{At: f.o.Now(), MaxAge: info.Config.MaxAge}

@@ -93,7 +93,8 @@ func TestConsumers(t *testing.T) {
 	}
 	var told []consumer
 	for _, c := range got.Consumers {
-		told = append(told, consumer{c.Name, c.Durable, c.Paused && c.PausedUntil.Equal(pausedUntil), c.Pending, c.AckPending, c.OldestUnread.UTC(), !c.LastDelivered.IsZero(), !c.LastAcked.IsZero(), len(c.Filters)})
+		paused := c.Paused && c.PausedUntil.Equal(pausedUntil)
+		told = append(told, consumer{c.Name, c.Durable, paused, c.Pending, c.AckPending, c.OldestUnread.UTC(), !c.LastDelivered.IsZero(), !c.LastAcked.IsZero(), len(c.Filters)})
 	}
 	want := []consumer{
 		{"behind", true, false, 5, 2, stored[4].UTC(), true, true, 0},

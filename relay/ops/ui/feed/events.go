@@ -95,14 +95,16 @@ func (e *eventStream) follow(ctx context.Context, from uint64) error {
 	s.Follow = true
 	return streamreader.Read(ctx, f.o.Conn, s, func(streamreader.Start) { e.readable() }, func(m streamreader.Message) error {
 		kind, task := kindOf(f.o.Prefix, m.Subject), taskOf(m.Header)
+		now := f.o.Now()
 		f.mu.Lock()
 		if kind != kindOther && task != "" {
 			f.index.append(m.Sequence, f.index.hash(task))
 		}
 		f.recovered.add(m.Sequence, m.Stored, m.Header)
-		f.minutes.count(kind, m.Stored, f.o.Now())
+		f.minutes.count(kind, m.Stored, now)
 		e.advanceLocked(m.Sequence)
-		h := head{stream: e.name, message: m, show: f.latest.admitLocked(kind, f.o.Now()), measure: (kind == kindSuccess || kind == kindFailed) && f.minutes.wantsLag(m.Stored, f.o.Now())}
+		h := head{stream: e.name, message: m, show: f.latest.admitLocked(kind, now)}
+		h.measure = (kind == kindSuccess || kind == kindFailed) && f.minutes.wantsLag(m.Stored, now)
 		f.mu.Unlock()
 		f.enqueue(h)
 		f.changes.notify()

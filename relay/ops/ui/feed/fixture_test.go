@@ -71,8 +71,8 @@ func (b *testBroker) publish(t testing.TB, m event.Message) uint64 {
 func task(t testing.TB, id string, state schema.State, ago time.Duration) event.Message {
 	t.Helper()
 	completed := time.Now().Add(-ago).UnixMilli()
-	body := fmt.Appendf(nil, `{"code":200,"data":{"taskId":%q,"state":%q,"resultJson":"{\"resultUrls\":[\"https://cdn.apixo.ai/1.png\"]}","createTime":%d,"completeTime":%d}}`, id, state, completed-1000, completed)
-	m, err := encoder.Encode(event.Delivery{Body: body, Received: time.Now()})
+	const body = `{"code":200,"data":{"taskId":%q,"state":%q,"resultJson":"{\"resultUrls\":[\"https://cdn.apixo.ai/1.png\"]}","createTime":%d,"completeTime":%d}}`
+	m, err := encoder.Encode(event.Delivery{Body: fmt.Appendf(nil, body, id, state, completed-1000, completed), Received: time.Now()})
 	if err != nil || m.Kind != event.TaskEvent {
 		t.Fatalf("kind %d, %v", m.Kind, err)
 	}

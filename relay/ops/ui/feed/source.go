@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 )
 
@@ -20,11 +20,9 @@ const (
 	// an answer is waited for.
 	lookInterval = 5 * time.Second
 	lookTimeout  = 3 * time.Second
-	// firstRetry and lastRetry bound how long it takes until a stream that could not be
-	// read is tried again.
-	firstRetry = 250 * time.Millisecond
-	lastRetry  = 10 * time.Second
 )
+
+var errAway = errors.New("the connection to the broker is lost; it is tried again until the broker is back")
 
 // source is a stream that is followed from its end on, and read backwards from there.
 type source struct {
@@ -66,13 +64,6 @@ type stream interface {
 	knownLocked() (from uint64, n int)
 }
 
-// session is the time in which a stream is one and the same.
-type session struct {
-	created time.Time
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-}
-
 // run looks after a stream until ctx ends.
 func (s *source) run(ctx context.Context) {
 	states := s.f.o.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING)
@@ -112,7 +103,7 @@ func (s *source) look(ctx context.Context) error {
 		return nil
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		s.end()
-		s.missing()
+		s.missing(err)
 		s.asked = true
 		return err
 	case err != nil:
@@ -144,13 +135,17 @@ func (s *source) ask(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if !s.f.o.Conn.IsConnected() {
-		return nil, nats.ErrDisconnected
+		return nil, errAway
 	}
 	js, err := jsapi.New(s.f.o.Conn, s.f.o.Domain)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("JetStream cannot be used: %w", err)
 	}
-	return js.Stream(ctx, s.name)
+	stream, err := js.Stream(ctx, s.name)
+	if err != nil {
+		return nil, streamreader.Explain(streamreader.Selection{Domain: s.f.o.Domain, Stream: s.name}, err)
+	}
+	return stream, nil
 }
 
 // update takes over what the broker says of the stream, and begins to follow it from a sequence
@@ -197,7 +192,7 @@ func (s *source) update(ctx context.Context, stream jetstream.Stream, next uint6
 }
 
 // missing: the broker has no such stream.
-func (s *source) missing() {
+func (s *source) missing(err error) {
 	s.f.mu.Lock()
 	was := s.status.Exists
 	s.following.beginLocked(1)
@@ -205,7 +200,7 @@ func (s *source) missing() {
 	s.followed, s.hourCounted, s.unseen, s.unread = 0, true, "", ""
 	s.status = StreamStatus{Name: s.name, Known: true}
 	if s == s.f.events {
-		s.unseen = fmt.Sprintf("the broker has no stream %s: the relay makes it when it starts; RELAY_STREAM names it", s.name)
+		s.unseen = err.Error()
 	}
 	s.f.mu.Unlock()
 	if was {
@@ -214,60 +209,12 @@ func (s *source) missing() {
 	s.f.changes.notify()
 }
 
-// begin follows the stream from a sequence on, and reads what is below it.
-func (s *source) begin(ctx context.Context, next uint64) {
-	ctx, s.session.cancel = context.WithCancel(ctx)
-	s.session.running.Go(func() {
-		s.persist(ctx, func() error {
-			s.f.mu.RLock()
-			from := s.followed + 1
-			s.f.mu.RUnlock()
-			return s.following.follow(ctx, from)
-		})
-	})
-	s.session.running.Go(func() {
-		below := next
-		s.persist(ctx, func() (err error) {
-			below, err = s.following.fill(ctx, below)
-			return err
-		})
-	})
-}
-
-// persist does something until there is no error or ctx ends.
-func (s *source) persist(ctx context.Context, do func() error) {
-	wait := retry.Backoff(firstRetry, lastRetry)
-	for {
-		began := time.Now()
-		err := do()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		s.failed(&s.unread, err)
-		if time.Since(began) > lastRetry {
-			wait.Reset()
-		}
-		if retry.Sleep(ctx, wait.NextBackOff()) != nil {
-			return
-		}
-	}
-}
-
-// end ends the session, and returns when nothing of it runs any more.
-func (s *source) end() {
-	if s.session != nil {
-		s.session.cancel()
-		s.session.running.Wait()
-		s.session = nil
-	}
-}
-
 // failed notes that the broker does not tell about the stream (&s.unseen), or that it cannot be
 // read now (&s.unread).
 func (s *source) failed(which *string, err error) {
 	problem := err.Error()
 	if !s.f.o.Conn.IsConnected() {
-		problem = "the connection to the broker is lost; it is tried again until the broker is back"
+		problem = errAway.Error()
 	}
 	s.f.mu.Lock()
 	was := *which
@@ -308,35 +255,4 @@ func (s *source) report() StreamStatus {
 	st.IndexedFrom, st.Indexed = s.following.knownLocked()
 	st.Problem = cmp.Or(s.unseen, s.unread)
 	return st
-}
-
-// CatchUp waits until the feed knows what is stored in the stream of events at the time of
-// the call: a few milliseconds. Its error says that it has not come to know it, because ctx has
-// ended or the stream cannot be read.
-func (f *Feed) CatchUp(ctx context.Context) error {
-	stream, err := f.events.ask(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("the stream %s cannot be read: %w", f.o.Stream, err)
-	}
-	last := stream.CachedInfo().State.LastSeq
-	for {
-		f.mu.Lock()
-		if f.events.followed >= last {
-			f.mu.Unlock()
-			return nil
-		}
-		if f.events.advanced == nil {
-			f.events.advanced = make(chan struct{})
-		}
-		advanced := f.events.advanced
-		f.mu.Unlock()
-		select {
-		case <-advanced:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
