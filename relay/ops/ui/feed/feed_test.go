@@ -127,6 +127,36 @@ func TestBrokerAway(t *testing.T) {
 	})
 }
 
+// It starts and stops without a broker too, and begins when that comes.
+func TestBrokerComesLater(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	b.publish(t, task(t, "task_1", schema.StateSuccess, 0))
+	natstest.Stop(b.server)
+	never := b.newFeed(t, 100)
+	if err := never.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, never, "it says that the broker is away", func() bool { return never.Status().Events.Problem == errAway.Error() })
+	if err := never.CatchUp(t.Context()); err == nil {
+		t.Error("it knows everything without a broker")
+	}
+	stop(t, never)
+	f := b.feed(t, 100)
+	if got, complete := f.Find("task_1"); got != nil || complete {
+		t.Errorf("%v, %v", got, complete)
+	}
+	b.server = natstest.Start(t, b.options)
+	await(t, f, "it begins", func() bool {
+		got, complete := f.Find("task_1")
+		items, _, _ := f.Latest(0)
+		return len(got) == 1 && complete && len(items) == 1 && f.Status().HourCounted
+	})
+	natstest.Stop(b.server)
+	stop(t, f)
+	b.server = natstest.Start(t, b.options)
+}
+
 // A stream that is deleted is known no more, and one that is made anew is another one.
 func TestStreamMadeAnew(t *testing.T) {
 	t.Parallel()
