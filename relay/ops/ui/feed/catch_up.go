@@ -18,12 +18,20 @@ func (f *Feed) CatchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last := stream.CachedInfo().State.LastSeq
+	created, last := stream.CachedInfo().Created, stream.CachedInfo().State.LastSeq
 	for {
 		f.mu.Lock()
-		if f.events.followed >= last {
+		isKnown := f.events.status.Created.Equal(created)
+		if isKnown && f.events.followed >= last {
 			f.mu.Unlock()
 			return nil
+		}
+		if !isKnown {
+			// It was made anew a moment ago.
+			select {
+			case f.events.again <- struct{}{}:
+			default:
+			}
 		}
 		if f.events.advanced == nil {
 			f.events.advanced = make(chan struct{})

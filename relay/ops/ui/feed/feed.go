@@ -71,9 +71,9 @@ func New(o Options) *Feed {
 	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), measure: make(chan struct{}, 1), lookInterval: lookInterval}
 	f.latest.init()
 	f.consumers.init()
-	f.events = &source{f: f, name: o.Stream, status: StreamStatus{Name: o.Stream, Filling: true}}
+	f.events = &source{f: f, name: o.Stream, again: make(chan struct{}, 1), status: StreamStatus{Name: o.Stream, Filling: true}}
 	f.events.following = &eventStream{source: f.events}
-	f.quarantine = &source{f: f, name: o.Quarantine, status: StreamStatus{Name: o.Quarantine, Filling: true}}
+	f.quarantine = &source{f: f, name: o.Quarantine, again: make(chan struct{}, 1), status: StreamStatus{Name: o.Quarantine, Filling: true}}
 	f.quarantine.following = &quarantineStream{source: f.quarantine}
 	return f
 }

@@ -225,6 +225,37 @@ func TestStreamMadeAnew(t *testing.T) {
 	}
 }
 
+// Who wants to know what is stored now is told, although the stream was made a moment ago.
+func TestCatchUpWithANewStream(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	b.publish(t, task(t, "task_1", schema.StateSuccess, 0))
+	f := b.newFeed(t, 100)
+	f.lookInterval = time.Hour
+	if err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, f)
+	awaitFilled(t, f)
+	if err := b.js.DeleteStream(t.Context(), schema.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Error(err)
+	}
+	b.stream(t, schema.DefaultStream, schema.TaskSubjects(schema.DefaultPrefix))
+	b.publish(t, task(t, "task_2", schema.StateSuccess, 0))
+	if err := f.CatchUp(contextWithTimeout(t)); err != nil {
+		t.Error(err)
+	}
+	if got, _ := f.Find("task_2"); !slices.Equal(got, []uint64{1}) {
+		t.Errorf("%v", got)
+	}
+	if got, _ := f.Find("task_1"); got != nil {
+		t.Errorf("%v", got)
+	}
+}
+
 // What is purged is known no more.
 func TestPurge(t *testing.T) {
 	t.Parallel()

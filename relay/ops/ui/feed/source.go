@@ -29,7 +29,8 @@ type source struct {
 	f         *Feed
 	name      string
 	following stream
-	session   *session // nil while there is no stream; only run touches it
+	again     chan struct{} // has a place for the word to look at the stream now
+	session   *session      // nil while there is no stream; only run touches it
 	// asked: the broker has told of the stream before, if only that there is none.
 	asked bool
 
@@ -73,16 +74,17 @@ func (s *source) run(ctx context.Context) {
 	defer ticker.Stop()
 	soon := retry.Backoff(firstRetry, s.f.lookInterval)
 	for {
-		var again <-chan time.Time
+		var tryAgain <-chan time.Time
 		if s.look(ctx) == nil {
 			soon.Reset()
 		} else {
-			again = time.After(soon.NextBackOff())
+			tryAgain = time.After(soon.NextBackOff())
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-again:
+		case <-tryAgain:
+		case <-s.again:
 		case <-ticker.C:
 		case _, ok := <-states:
 			if !ok {
