@@ -277,3 +277,19 @@ func TestReasonsAreBounded(t *testing.T) {
 		t.Errorf("%d reasons, %v", len(counts), counts[0])
 	}
 }
+
+// What comes to the quarantine does not fill the memory either, and what is not known any more is
+// told.
+func TestQuarantineIndexIsBounded(t *testing.T) {
+	t.Parallel()
+	q := quarantineIndex{from: 1}
+	for i := range uint64(2 * maxKept) {
+		q.append(keptEntry{sequence: i + 1, hash: uint32(i), about: true})
+		if len(q.entries) > maxKept+maxKept/8 || len(q.entries) < min(int(i)+1, maxKept) || q.entries[0].sequence != q.from {
+			t.Fatalf("after %d it has %d from %d on", i+1, len(q.entries), q.from)
+		}
+	}
+	if got := q.find(2*maxKept - 1); !slices.Equal(got, []uint64{2 * maxKept}) {
+		t.Errorf("%v", got)
+	}
+}

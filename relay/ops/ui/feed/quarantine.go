@@ -80,6 +80,16 @@ func (q *quarantineIndex) reason(reason string) uint16 {
 	return uint16(min(i, math.MaxUint16))
 }
 
+// append adds a message that is newer than all others. Where there are too many, an eighth of them
+// is forgotten at once.
+func (q *quarantineIndex) append(e keptEntry) {
+	q.entries = append(q.entries, e)
+	if n := len(q.entries) - maxKept; n > maxKept/8 {
+		q.from = q.entries[n].sequence
+		q.entries = slices.Delete(q.entries, 0, n)
+	}
+}
+
 func (q *quarantineIndex) find(hash uint32) (sequences []uint64) {
 	for _, e := range slices.Backward(q.entries) {
 		if e.about && e.hash == hash {
@@ -147,7 +157,7 @@ func (q *quarantineStream) follow(ctx context.Context, from uint64) error {
 	return streamreader.Read(ctx, f.o.Conn, s, func(streamreader.Start) { q.readable() }, func(m streamreader.Message) error {
 		kind, task := kindOf(f.o.Prefix, m.Subject), aboutTask(m)
 		f.mu.Lock()
-		f.kept.entries = append(f.kept.entries, q.entryLocked(m, task))
+		f.kept.append(q.entryLocked(m, task))
 		f.minutes.count(kind, m.Stored, f.o.Now())
 		q.advanceLocked(m.Sequence)
 		h := head{stream: q.name, message: m, show: f.latest.admitLocked(kind, f.o.Now())}
