@@ -174,6 +174,14 @@ func (t *tab) click(selector string) {
 	t.do("click "+selector, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// submit clicks what leads to another page, or to the same one anew, and waits for that.
+func (t *tab) submit(selector string) {
+	t.Helper()
+	t.mark()
+	t.click(selector)
+	t.await(`document.readyState === "complete" && !window.markOfTheTest`)
+}
+
 // choose sets the value of a field as its user would.
 func (t *tab) choose(selector, value string) {
 	t.Helper()

@@ -3,6 +3,7 @@ package browser
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -124,5 +125,32 @@ func fill(t *testing.T, s *server.Server, n int) {
 	}
 	if got := info.CachedInfo().State.Msgs; got != uint64(n) {
 		t.Fatalf("%d events are stored, want %d", got, n)
+	}
+}
+
+// Each id that APIXO may give leads to its task, whatever it means in an address.
+func TestOddIDs(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	r := startRelay(t)
+	page := startUI(t, r.environ())
+	ids := []string{".", "..", "...", "a:b", "http:", "javascript:a", "__proto__", "-", "export", "put-aside", strings.Repeat("x", 128)}
+	for _, id := range ids {
+		r.deliver(t, picture1(id))
+	}
+	tab := newTab(t, desktop)
+	for i, id := range ids {
+		tab.view("events", page.URL+"/events")
+		tab.click(fmt.Sprintf(`#events tr[data-seq="%d"] a`, i+1))
+		tab.showing("task")
+		if got := tab.text("h1"); got != id {
+			t.Errorf("the link of %s leads to %s", id, got)
+		}
+		tab.choose("#find", id)
+		tab.submit(".find button")
+		tab.showing("task")
+		if got := tab.text("h1"); got != id {
+			t.Errorf("looking for %s leads to %s", id, got)
+		}
 	}
 }
