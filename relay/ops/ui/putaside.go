@@ -57,6 +57,10 @@ func asideOf(r *http.Request) (a aside, err error) {
 
 // askPutAside asks before something is deleted.
 func (s *Server) askPutAside(w http.ResponseWriter, r *http.Request) {
+	if s.o.ReadOnly {
+		s.refuse(w, r, http.StatusForbidden, "For reading only", "Nothing can be put aside here: the page was started with --read-only.")
+		return
+	}
 	a, err := asideOf(r)
 	if err != nil {
 		s.refuse(w, r, http.StatusBadRequest, "This cannot be put aside", err.Error())
@@ -197,17 +201,23 @@ var errEnough = errors.New("as many as are put aside at once")
 
 // deleteMessage deletes one message, once the log has it.
 func (s *Server) deleteMessage(ctx context.Context, stream jetstream.Stream, m streamreader.Message) error {
-	body, encoding := string(m.Event.Data), "text"
-	if !utf8.Valid(m.Event.Data) {
-		body, encoding = base64.StdEncoding.EncodeToString(m.Event.Data), "base64"
+	data := m.Event.Data
+	if m.Err != nil {
+		data = m.Data // of somebody else's making
+	}
+	body, encoding := string(data), "text"
+	if !utf8.Valid(data) {
+		body, encoding = base64.StdEncoding.EncodeToString(data), "base64"
 	}
 	s.o.Log.Warn("put aside: deleted from the quarantine", "stream", s.cfg.Stream.Quarantine, "sequence", m.Sequence, "stored", m.Stored,
 		"reason", m.Event.Reason(), "detail", m.Event.Detail(), "taskId", taskOf(m), "attributes", m.Event.Extensions, "encoding", encoding, "body", body)
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	subject := jsapi.Prefix(s.cfg.Stream.Domain) + "STREAM.MSG.DELETE." + s.cfg.Stream.Quarantine
+	ctx, stop := s.denied.Guard(ctx, subject)
+	defer stop(nil)
 	err := stream.DeleteMsg(ctx, m.Sequence)
-	if denied := broker.LastPermissionError(s.conn(), subject); err != nil && denied != nil {
+	if denied, ok := errors.AsType[*broker.PermissionError](context.Cause(ctx)); err != nil && ok {
 		err = denied
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
