@@ -99,11 +99,15 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	v, known := s.taskView(ctx, id, found)
 	switch {
+	case !known && search != nil && search.problem() != "":
+		w.Header().Set("Retry-After", "10")
+		s.refuse(w, r, http.StatusServiceUnavailable, "Not searched to the end", fmt.Sprintf("Whether there is an event of %s is not known: %s.", id, search.problem()))
+		return
 	case !known && len(v.Unknown) > 0:
 		s.refuse(w, r, http.StatusServiceUnavailable, "It is not known whether there is such a task", strings.Join(v.Unknown, " "))
 		return
 	case !known:
-		s.refuse(w, r, http.StatusNotFound, "No such task", s.notFound(id, search))
+		s.refuse(w, r, http.StatusNotFound, "No such task", s.notFound(id))
 		return
 	}
 	if len(found) > 0 {
@@ -119,12 +123,9 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 }
 
 // notFound says where nothing was found.
-func (s *Server) notFound(id string, search *search) string {
-	detail := fmt.Sprintf("Nothing in the streams %s and %s is about %s, and it is not announced.", s.cfg.Stream.Name, s.cfg.Stream.Quarantine, id)
-	if search != nil && search.problem() != "" {
-		return "It was not found: " + search.problem()
-	}
-	return detail + " Its event may have been deleted by age; 'apixo-relay backfill' asks APIXO for it."
+func (s *Server) notFound(id string) string {
+	return fmt.Sprintf("Nothing in the streams %s and %s is about %s, and it is not announced.", s.cfg.Stream.Name, s.cfg.Stream.Quarantine, id) +
+		" Its event may have been deleted by age; 'apixo-relay backfill' asks APIXO for it."
 }
 
 // lookUp returns the events of a task, the newest first, from the index; and, where that does
