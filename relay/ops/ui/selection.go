@@ -115,7 +115,7 @@ func (f form) parse(cfg config.Config, now time.Time) (s streamreader.Selection,
 		}
 		at, e := timeparse.Instant(value, now)
 		if e != nil && err == nil {
-			err = fmt.Errorf("%s: %q %w", field, value, e)
+			err = fmt.Errorf("%s: %q %w", field, shorten(value), e)
 		}
 		return at
 	}
@@ -125,7 +125,7 @@ func (f form) parse(cfg config.Config, now time.Time) (s streamreader.Selection,
 		}
 		n, e := strconv.ParseUint(value, 10, 64)
 		if (e != nil || n == 0) && err == nil {
-			err = fmt.Errorf("%s: %q is no sequence: those are whole numbers from 1 on", field, value)
+			err = fmt.Errorf("%s: %q is no sequence: those are whole numbers from 1 on", field, shorten(value))
 		}
 		return n
 	}
@@ -149,7 +149,7 @@ func (f form) parse(cfg config.Config, now time.Time) (s streamreader.Selection,
 	case !s.Until.IsZero() && s.Until.Before(s.Since):
 		return s, filter, fmt.Errorf("Until %s is before Since %s", f.Until, f.Since)
 	case !slices.Contains(states, f.State):
-		return s, filter, fmt.Errorf("State: %q is neither success nor failed", f.State)
+		return s, filter, fmt.Errorf("State: %q is neither success nor failed", shorten(f.State))
 	case f.Quarantine && f.State != "", f.Quarantine && f.FailCode != "":
 		return s, filter, errors.New("what is quarantined has no state and no fail code: leave them out, or the quarantine")
 	case f.Reason != "" && !f.Quarantine:
