@@ -45,6 +45,9 @@ type Delivery struct {
 	Status string
 	// Reason is why it was not delivered, in one line without secrets; empty where it was.
 	Reason string
+	// Conflict: a relay has taken the webhook, keeps it in its quarantine, and stores another
+	// outcome of the task.
+	Conflict bool
 	// Attempts is how often it was tried; 0 where nothing was sent.
 	Attempts int
 	// Duration is how long the delivery took: all attempts, and the pauses between them.

@@ -297,7 +297,7 @@ func (r *run) wouldDeliver(d Delivery) {
 // settle counts what came of a delivery, and tells it.
 func (r *run) settle(d Delivery, result result) {
 	r.count(d.Position, result)
-	d.Outcome, d.Status, d.Reason, d.Attempts = result.outcome, result.status, result.reason, result.attempts
+	d.Outcome, d.Status, d.Reason, d.Attempts, d.Conflict = result.outcome, result.status, result.reason, result.attempts, result.conflict
 	switch {
 	case result.stop != nil:
 		d.Reason = result.stop.Error()

@@ -25,6 +25,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 func TestMain(m *testing.M) { natstest.Main(m) }
@@ -355,4 +356,12 @@ func (p *site) known(s *store) {
 		return st.Events.Known && st.Quarantine.Known && !st.Events.Filling && !st.Quarantine.Filling && st.Quarantine.Last >= quarantine.LastSeq &&
 			uint64(st.Quarantine.Indexed) >= quarantine.Msgs && st.Events.Last >= events.LastSeq
 	})
+}
+
+// unreadable is a delivery whose headers say that it is no JSON.
+func unreadable(body string) event.Delivery {
+	return event.Delivery{
+		Body: []byte(body), Attributes: pairs("customer", "4711"),
+		Rejection: &schema.Error{Kind: event.ErrMediaType, Code: schema.ReasonContentType, Detail: "the content type is text/plain"},
+	}
 }

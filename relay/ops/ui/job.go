@@ -40,7 +40,7 @@ type jobs struct {
 type job struct {
 	what, command string
 	dryRun        bool
-	quarantine    bool
+	toRelay       bool // what it delivers, the quarantine need not keep
 	began         time.Time
 	cancel        context.CancelFunc
 	ended         chan struct{}
@@ -79,7 +79,7 @@ func (j *jobs) start(one *job, run func(ctx context.Context, o replay.Options) (
 	}
 	o.OnResult = func(d replay.Delivery) error {
 		j.change(false, func() {
-			if one.quarantine && d.Outcome == replay.Delivered && len(one.delivered) < maxDelivered {
+			if one.toRelay && d.Outcome == replay.Delivered && !d.Conflict && len(one.delivered) < maxDelivered {
 				one.delivered = append(one.delivered, d.Sequence)
 			}
 			if d.Outcome == replay.Delivered {

@@ -110,14 +110,14 @@ func (s *Server) awaitJob(ctx context.Context) {
 func (s *Server) replay(to config.Target, f replayFields, o replay.Options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), brokerTimeout)
 	defer cancel()
-	one := &job{dryRun: o.DryRun, quarantine: f.Quarantine, command: replayCommand(to, f, o.DryRun)}
+	one := &job{dryRun: o.DryRun, command: replayCommand(to, f, o.DryRun)}
 	d, err := s.open(ctx, to, f.Mode, f.Quarantine, func(reason string) {
 		s.jobs.change(false, func() { one.trouble = "trying again: " + reason })
 	})
 	if err != nil {
 		return s.orAway(err)
 	}
-	o.Concurrency = d.concurrency
+	o.Concurrency, one.toRelay = d.concurrency, d.isRelay
 	one.what = fmt.Sprintf("From the stream %s to %s.", o.Selection.Stream, to.Name)
 	if d.notice != "" {
 		one.what += " " + d.notice
@@ -185,13 +185,14 @@ func (s *Server) stopReplay(w http.ResponseWriter, r *http.Request) {
 // sendAgain sends one quarantined delivery, or all of a reason, to the relay again.
 func (s *Server) sendAgain(w http.ResponseWriter, r *http.Request) {
 	f := replayFields{form: form{Quarantine: true}, Mode: replay.ModeWebhook}
-	if sequence := r.FormValue("seq"); sequence != "" {
+	sequence := r.FormValue("seq")
+	if sequence != "" {
 		f.FromSeq, f.ToSeq = sequence, sequence
 	} else {
 		f.FromSeq, f.ToSeq, f.Reason = "1", r.FormValue("to-seq"), strings.TrimSpace(r.FormValue("reason"))
 	}
 	selection, filter, err := f.selection(s.cfg, time.Now())
-	if err == nil && f.ToSeq == "" {
+	if err == nil && sequence == "" && (f.Reason == "" || f.ToSeq == "") {
 		err = errors.New("what to send is missing: a sequence, or a reason and up to which sequence")
 	}
 	if err == nil {

@@ -21,6 +21,7 @@ const ownRelay = "relay"
 type destination struct {
 	target      replay.Target
 	concurrency int
+	isRelay     bool // it takes webhooks
 	notice      string
 	close       func()
 }
@@ -58,7 +59,7 @@ func (s *Server) open(ctx context.Context, to config.Target, mode string, quaran
 	}
 	transport := httpclient.NewTransport(replay.DefaultHTTPConcurrency, s.clientTLS(to), http.ProxyFromEnvironment)
 	o.Transport, d.close, d.concurrency = transport, transport.CloseIdleConnections, replay.DefaultHTTPConcurrency
-	d.target = replay.HTTP(o)
+	d.target, d.isRelay = replay.HTTP(o), o.Webhook
 	return d, nil
 }
 
