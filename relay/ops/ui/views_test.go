@@ -106,7 +106,6 @@ func TestStatic(t *testing.T) {
 			t.Errorf("%s is answered:\n%s", path, got.body)
 		}
 	}
-	p.eventually("nothing of the page is 404", func() bool { return true })
 	for _, path := range append(p.view("now", "/").attrs("link", "href"), p.view("now", "/").attrs("script", "src")...) {
 		if got := p.get(path); got.StatusCode != http.StatusOK || !strings.Contains(got.Header.Get("Cache-Control"), "immutable") {
 			t.Errorf("%s, which the page has: %d", path, got.StatusCode)
@@ -171,8 +170,8 @@ func TestServeEnds(t *testing.T) {
 	if err := p.end(); err != nil {
 		t.Fatal(err)
 	}
-	for ok := true; ok; { // what was on its way
-		_, ok = stream.read()
+	for ok := true; ok; {
+		_, ok = stream.read() // it ends
 	}
 	if n := s.consumers(t); n != 0 {
 		t.Errorf("%d consumers are left in the broker", n)
