@@ -42,6 +42,8 @@ const (
 	relayPassword    = "the-password-of-the-relay"
 	consumerPassword = "the-password-of-consumers"
 	operatorPassword = "the-password-of-the-operator"
+	uiPassword       = "the-password-of-the-page"
+	uiToken          = "the-token-of-an-operator"
 )
 
 // broker is a NATS server's name where these tests run, in the place of service, the
@@ -62,11 +64,16 @@ func fill(t *testing.T, ca []byte) (dir string) {
 	}
 	files := map[string]string{
 		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
-		"example/secrets/password": consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
+		"ui/secrets/tokens": uiToken + "\n", "ui/secrets/password": uiPassword + "\n", "ui/secrets/ca.crt": string(ca),
+		// The operator's page, with each of what it can be beside.
+		"pages/deployment/kustomization.yaml": components("../../deployment", "../../ui"),
+		"pages/expecting/kustomization.yaml":  components("../../deployment", "../../ui", "../../status-api"),
+		"pages/example/kustomization.yaml":    components("../../example", "../../ui"),
+		"example/secrets/password":            consumerPassword + "\n", "example/secrets/ca.crt": string(ca),
 		"yours/kustomization.yaml": readmeBlock(t, "yaml"),
 		// As the README says of announced tasks.
-		"expecting/kustomization.yaml":         statusAPI("../deployment"),
-		"expecting-sidecar/kustomization.yaml": statusAPI("../example"),
+		"expecting/kustomization.yaml":         components("../deployment", "../status-api"),
+		"expecting-sidecar/kustomization.yaml": components("../example", "../status-api"),
 		// As deploy/nats/cluster makes them.
 		"cluster/relay-password": relayPassword + "\n", "cluster/operator-password": operatorPassword + "\n", "cluster/ca.pem": string(ca),
 	}
@@ -77,8 +84,8 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		}
 		files[name] = string(text)
 	}
-	for _, name := range []string{"yours", "expecting", "expecting-sidecar", "cluster"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+	for _, name := range []string{"yours", "expecting", "expecting-sidecar", "cluster", "pages/deployment", "pages/expecting", "pages/example"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,9 +109,9 @@ func fill(t *testing.T, ca []byte) (dir string) {
 	return dir
 }
 
-// statusAPI is a kustomization with the component for announced tasks.
-func statusAPI(resources string) string {
-	return "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + resources + "]\ncomponents: [../status-api]\n"
+// components is a kustomization with components behind a resource.
+func components(resource string, components ...string) string {
+	return "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + resource + "]\ncomponents: [" + strings.Join(components, ", ") + "]\n"
 }
 
 // readmeBlock is the first block of a language in the README, with this clone in the

@@ -131,6 +131,12 @@ func (p *pod) project(t *testing.T, volume string, files map[string][]byte) {
 func (p *pod) container(t *testing.T, program string) engine.Container {
 	t.Helper()
 	c, _ := relayOf(t, p.spec)
+	return p.containerOf(t, c, program)
+}
+
+// containerOf is one of the relay's image.
+func (p *pod) containerOf(t *testing.T, c corev1.Container, program string) engine.Container {
+	t.Helper()
 	root := t.TempDir()
 	if out, err := exec.Command("cp", program, filepath.Join(root, "apixo-relay")).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -159,7 +165,7 @@ func (p *pod) await(t *testing.T, ctx context.Context, probe *corev1.Probe, runn
 	url := fmt.Sprintf("http://%s:%d%s", p.name, number(p.spec, probe.HTTPGet.Port), probe.HTTPGet.Path)
 	for {
 		problem := ""
-		r, err := p.client.Get(url)
+		r, err := p.client.Do(probeRequest(t, url, probe))
 		if err == nil {
 			r.Body.Close()
 			if r.StatusCode == http.StatusOK {
@@ -176,6 +182,23 @@ func (p *pod) await(t *testing.T, ctx context.Context, probe *corev1.Probe, runn
 		}
 		pause(t, ctx, url+": "+problem)
 	}
+}
+
+// probeRequest is what a kubelet asks.
+func probeRequest(t *testing.T, url string, probe *corev1.Probe) *http.Request {
+	t.Helper()
+	q, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range probe.HTTPGet.HTTPHeaders {
+		if h.Name == "Host" {
+			q.Host = h.Value
+			continue
+		}
+		q.Header.Set(h.Name, h.Value)
+	}
+	return q
 }
 
 // pause waits a little between two looks at something that no event tells.

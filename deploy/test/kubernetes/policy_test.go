@@ -57,68 +57,81 @@ func relayOf(t *testing.T, spec corev1.PodSpec) (c corev1.Container, sidecar boo
 // Nobody who gets into a pod can do more than it needs.
 func TestPodsAreConfined(t *testing.T) {
 	each(t, func(t *testing.T, m manifests) {
-		evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, d := range all[*appsv1.Deployment](m) {
-			pod := d.Spec.Template
-			level := psaapi.LevelVersion{Level: psaapi.LevelRestricted, Version: psaapi.LatestVersion()}
-			if r := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec)); !r.Allowed {
-				t.Errorf("%s: the standard 'restricted' forbids it: %s", d.Name, r.ForbiddenDetail())
-			}
-			if mount := pod.Spec.AutomountServiceAccountToken; mount == nil || *mount {
-				t.Errorf("%s has a token for the API server", d.Name)
-			}
-			for _, c := range containers(pod.Spec) {
-				if s := c.SecurityContext; s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil || *s.RunAsUser != 65532 || s.RunAsGroup == nil || *s.RunAsGroup != 65532 {
-					t.Errorf("%s can write into its image, or runs as another user than the image's", c.Name)
-				}
-				if _, tag, _ := strings.Cut(c.Image, ":"); !strings.HasPrefix(tag, "v") {
-					t.Errorf("%s: %s is another image tomorrow", c.Name, c.Image)
-				}
-			}
+			isConfined(t, d)
 		}
 	})
 }
 
+// isConfined holds a Deployment to the Pod Security Standard and to what none of its containers
+// needs.
+func isConfined(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := d.Spec.Template
+	level := psaapi.LevelVersion{Level: psaapi.LevelRestricted, Version: psaapi.LatestVersion()}
+	if r := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec)); !r.Allowed {
+		t.Errorf("%s: the standard 'restricted' forbids it: %s", d.Name, r.ForbiddenDetail())
+	}
+	if mount := pod.Spec.AutomountServiceAccountToken; mount == nil || *mount {
+		t.Errorf("%s has a token for the API server", d.Name)
+	}
+	for _, c := range containers(pod.Spec) {
+		if s := c.SecurityContext; s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil || *s.RunAsUser != 65532 || s.RunAsGroup == nil || *s.RunAsGroup != 65532 {
+			t.Errorf("%s can write into its image, or runs as another user than the image's", c.Name)
+		}
+		if _, tag, _ := strings.Cut(c.Image, ":"); !strings.HasPrefix(tag, "v") {
+			t.Errorf("%s: %s is another image tomorrow", c.Name, c.Image)
+		}
+	}
+}
+
 // Each variable means something to the relay, and none is a secret.
 func TestSettings(t *testing.T) {
-	known := make(map[string]bool) // and whether it is a secret
+	each(t, func(t *testing.T, m manifests) {
+		for _, d := range all[*appsv1.Deployment](m) {
+			m.areSettings(t, d)
+		}
+	})
+}
+
+// areSettings looks at the variables of a Deployment's containers, and at their files.
+func (m manifests) areSettings(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	known := map[string]bool{"GOMEMLIMIT": false} // and whether it is a secret
 	for _, v := range config.Variables() {
 		known[v.Name] = v.Secret
 		if v.Secret {
 			known[v.Name+"_FILE"] = false
 		}
 	}
-	each(t, func(t *testing.T, m manifests) {
-		for _, d := range all[*appsv1.Deployment](m) {
-			for _, c := range containers(d.Spec.Template.Spec) {
-				for _, e := range c.Env {
-					if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-						t.Errorf("%s takes %s from a secret, where 'exec env' shows it", c.Name, e.Name)
-					}
-				}
-				for name, value := range m.environment(t, c) {
-					secret, ok := known[name]
-					if !ok {
-						t.Errorf("%s: %s is no setting", c.Name, name)
-					}
-					if secret {
-						t.Errorf("%s: %s is a secret, and there for all to see", c.Name, name)
-					}
-					if strings.HasPrefix(value, "/etc/") && !m.mounted(d.Spec.Template.Spec, c, value) {
-						t.Errorf("%s: %s=%s is nowhere", c.Name, name, value)
-					}
-				}
-				for _, v := range c.VolumeMounts {
-					if v.SubPath != "" {
-						t.Errorf("%s: %s is never updated", c.Name, v.MountPath)
-					}
-				}
+	for _, c := range containers(d.Spec.Template.Spec) {
+		for _, e := range c.Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				t.Errorf("%s takes %s from a secret, where 'exec env' shows it", c.Name, e.Name)
 			}
 		}
-	})
+		for name, value := range m.environment(t, c) {
+			secret, ok := known[name]
+			if !ok {
+				t.Errorf("%s: %s is no setting", c.Name, name)
+			}
+			if secret {
+				t.Errorf("%s: %s is a secret, and there for all to see", c.Name, name)
+			}
+			if strings.HasPrefix(value, "/etc/") && !m.mounted(d.Spec.Template.Spec, c, value) {
+				t.Errorf("%s: %s=%s is nowhere", c.Name, name, value)
+			}
+		}
+		for _, v := range c.VolumeMounts {
+			if v.SubPath != "" {
+				t.Errorf("%s: %s is never updated", c.Name, v.MountPath)
+			}
+		}
+	}
 }
 
 // mounted reports whether a file is in the container, as a key of a secret.

@@ -167,10 +167,16 @@ func (p *pod) awaitReady(t *testing.T, ctx context.Context, running engine.Runni
 // deliver sends a webhook to where the Ingress and the Service lead.
 func (p *pod) deliver(t *testing.T, token, task string) (status int, body string) {
 	t.Helper()
+	return p.deliverState(t, token, task, "success")
+}
+
+// deliverState is deliver for an outcome.
+func (p *pod) deliverState(t *testing.T, token, task, state string) (status int, body string) {
+	t.Helper()
 	rule := all[*networkingv1.Ingress](p.of)[0].Spec.Rules[0].HTTP.Paths[0]
 	target := all[*corev1.Service](p.of)[0].Spec.Ports[0].TargetPort
 	url := fmt.Sprintf("http://%s:%d%s/%s", p.name, number(p.spec, target), rule.Path, token)
-	webhook := fmt.Sprintf(`{"code":200,"data":{"taskId":%q,"state":"success","resultJson":"{\"resultUrls\":[]}"}}`, task)
+	webhook := fmt.Sprintf(`{"code":200,"data":{"taskId":%q,"state":%q,"resultJson":"{\"resultUrls\":[]}"}}`, task, state)
 	r, err := p.client.Post(url, "application/json", strings.NewReader(webhook))
 	if err != nil {
 		t.Fatal(err)
