@@ -172,7 +172,7 @@ func (v *visitor) run(command string, shown []string) (said string, err error) {
 	switch {
 	case command == serve:
 		return v.serve(shown != nil)
-	case regexp.MustCompile(`\btail\b| --follow\b`).MatchString(command) && !strings.Contains(command, "-h"):
+	case regexp.MustCompile(`\btail\b|\bapixo-relay ui\b| --follow\b`).MatchString(command) && !strings.Contains(command, "-h"):
 		// It goes on until somebody ends it.
 		p, err := v.start(command)
 		if err != nil {
