@@ -73,7 +73,7 @@ Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.`,
 				return err
 			}
 			defer func() { _ = b.Close(context.WithoutCancel(c.Context())) }()
-			server, err := ui.New(ui.Options{Config: cfg, Environ: w.environ, Broker: b, ReadOnly: readOnly, Version: version(), Log: log})
+			server, err := ui.New(ui.Options{Config: cfg, Environ: w.environ, Broker: b, ReadOnly: readOnly, Version: version(), Log: log, Audit: telemetry.NewLogger(out.Sync(), format, cfg.Log.Level)})
 			if err != nil {
 				return err
 			}

@@ -51,6 +51,10 @@ type AsyncWriter struct {
 	writes  uint64 // how many have begun
 	watched bool   // a timer looks whether a write stalls
 	stalled bool
+	// told are those who wait for the end of what is pending, and taken for that of what is
+	// being written; room is closed when there may be room. See [AsyncWriter.Sync].
+	told, taken []chan<- error
+	room        chan struct{}
 
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when nothing more is written
@@ -179,6 +183,7 @@ func (w *AsyncWriter) take(last []byte) (batch []byte, told gap, ok bool) {
 	w.idle = false
 	batch, w.pending = w.pending, last[:0]
 	told, w.before, w.after = w.before, w.after, gap{}
+	w.taken, w.told = w.told, nil
 	w.writing = len(batch)
 	w.writes++
 	if w.onStall != nil && !w.watched {
@@ -219,8 +224,10 @@ func (w *AsyncWriter) wrote(rest []byte, untold bool, told gap) {
 		w.onStall(false)
 	}
 	if w.broken = len(rest) > 0; !w.broken {
+		w.settle(nil)
 		return
 	}
+	w.settle(errLogGone)
 	behind := w.before
 	w.before = gap{}
 	if untold {

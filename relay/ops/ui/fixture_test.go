@@ -229,7 +229,7 @@ func (s *store) siteWith(t testing.TB, readOnly bool, settings ...string) *site 
 	if err != nil {
 		t.Fatal(err)
 	}
-	page.Server, err = New(Options{Config: cfg, Environ: environ, Broker: b, ReadOnly: readOnly, Version: "v0-test", Log: log})
+	page.Server, err = New(Options{Config: cfg, Environ: environ, Broker: b, ReadOnly: readOnly, Version: "v0-test", Log: log, Audit: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -209,8 +210,12 @@ func (s *Server) deleteMessage(ctx context.Context, stream jetstream.Stream, m s
 	if !utf8.Valid(data) {
 		body, encoding = base64.StdEncoding.EncodeToString(data), "base64"
 	}
-	s.o.Log.Warn("put aside: deleted from the quarantine", "stream", s.cfg.Stream.Quarantine, "sequence", m.Sequence, "stored", m.Stored,
+	record := slog.NewRecord(time.Now(), slog.LevelWarn, "put aside: deleted from the quarantine", 0)
+	record.Add("stream", s.cfg.Stream.Quarantine, "sequence", m.Sequence, "stored", m.Stored,
 		"reason", m.Event.Reason(), "detail", m.Event.Detail(), "taskId", taskOf(m), "attributes", m.Event.Extensions, "encoding", encoding, "body", body)
+	if err := s.o.Audit.Handler().Handle(ctx, record); err != nil {
+		return fmt.Errorf("sequence %d is not deleted, since the log does not have it: %w", m.Sequence, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	subject := jsapi.Prefix(s.cfg.Stream.Domain) + "STREAM.MSG.DELETE." + s.cfg.Stream.Quarantine

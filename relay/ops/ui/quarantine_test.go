@@ -3,7 +3,9 @@ package ui
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -228,6 +230,26 @@ func TestPutAsideIsDenied(t *testing.T) {
 	}
 	p.log.Await(t, "it was not deleted after all")
 }
+
+// What the log does not have is not deleted.
+func TestPutAsideNeedsTheLog(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	one := s.webhook(t, "no JSON")
+	p := s.site(t)
+	p.known(s)
+	p.o.Audit = slog.New(slog.NewTextHandler(brokenWriter{}, nil))
+	for _, fields := range [][]string{{"seq", digits(one)}, {"reason", schema.CodeSyntax, "to-seq", digits(one)}} {
+		p.post("/quarantine/put-aside", fields...).view(t, http.StatusServiceUnavailable, "aside").says("is not deleted, since the log does not have it")
+	}
+	if got := s.state(t, "APIXO_QUARANTINE").Msgs; got != 1 {
+		t.Errorf("%d messages are left", got)
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("nobody reads") }
 
 // With --read-only nothing that changes anything is offered, or done.
 func TestReadOnly(t *testing.T) {

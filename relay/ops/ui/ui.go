@@ -52,6 +52,9 @@ type Options struct {
 	// Version is shown.
 	Version string
 	Log     *slog.Logger
+	// Audit tells what is deleted, before it is. Its handler returns an error for a line
+	// that is not written, and then nothing is deleted.
+	Audit *slog.Logger
 }
 
 // Server serves the page.
