@@ -52,7 +52,8 @@ func TestCluster(t *testing.T) {
 			t.Errorf("%s acknowledges before it syncs: %s", s.name, config)
 		}
 	}
-	for _, d := range deeds {
+	// The operator's page is beside three servers in the tests of Compose and Kubernetes.
+	for _, d := range slices.Concat(eventDeeds, expectDeeds) {
 		if err := d.do(t, ctx, b); err != nil {
 			t.Fatalf("%s: %s: %v", d.user, d.name, err)
 		}
