@@ -36,7 +36,7 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	p := newPrograms(t, 3)
 	b := three(t, p)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

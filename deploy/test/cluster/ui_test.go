@@ -74,8 +74,7 @@ func lookingDeeds(user string, args ...string) []deed {
 			return p.shows(ctx, "/expected", "/tasks/task_4")
 		}),
 		one("look at a long list of announced tasks", []string{bucketFlow}, func(t *testing.T, ctx context.Context, b *bench, p page) error {
-			// Also beyond the end of ctx: to announce so many takes a while.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*denied)
+			ctx, cancel := toAnnounceMany(ctx)
 			defer cancel()
 			if err := b.announceMany(t, ctx); err != nil {
 				return err
