@@ -30,6 +30,7 @@ var errBusy = errors.New("a replay is under way: there is one at a time. Stop it
 type jobs struct {
 	mu      sync.Mutex
 	last    *job // the one under way, or the last one
+	opening bool // the target of another one
 	closed  bool
 	waiting chan struct{} // closed at the next change; nil if nobody waits
 	told    time.Time
@@ -53,6 +54,22 @@ type job struct {
 	summary   *replay.Summary
 	err       error
 	took      time.Duration
+}
+
+// reserve lets one replay be prepared at a time, unless one is under way. It is to be released
+// once the replay has started or cannot be.
+func (j *jobs) reserve() (release func(), err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.opening || j.last != nil && !j.last.isOver() {
+		return nil, errBusy
+	}
+	j.opening = true
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.opening = false
+	}, nil
 }
 
 // start runs a replay, unless one is under way.

@@ -108,6 +108,12 @@ func (s *Server) awaitJob(ctx context.Context) {
 
 // replay begins a replay to a target.
 func (s *Server) replay(to config.Target, f replayFields, o replay.Options) error {
+	// Before the target is opened, which only a replay closes.
+	release, err := s.jobs.reserve()
+	if err != nil {
+		return err
+	}
+	defer release()
 	ctx, cancel := context.WithTimeout(context.Background(), brokerTimeout)
 	defer cancel()
 	one := &job{dryRun: o.DryRun, command: replayCommand(to, f, o.DryRun)}
