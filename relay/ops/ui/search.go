@@ -56,6 +56,20 @@ func (s *searches) find(id string) *search {
 	return nil
 }
 
+// wait waits for the end of all searches, or for that of ctx: each leaves nothing in the broker.
+func (s *searches) wait(ctx context.Context) {
+	s.mu.Lock()
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	for _, one := range all {
+		select {
+		case <-one.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // start begins to search for a task, unless that is done or was done a moment ago.
 func (s *searches) start(server *Server, id string) *search {
 	s.mu.Lock()

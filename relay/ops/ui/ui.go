@@ -156,6 +156,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if shutdown := server.Shutdown(end); shutdown != nil {
 		err = errors.Join(err, server.Close())
 	}
+	s.searches.wait(end)
 	return errors.Join(err, s.feed.Stop(end))
 }
 
