@@ -31,6 +31,8 @@ func TestLookUps(t *testing.T) {
 	t.Run("in the index", func(t *testing.T) {
 		t.Parallel()
 		tab := newTab(t, desktop)
+		tab.view("now", whole.URL+"/")
+		tab.awaitLong(`document.querySelector("#indexed").innerText === ""`)
 		for _, n := range []int{many, many / 2, 1} {
 			tab.finds(whole, numbered(n))
 		}
@@ -67,7 +69,7 @@ func TestLookUps(t *testing.T) {
 				} else if shown != view {
 					t.Errorf("%s is shown as %s", id, shown)
 				}
-				tab.awaitLong(`document.body?.dataset.view !== "search"`)
+				tab.awaitLong(`document.readyState === "complete" && document.body && document.body.dataset.view !== "search"`)
 				tab.showing(view)
 				tab.reads("main", id)
 			}
