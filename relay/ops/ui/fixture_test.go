@@ -224,7 +224,11 @@ func (s *store) siteWith(t testing.TB, readOnly bool, settings ...string) *site 
 	}
 	cfg := load(t, environ...)
 	page := &site{t: t, log: new(natstest.Log)}
-	log := slog.New(slog.NewJSONHandler(page.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	level := slog.LevelDebug
+	if values["RELAY_LOG_LEVEL"] != "" {
+		level = cfg.Log.Level
+	}
+	log := slog.New(slog.NewJSONHandler(page.log, &slog.HandlerOptions{Level: level}))
 	b, err := broker.OpenClient(cfg, "page", log)
 	if err != nil {
 		t.Fatal(err)

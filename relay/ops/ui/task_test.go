@@ -35,7 +35,7 @@ func TestTask(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if got := d.fact("div#attributes", "customer"); got != "4711" {
+	if got := d.fact("#attributes", "customer"); got != "4711" {
 		t.Errorf("the attribute customer is %q", got)
 	}
 	var steps []string
@@ -179,8 +179,8 @@ func TestTaskExpectedAndRecovered(t *testing.T) {
 		}
 		d := p.view("task", taskPath(id))
 		d.says("It is announced, and its webhook has not come")
-		if d.fact("dl#event", "asked for") != "not yet" || d.fact("dl#event", "model") != "nano" || d.fact("div#attributes", "customer") != "4711" {
-			t.Errorf("%s: %s, %s", id, d.one("dl#event").text(), d.one("div#attributes").text())
+		if d.fact("dl#event", "asked for") != "not yet" || d.fact("dl#event", "model") != "nano" || d.fact("#attributes", "customer") != "4711" {
+			t.Errorf("%s: %s, %s", id, d.one("dl#event").text(), d.one("#attributes").text())
 		}
 		p.view("expected", "/expected").one("div#outstanding a[href=" + taskPath(id) + "]")
 	}

@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -158,20 +160,24 @@ func TestBrokerAway(t *testing.T) {
 func TestServeEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	s.many(t, 100)
+	s.many(t, 5_000)
 	p := s.site(t, "RELAY_UI_INDEX=10")
 	p.known(s)
 	p.view("now", "/")
 	stream := p.stream("/live?view=now&boot="+p.boot, "")
 	stream.next()
-	for i := range maxSearches + 1 {
-		p.get("/tasks/unknown_" + id(i))
+	p.get("/tasks/unknown")
+	for i := range maxSearches { // which have only begun
+		p.searches.start(p.Server, fmt.Sprint("other_", i))
 	}
 	if err := p.end(); err != nil {
 		t.Fatal(err)
 	}
 	for ok := true; ok; {
 		_, ok = stream.read() // it ends
+	}
+	if slices.ContainsFunc(p.searches.all, func(one *search) bool { return !one.done() }) {
+		t.Error("a search goes on behind the end")
 	}
 	if n := s.consumers(t); n != 0 {
 		t.Errorf("%d consumers are left in the broker", n)
