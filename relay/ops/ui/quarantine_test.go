@@ -180,19 +180,6 @@ func TestPutAside(t *testing.T) {
 	}
 }
 
-// What the log does not take is not deleted.
-func TestPutAsideNeedsItsLog(t *testing.T) {
-	t.Parallel()
-	s := newStore(t)
-	sequence := s.webhook(t, "no JSON")
-	p := s.site(t, "RELAY_LOG_LEVEL=error")
-	p.post("/quarantine/put-aside", "seq", digits(sequence)).refused(t, http.StatusForbidden, "RELAY_LOG_LEVEL=warn")
-	if got := s.state(t, "APIXO_QUARANTINE").Msgs; got != 1 {
-		t.Error("it is deleted, and nobody is told what it was")
-	}
-	s.site(t, "RELAY_LOG_LEVEL=warn").post("/quarantine/put-aside", "seq", digits(sequence)).view(t, http.StatusOK, "aside")
-}
-
 // What is no CloudEvent can be put aside too, and is in the log as it came.
 func TestPutAsideOfForeignMessage(t *testing.T) {
 	t.Parallel()

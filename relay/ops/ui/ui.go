@@ -104,6 +104,7 @@ func New(o Options) (*Server, error) {
 		Addr: s.cfg.UI.Addr, Hosts: s.cfg.UI.Hosts, Tokens: s.tokens, TLS: files != nil, Media: s.cfg.UI.MediaHosts,
 		ReadOnly: o.ReadOnly, Log: o.Log, Refuse: s.keepOut, SignInPage: s.signInPage,
 	})
+	ignoreSlowConsumers(o.Broker.Conn())
 	// Once, since each watches for as long as there is the connection.
 	s.expect, s.denied = expect.New(o.Broker.Conn(), o.Config), broker.WatchPermissions(o.Broker.Conn())
 	s.feed = feed.New(feed.Options{
@@ -111,6 +112,17 @@ func New(o Options) (*Server, error) {
 		Prefix: s.cfg.Stream.Prefix, Index: s.cfg.UI.Index, Log: o.Log,
 	})
 	return s, nil
+}
+
+// ignoreSlowConsumers keeps from the log what a machine that is busy makes of a burst: whoever
+// reads a stream notices that messages were dropped, and reads them again.
+func ignoreSlowConsumers(conn *nats.Conn) {
+	handler := conn.ErrorHandler()
+	conn.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if !errors.Is(err, nats.ErrSlowConsumer) && handler != nil {
+			handler(nc, sub, err)
+		}
+	})
 }
 
 // URL is where the page is, for a browser on this machine.
