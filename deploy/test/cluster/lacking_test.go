@@ -28,7 +28,7 @@ var (
 // answers to a form.
 var lacks = map[string][]view{
 	info: {
-		{"/", "The consumers are not known: the broker does not tell about the stream APIXO"}, {"/events", "does not let this user read streams"},
+		{"/", "The consumers are not known"}, {"/events", "does not let this user read streams"},
 		{"/quarantine", "does not let this user read streams"}, {"/tasks/task_1", "whether there is an event of task_1 is not known"},
 		{"/tasks/task_4", "whether there is an event of task_4 is not known"},
 		{"/expected", "What is outstanding is not known: the broker does not let this user publish to $JS.API.STREAM.INFO.KV_APIXO_EXPECTED"},
