@@ -136,7 +136,16 @@ func (s *store) many(t testing.TB, n int) {
 		if _, err := s.js.PublishMsgAsync(natsMessage(msg)); err != nil {
 			t.Fatal(err)
 		}
+		if i%1000 == 999 {
+			s.flush(t)
+		}
 	}
+	s.flush(t)
+}
+
+// flush waits until what was published is stored.
+func (s *store) flush(t testing.TB) {
+	t.Helper()
 	select {
 	case <-s.js.PublishAsyncComplete():
 	case <-time.After(patienceOfTests):
