@@ -101,6 +101,8 @@ func FuzzAddresses(f *testing.F) {
 		f.Add(seed, "https://cdn.example.com")
 		f.Add(seed, seed)
 	}
+	f.Add("https://user@cdn.example.com/a.png", "https://cdn.example.com")
+	f.Add("ftp://cdn.apixo.ai/a.png", "ftp://cdn.apixo.ai")
 	var origins config.Origins
 	if err := origins.UnmarshalText([]byte("*.apixo.ai,http://127.0.0.1:9000")); err != nil {
 		f.Fatal(err)
