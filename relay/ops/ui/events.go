@@ -127,8 +127,15 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/jsonl; charset=utf-8")
 	h.Set("Content-Disposition", `attachment; filename="apixo-events.jsonl"`)
-	out := &exportWriter{w: w, control: http.NewResponseController(w)}
-	_, err = replay.Run(r.Context(), s.conn(), replay.Lines(out), replay.Options{Selection: selection, Filter: filter, Concurrency: 1})
+	out := &exportWriter{w: w, control: http.NewResponseController(w), ended: s.ended}
+	// A reader that has stopped reading does not hold up the end of the page.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ended, func() {
+		cancel()
+		_ = out.control.SetWriteDeadline(time.Now())
+	})()
+	_, err = replay.Run(ctx, s.conn(), replay.Lines(out), replay.Options{Selection: selection, Filter: filter, Concurrency: 1})
 	switch {
 	case err != nil && !out.begun && r.Context().Err() == nil:
 		h.Del("Content-Disposition")
@@ -142,12 +149,16 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 type exportWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	ended   context.Context // no line is written after it
 	begun   bool
 }
 
 // Write implements io.Writer.
 func (e *exportWriter) Write(line []byte) (int, error) {
 	e.begun = true
+	if err := e.ended.Err(); err != nil {
+		return 0, err
+	}
 	_ = e.control.SetWriteDeadline(time.Now().Add(exportWriteTimeout))
 	return e.w.Write(line)
 }

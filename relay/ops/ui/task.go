@@ -24,7 +24,7 @@ const (
 	// resultLifetime is for how long APIXO keeps what it has made, by its documentation.
 	resultLifetime = 24 * time.Hour
 	// catchUpPatience is how long a look-up waits for the index to know what was just stored.
-	catchUpPatience = 500 * time.Millisecond
+	catchUpPatience = 2 * time.Second
 	// announcementTimeout bounds how long it takes to see whether a task is announced, so that
 	// time is left for the rest.
 	announcementTimeout = 2 * time.Second
