@@ -168,10 +168,22 @@ func (t *tab) attribute(selector, name string) string {
 	return eval[string](t, `document.querySelector(%q)?.getAttribute(%q) ?? ""`, selector, name)
 }
 
-// click clicks with the mouse.
+// click clicks with the mouse, where the first element is that a selector finds: a part of the
+// page that is brought up to date has new elements at any moment.
 func (t *tab) click(selector string) {
 	t.Helper()
-	t.do("click "+selector, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	var at []float64
+	await(t.TB, "there is nothing to be clicked: "+selector, func() bool {
+		var err error
+		at, err = tryEval[[]float64](t, script(`(e => {
+			if (!e || e.disabled || !e.checkVisibility({visibilityProperty: true})) return [];
+			e.scrollIntoView({block: "center", behavior: "instant"});
+			const r = e.getClientRects()[0], x = r.left + r.width / 2, y = r.top + r.height / 2;
+			return e.contains(document.elementFromPoint(x, y)) ? [x, y] : [];
+		})(document.querySelector(%q))`, []any{selector}))
+		return err == nil && len(at) == 2
+	})
+	t.do("click "+selector, chromedp.MouseClickXY(at[0], at[1]))
 }
 
 // submit clicks what leads to another page, or to the same one anew, and waits for that.
