@@ -37,18 +37,33 @@ type eventsView struct {
 // events lists what is stored, the newest first.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	f := formOf(q)
+	f, before := formOf(q), q.Get("before")
 	f.Quarantine, f.Reason = false, ""
-	v := eventsView{Form: f, Export: link("/events/export", f.query(), 0)}
-	status := 0
-	p, err := s.readPage(r.Context(), f, q.Get("before"))
+	_, _, _, err := s.pageOf(f, before)
+	if err == nil && s.trouble() == "" && f.Model+f.FailCode+f.Task != "" {
+		// What only bodies tell takes a while to find: the head of the page comes first.
+		s.renderSlow(w, r, page{View: "events", Title: "Events"}, func() any {
+			v, _ := s.eventsView(r.Context(), f, before)
+			return v
+		})
+		return
+	}
+	v, status := s.eventsView(r.Context(), f, before)
+	s.render(w, r, page{View: "events", Title: "Events", Status: status, Body: v})
+}
+
+// eventsView reads the page of the list that begins below a sequence. The status is that of an
+// answer that has not begun.
+func (s *Server) eventsView(ctx context.Context, f form, before string) (v eventsView, status int) {
+	v = eventsView{Form: f, Export: link("/events/export", f.query(), 0)}
+	p, err := s.readPage(ctx, f, before)
 	if err != nil {
 		v.Problem, status = err.Error(), statusOf(err)
 	}
 	for _, m := range p.Messages {
 		v.Rows = append(v.Rows, s.item(m))
 	}
-	if q.Get("before") != "" {
+	if before != "" {
 		v.First = link("/events", f.query(), 0)
 	}
 	if p.Next > 0 {
@@ -60,25 +75,30 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		begin = " --from-seq 1"
 	}
 	v.Commands = []string{"apixo-relay tail" + f.flags() + begin, "apixo-relay replay" + f.flags() + begin + " --to -"}
-	s.render(w, r, page{View: "events", Title: "Events", Status: status, Body: v})
+	return v, status
 }
 
 // readPage reads the page of a list that begins below a sequence.
 func (s *Server) readPage(ctx context.Context, f form, before string) (p streamreader.Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	selection, filter, err := f.selection(s.cfg, time.Now())
+	selection, filter, below, err := s.pageOf(f, before)
 	if err != nil {
 		return p, err
 	}
-	o := streamreader.PageOptions{Size: pageSize, Most: maxExamined, Match: filter.Matches}
-	if before != "" {
-		if o.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			return p, formError{fmt.Errorf("before: %q is no sequence", shorten(before))}
+	p, err = streamreader.ReadPage(ctx, s.conn(), selection, streamreader.PageOptions{Before: below, Size: pageSize, Most: maxExamined, Match: filter.Matches})
+	return p, inWords(s.orAway(err), selection.Stream)
+}
+
+// pageOf is what to read for a page. Its errors are a formError.
+func (s *Server) pageOf(f form, before string) (selection streamreader.Selection, filter streamreader.Filter, below uint64, err error) {
+	selection, filter, err = f.selection(s.cfg, time.Now())
+	if err == nil && before != "" {
+		if below, err = strconv.ParseUint(before, 10, 64); err != nil {
+			err = formError{fmt.Errorf("before: %q is no sequence", shorten(before))}
 		}
 	}
-	p, err = streamreader.ReadPage(ctx, s.conn(), selection, o)
-	return p, inWords(s.orAway(err), selection.Stream)
+	return selection, filter, below, err
 }
 
 // pageNote says how far a page has looked.
