@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,6 +28,8 @@ type receiver struct {
 	*httptest.Server
 	t    testing.TB
 	gate chan struct{} // each request takes one from it; closed, all of them pass
+	// arrived counts requests, those that wait at the gate too.
+	arrived atomic.Int64
 
 	mu     sync.Mutex
 	bodies []string
@@ -38,6 +41,7 @@ func newReceiver(t testing.TB, status int) *receiver {
 	r := &receiver{t: t, gate: make(chan struct{}), status: status}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
+		r.arrived.Add(1)
 		<-r.gate
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -260,6 +264,7 @@ func TestServeEndsDuringReplay(t *testing.T) {
 	for range 10 {
 		r.gate <- struct{}{}
 	}
+	p.eventually("a delivery is under way", func() bool { return r.arrived.Load() > 10 })
 	ended := make(chan error)
 	go func() { ended <- p.end() }()
 	p.eventually("nothing more can be begun", func() bool {

@@ -156,9 +156,15 @@ func (s *Server) Serve(ctx context.Context) error {
 			failed <- server.Serve(s.listener)
 		}
 	}()
+	conn := s.conn()
+	closed := conn.StatusChanged(nats.CLOSED)
+	defer conn.RemoveStatusListener(closed)
 	var err error
 	select {
 	case err = <-failed:
+	case <-closed:
+		// Another connection would not be that of what follows the streams.
+		err = errors.New("the broker has ended the connection for good; start the page again")
 	case <-ctx.Done():
 	}
 	cancel() // pages that are kept up to date end

@@ -1,11 +1,16 @@
 package ui
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/apixo-relay/apixo-relay/relay/broker"
 )
 
 // Every view of the contract is there, complete without scripts, and says which one it is.
@@ -181,4 +186,37 @@ func TestServeEnds(t *testing.T) {
 	}
 	// One that was being made at the end is gone after some seconds without a request.
 	p.eventually("no consumer is left in the broker", func() bool { return s.consumers(t) == 0 })
+}
+
+// A page whose connection is gone for good ends, and does not stay as one that nothing comes to.
+func TestServeEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	cfg := load(t, "NATS_URL="+s.server.ClientURL(), "RELAY_UI_ADDR=127.0.0.1:0")
+	log := slog.New(slog.DiscardHandler)
+	b, err := broker.OpenClient(cfg, "page", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close(context.Background()) }()
+	page, err := New(Options{Config: cfg, Broker: b, Log: log, Audit: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := b.Conn()
+	ended := make(chan error, 1)
+	go func() { ended <- page.Serve(t.Context()) }()
+	for conn.Stats().OutMsgs == 0 { // it serves
+		time.Sleep(time.Millisecond)
+	}
+	resp, err := http.Get(page.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	conn.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "start the page again") {
+		t.Errorf("it ended with %v", err)
+	}
 }
