@@ -21,6 +21,9 @@ const (
 	ExpectedSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/expected-v1.schema.json"
 	// MissingSchemaID: the data of an event of [TypeTaskMissing], whose dataschema it is.
 	MissingSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/missing-v1.schema.json"
+	// ArchiveSchemaID: the data of an event of [TypeTaskArchived] or [TypeTaskArchiveFailed],
+	// whose dataschema it is.
+	ArchiveSchemaID = "https://github.com/apixo-relay/apixo-relay/schema/archive-v1.schema.json"
 	// AsyncAPIID is the id of the AsyncAPI document.
 	AsyncAPIID = "https://github.com/apixo-relay/apixo-relay/schema/asyncapi-v1.json"
 )

@@ -25,6 +25,11 @@ const (
 	// byte.
 	TypeTaskMissing          = "ai.apixo.task.missing"
 	TypeAnnouncementRejected = "ai.apixo.announcement.rejected"
+	// TypeTaskArchived tells that the files of a result are in an archive,
+	// TypeTaskArchiveFailed that some of them are not and will not be; [Event.Archived]
+	// reads both.
+	TypeTaskArchived      = "ai.apixo.task.archived"
+	TypeTaskArchiveFailed = "ai.apixo.task.archive-failed"
 )
 
 // Names that the relay uses unless it is configured otherwise.
@@ -34,6 +39,8 @@ const (
 	// DefaultStream holds the events, DefaultQuarantine what could not become one.
 	DefaultStream     = "APIXO"
 	DefaultQuarantine = "APIXO_QUARANTINE"
+	// DefaultArchive is the stream that tells what apixo-relay archive has stored.
+	DefaultArchive = "APIXO_ARCHIVE"
 	// DefaultExpectedBucket is the key-value bucket of announced tasks: see [ExpectedTask]
 	// and [ExpectedKey].
 	DefaultExpectedBucket = "APIXO_EXPECTED"
@@ -82,3 +89,12 @@ func MissingSubject(prefix string) string { return prefix + ".quarantine.missing
 
 // QuarantineSubjects matches the subjects of all that is quarantined.
 func QuarantineSubjects(prefix string) string { return prefix + ".quarantine.>" }
+
+// ArchivedSubject is the NATS subject of events of [TypeTaskArchived].
+func ArchivedSubject(prefix string) string { return prefix + ".archive.stored" }
+
+// ArchiveFailedSubject is the NATS subject of events of [TypeTaskArchiveFailed].
+func ArchiveFailedSubject(prefix string) string { return prefix + ".archive.failed" }
+
+// ArchiveSubjects matches the subjects of all that the archive tells.
+func ArchiveSubjects(prefix string) string { return prefix + ".archive.>" }

@@ -121,6 +121,7 @@ func (c *Config) check(vars map[string]string, reported Errors) Errors {
 	c.checkExpect(k)
 	c.checkVerify(k)
 	c.checkUI(k)
+	c.checkArchive(k)
 	c.Tracing = readTracing(k.vars)
 
 	source, err := url.Parse(c.Event.Source)

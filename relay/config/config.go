@@ -41,6 +41,8 @@ type Config struct {
 	Verify Verify
 	// UI is the operator's page.
 	UI UI
+	// Archive is what the command archive downloads.
+	Archive Archive
 	// Tracing is the export of spans.
 	Tracing Tracing `env:"-"`
 

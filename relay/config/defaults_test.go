@@ -82,6 +82,10 @@ var settings = map[string]string{
 	"RELAY_UI_MEDIA_HOSTS":   "*.apixo.ai",
 	"RELAY_UI_TARGETS":       "",
 	"RELAY_UI_INDEX":         "1000000",
+
+	"RELAY_ARCHIVE_HOSTS":      "*.apixo.ai",
+	"RELAY_ARCHIVE_MAX_BYTES":  "1073741824",
+	"RELAY_ARCHIVE_ADMIN_ADDR": "off",
 }
 
 // defaults are the same as values.
@@ -104,6 +108,8 @@ var defaults = config.Config{
 	Expect: config.Expect{Bucket: "APIXO_EXPECTED", Path: "/expect", After: time.Minute, GiveUp: 24 * time.Hour},
 	Verify: config.Verify{Mode: config.VerifyOff, Timeout: 5 * time.Second},
 	UI:     config.UI{Addr: "127.0.0.1:8722", MediaHosts: config.Origins{"*.apixo.ai"}, Index: 1_000_000},
+
+	Archive: config.Archive{Hosts: config.Origins{"*.apixo.ai"}, MaxBytes: 1 << 30},
 }
 
 func TestDefaults(t *testing.T) {

@@ -17,6 +17,10 @@ const (
 	MissingTask
 	// RejectedAnnouncement holds an announcement that cannot be used, for the quarantine.
 	RejectedAnnouncement
+	// TaskArchived tells that the files of a task are in an archive, and TaskArchiveFailed
+	// that some of them are not, for the stream of the archive.
+	TaskArchived
+	TaskArchiveFailed
 )
 
 // Message is what is sent to NATS for one event: plain values, from which a

@@ -86,8 +86,8 @@ func (s *Server) item(m streamreader.Message) item {
 			i.Detail = "took " + text.Duration(task.CostTime)
 		}
 		i.Thumbs = s.thumbs(task)
-		found, more := addresses(task)
-		if n := len(found) + more; n == 1 {
+		addresses, more := task.Addresses(maxMedia)
+		if n := len(addresses) + more; n == 1 {
 			i.More = "1 file"
 		} else {
 			i.More = strconv.Itoa(n) + " files"

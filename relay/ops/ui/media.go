@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/apixo-relay/apixo-relay/relay/ops/ui/access"
 	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -47,55 +45,13 @@ type medium struct {
 	Ask, Why, Noun, Host string
 }
 
-// address is one in a result, and how it is meant.
-type address struct {
-	text  string
-	inURL bool // among resultUrls
-}
-
-// addresses are all that a result has: resultUrls, and what else is one in a richer result.
-func addresses(t schema.Task) (all []address, more int) {
-	seen := make(map[string]bool)
-	add := func(a address) {
-		switch {
-		case seen[a.text]:
-			return
-		case len(all) == maxMedia:
-			more++
-		default:
-			all = append(all, a)
-		}
-		seen[a.text] = true
-	}
-	for _, u := range t.ResultURLs {
-		add(address{u, true})
-	}
-	d := jsontext.NewDecoder(strings.NewReader(string(t.ResultJSON)))
-	for {
-		token, err := d.ReadToken()
-		if err != nil {
-			return all, more // the end: what is stored has been read once
-		}
-		kind, n := d.StackIndex(d.StackDepth())
-		isName := kind == jsontext.KindBeginObject && n%2 == 1
-		if token.Kind() != jsontext.KindString || isName {
-			continue
-		}
-		s := token.String()
-		scheme, _, ok := strings.Cut(s, "://")
-		if ok && (strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "http")) {
-			add(address{s, false})
-		}
-	}
-}
-
 // media are the files of a result as the page shows them. What is of an origin in clicked is
 // shown, too.
 func (s *Server) media(t schema.Task, link string, clicked []string) (all []medium, more int) {
-	found, more := addresses(t)
-	for _, a := range found {
-		m := medium{Text: text.Line(a.text), Alt: "result of task " + t.ID}
-		u, err := url.Parse(a.text)
+	addresses, more := t.Addresses(maxMedia)
+	for _, address := range addresses {
+		m := medium{Text: text.Line(address), Alt: "result of task " + t.ID}
+		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 			m.Why = "this is no address of a file"
 			all = append(all, m)
@@ -103,7 +59,7 @@ func (s *Server) media(t schema.Task, link string, clicked []string) (all []medi
 		}
 		m.URL, m.Host, m.Link = u.String(), u.Host, u.User == nil
 		m.Kind = kinds[strings.ToLower(path.Ext(u.Path))]
-		if m.Kind == "" && a.inURL {
+		if m.Kind == "" && slices.Contains(t.ResultURLs, address) {
 			m.Kind = kindImage
 		}
 		m.Noun = map[string]string{kindImage: "the picture", kindVideo: "the video", kindAudio: "the audio"}[m.Kind]
@@ -161,9 +117,9 @@ func clicked(w http.ResponseWriter, r *http.Request, task schema.Task) []string 
 	if origin == "" || !isFromHere(r) {
 		return nil
 	}
-	found, _ := addresses(task)
-	isOfTask := slices.ContainsFunc(found, func(a address) bool {
-		u, err := url.Parse(a.text)
+	addresses, _ := task.Addresses(maxMedia)
+	isOfTask := slices.ContainsFunc(addresses, func(address string) bool {
+		u, err := url.Parse(address)
 		return err == nil && u.User == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Scheme+"://"+u.Host == origin
 	})
 	if !isOfTask || !access.CanAllowMedia(origin) {

@@ -1,0 +1,2 @@
+// Package archive stores the files of results before their addresses expire.
+package archive
