@@ -108,17 +108,21 @@ func NewMetrics(version string) *Metrics {
 	m.httpErrors = counter(r, "http_errors_total", "Connections and HTTP/2 streams refused before they were a request: another protocol, failed TLS handshakes, malformed HTTP.")
 	m.inFlight = gauge(r, "in_flight_requests", "Webhooks that are being worked on now.")
 	m.dedupeWindow = gauge(r, "dedupe_window_seconds", "Duplicate window of the stream as it stands in the broker; 0 until it is known.")
+	describeProcess(r, version)
+	return m
+}
+
+const namespace = "apixo_relay"
+
+// describeProcess registers what is running, and what its runtime tells of itself.
+func describeProcess(r *prometheus.Registry, version string) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels tell what is running.",
 	}, []string{"version", "go_version"})
 	r.MustRegister(build)
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
 }
-
-const namespace = "apixo_relay"
 
 // counters makes a counter for each value of its label at once: the values are
 // bounded, and a series that is there from the start can be alerted on.
@@ -233,15 +237,19 @@ func (m *Metrics) DedupeWindow(d time.Duration) { m.dedupeWindow.Set(d.Seconds()
 // BrokerConnected sets the function that reports whether the broker is connected. It is called
 // at each scrape. BrokerConnected must be called once at the most.
 func (m *Metrics) BrokerConnected(connected func() bool) {
-	m.boolGauge("broker_connected", "1 while there is a connection to the broker.", connected)
+	brokerConnected(m.registry, connected)
+}
+
+func brokerConnected(r *prometheus.Registry, connected func() bool) {
+	boolGauge(r, "broker_connected", "1 while there is a connection to the broker.", connected)
 }
 
 // Health sets the functions that report whether a webhook would be accepted now, and whether
 // the process can recover by itself. They are called at each scrape. Health must be called
 // once at the most.
 func (m *Metrics) Health(ready, healthy func() bool) {
-	m.boolGauge("ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
-	m.boolGauge("healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
+	boolGauge(m.registry, "ready", "1 while a webhook would be accepted, as /readyz tells with its reasons.", ready)
+	boolGauge(m.registry, "healthy", "0 if only a restart helps, as /healthz tells; the process ends by itself then.", healthy)
 }
 
 // Limits records the limits that other metrics are compared with: webhooks in flight at once,
@@ -255,16 +263,18 @@ func (m *Metrics) Limits(inFlight int, publishTimeout time.Duration, outboxBytes
 
 // Log sets the logger whose dropped lines are counted (see [AsyncWriter]). It must be called
 // once at the most.
-func (m *Metrics) Log(log *slog.Logger) {
+func (m *Metrics) Log(log *slog.Logger) { countDropped(m.registry, log) }
+
+func countDropped(r *prometheus.Registry, log *slog.Logger) {
 	dropped := droppedLines(log)
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: namespace, Name: "log_lines_dropped_total", Help: "Lines that are missing in the log, since its reader was too slow or gone.",
 	}, func() float64 { return float64(dropped()) }))
 }
 
 // boolGauge registers a gauge that is 1 for yes.
-func (m *Metrics) boolGauge(name, help string, holds func() bool) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 {
+func boolGauge(r *prometheus.Registry, name, help string, holds func() bool) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 {
 		if holds() {
 			return 1
 		}
@@ -306,8 +316,10 @@ func (c outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 // Handler serves the metrics in the format that a scraper asks for: as text, as OpenMetrics
 // with the ids of traces, or as protocol buffers, the only format with native histograms.
 // Requests over the limit of concurrent ones get 503.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxGathering, Timeout: gatherTimeout})
+func (m *Metrics) Handler() http.Handler { return serve(m.registry) }
+
+func serve(r *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxGathering, Timeout: gatherTimeout})
 }
 
 const (

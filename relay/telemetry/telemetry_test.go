@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 )
 
 // scrape is what Prometheus gets, without what the Go runtime tells of itself.
-func scrape(m *telemetry.Metrics) string {
+func scrape(m interface{ Handler() http.Handler }) string {
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	var b strings.Builder
