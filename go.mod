@@ -85,6 +85,7 @@ tool golang.org/x/exp/cmd/apidiff
 require github.com/lmittmann/tint v1.2.1
 
 require (
+	code.dny.dev/ssrf v0.3.0
 	github.com/cli/browser v1.3.0
 	golang.org/x/mod v0.42.0
 )

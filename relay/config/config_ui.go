@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -109,14 +110,15 @@ func (o Origins) Allow(u *url.URL) bool {
 	if u.User != nil || host == "" {
 		return false
 	}
+	if o.AllowAsItStands(u) {
+		return true
+	}
+	if scheme != "https" || u.Port() != "" && u.Port() != "443" {
+		return false
+	}
 	for _, origin := range o {
 		below, isWildcard := strings.CutPrefix(origin, "*.")
 		switch {
-		case strings.Contains(origin, "://"):
-			if origin == scheme+"://"+host {
-				return true
-			}
-		case scheme != "https" || u.Port() != "" && u.Port() != "443":
 		case origin == "*",
 			isWildcard && strings.HasSuffix(strings.TrimSuffix(host, ":443"), "."+below),
 			origin == strings.ToLower(u.Hostname()):
@@ -124,6 +126,28 @@ func (o Origins) Allow(u *url.URL) bool {
 		}
 	}
 	return false
+}
+
+// AllowAsItStands reports whether an entry with a scheme is an absolute URL's origin: whoever
+// wrote it means that very host, and not whatever has a name like it.
+func (o Origins) AllowAsItStands(u *url.URL) bool {
+	return u.User == nil && u.Host != "" && slices.ContainsFunc(o, func(origin string) bool {
+		scheme, host, ok := strings.Cut(origin, "://")
+		return ok && strings.EqualFold(scheme, u.Scheme) && withPort(scheme, host) == withPort(scheme, strings.ToLower(u.Host))
+	})
+}
+
+// withPort writes an origin's host with the port that it has without one.
+func withPort(scheme, host string) string {
+	host, port, _ := strings.Cut(host, ":") // no entry is an IPv6 address
+	switch {
+	case port != "":
+	case scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return host + ":" + port
 }
 
 // Target is where events may be replayed to.

@@ -75,3 +75,23 @@ func TestOrigins(t *testing.T) {
 		t.Error("* is any host")
 	}
 }
+
+// What is allowed by a name alone is not allowed as it stands, whatever else is.
+func TestOriginsAsTheyStand(t *testing.T) {
+	t.Parallel()
+	origins := Origins{"*", "store.internal", "http://store.internal", "https://store.internal:443", "http://127.0.0.1:9000"}
+	for address, want := range map[string]bool{
+		"http://store.internal/a": true, "HTTP://Store.Internal:80/a": true, "http://store.internal:/a": true, "http://store.internal:8080/a": false,
+		"https://store.internal/a": true, "https://store.internal:443/a": true, "https://store.internal:80/a": false, "http://store.internal:443/a": false,
+		"http://127.0.0.1:9000/a": true, "https://127.0.0.1:9000/a": false, "http://127.0.0.1/a": false, "http://u@127.0.0.1:9000/a": false,
+		"https://other.internal/": false, "http://[::1]:9000/": false, "http:///a": false, "http:store.internal": false,
+	} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := origins.AllowAsItStands(u); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
+	}
+}

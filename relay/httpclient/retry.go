@@ -40,17 +40,23 @@ func (a Result) Retryable() bool {
 	return a.Status >= 500
 }
 
-// RetryAfter is what the answer asks for before the next request (RFC 9110, section
-// 10.2.3): seconds or a date, 5 minutes at the most; 0 if it asks for nothing.
+// RetryAfter is what the answer asks for before the next request, 5 minutes at the most; 0 if
+// it asks for nothing.
 func (a Result) RetryAfter(now time.Time) time.Duration {
-	value := a.Header.Get("Retry-After")
+	return RetryAfter(a.Header, now, maxRetryAfter)
+}
+
+// RetryAfter is what a header asks for before the next request (RFC 9110, section 10.2.3):
+// seconds or a date, and at most limit; 0 if it asks for nothing.
+func RetryAfter(header http.Header, now time.Time, limit time.Duration) time.Duration {
+	value := header.Get("Retry-After")
 	wait := time.Duration(0)
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		wait = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+		wait = time.Duration(min(seconds, uint64(limit/time.Second))) * time.Second
 	} else if date, err := http.ParseTime(value); err == nil {
 		wait = date.Sub(now)
 	}
-	return min(max(wait, 0), maxRetryAfter)
+	return min(max(wait, 0), limit)
 }
 
 // Backoff returns how long to wait between attempts: from half a second to half a minute,
