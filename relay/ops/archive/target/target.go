@@ -63,18 +63,6 @@ type Object struct {
 	IsFrom func(source string) bool
 }
 
-// Spec is a target by its name.
-type Spec struct {
-	text string
-}
-
-// Parse reads nats:BUCKET, s3://BUCKET/PREFIX or file:///DIR. Its error says what is wrong, and
-// how to write it.
-func Parse(text string) (Spec, error) { return Spec{text}, nil }
-
-// String returns the target as it was given.
-func (s Spec) String() string { return s.text }
-
 // Options are what targets need beyond their names.
 type Options struct {
 	// JetStream has object stores. It may be nil for other targets.
@@ -91,10 +79,29 @@ type Options struct {
 	Environ []string
 	// LargestFile is what a file can have at the most, in bytes.
 	LargestFile int64
-	// Log is told what was made, and what was removed.
+	// Abandoned is how long ago somebody has worked last on what Clean removes; 0 means an hour,
+	// and for S3, which tells only when an upload has begun, a day.
+	Abandoned time.Duration
+	// Log is told what was made, and what was removed; nil means nobody.
 	Log *slog.Logger
 }
 
 // Open opens a target. Unless ReadOnly, it makes an object store or a folder that is missing, and
 // an S3 bucket not. The caller closes the target.
-func (s Spec) Open(ctx context.Context, o Options) (Target, error) { return nil, errors.ErrUnsupported }
+func (s Spec) Open(ctx context.Context, o Options) (Target, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	switch s.scheme {
+	case schemeNATS:
+		return openObjectStore(ctx, s, o)
+	case schemeS3:
+		return openS3(ctx, s, o)
+	case schemeFile:
+		return openFolder(s, o)
+	}
+	return nil, errors.New("no target is named; see Parse")
+}
+
+// errReadOnly is returned where something would be changed.
+var errReadOnly = errors.New("the archive was opened for reading only")

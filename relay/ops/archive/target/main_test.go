@@ -1,0 +1,9 @@
+package target
+
+import (
+	"testing"
+
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
+)
+
+func TestMain(m *testing.M) { natstest.Main(m) }

@@ -1,0 +1,35 @@
+package target
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// countOrphans counts the files whose chunks are there and which no object refers to, as the
+// library lists objects.
+func countOrphans(t *testing.T, js jetstream.JetStream, bucket string) int {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "OBJ_"+bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("$O."+bucket+".C.>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := js.ObjectStore(t.Context(), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := store.List(t.Context())
+	if err != nil && !strings.Contains(err.Error(), "no objects") {
+		t.Fatal(err)
+	}
+	orphans := info.State.Subjects
+	for _, o := range objects {
+		delete(orphans, "$O."+bucket+".C."+o.NUID)
+	}
+	return len(orphans)
+}
