@@ -48,6 +48,9 @@ var expectedSchema string
 //go:embed missing-v1.schema.json
 var missingSchema string
 
+//go:embed archive-v1.schema.json
+var archiveSchema string
+
 //go:embed asyncapi-v1.json
 var asyncAPI string
 
@@ -55,7 +58,7 @@ var asyncAPI string
 // none refers to another, or to anything in a network.
 type Document struct {
 	// Name is a short name, the same in every version: webhook, task, event,
-	// quarantine, expected, missing or asyncapi.
+	// quarantine, expected, missing, archive or asyncapi.
 	Name string
 	// ID is one of the constants of this package, and the document's $id, or id.
 	ID string
@@ -68,7 +71,8 @@ type Document struct {
 
 // Documents are all there are: what comes in, what is published for it, what is
 // kept of the rest, how tasks are announced, what is published of one without a
-// result, and where all that is found. The slice is the caller's.
+// result, what an archive of results tells, and where all that is found. The slice is
+// the caller's.
 func Documents() []Document {
 	return []Document{
 		{"webhook", WebhookSchemaID, "Webhook of APIXO", webhookSchema},
@@ -77,6 +81,7 @@ func Documents() []Document {
 		{"quarantine", QuarantineSchemaID, "Event that keeps a body which could not become one", quarantineSchema},
 		{"expected", ExpectedSchemaID, "Announced APIXO task", expectedSchema},
 		{"missing", MissingSchemaID, "APIXO task without a result", missingSchema},
+		{"archive", ArchiveSchemaID, "Files of an APIXO task in an archive", archiveSchema},
 		{"asyncapi", AsyncAPIID, "Events of apixo-relay", asyncAPI},
 	}
 }

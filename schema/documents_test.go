@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write again what one document takes fro
 
 // Each document stands for itself, so what they share is in several. It is
 // written in one: the task in task-v1, from which webhook, event and asyncapi
-// have it, and all examples in the JSON Schemas; but for the event of a missing task,
-// of which only the data has a schema of its own.
+// have it, and all examples in the JSON Schemas; but for the events of missing and of
+// archived tasks, of which only the data has a schema of its own.
 func TestDocumentsAreInStep(t *testing.T) {
 	t.Parallel()
 	texts := make(map[string]jsontext.Value)
@@ -52,6 +52,7 @@ func TestDocumentsAreInStep(t *testing.T) {
 		"quarantine": part(t, texts["quarantine"]),
 		"expected":   part(t, texts["expected"]),
 		"missing":    part(t, texts["missing"]),
+		"archive":    part(t, texts["archive"]),
 	} {
 		asyncAPI = edit(t, asyncAPI, "/components/schemas/"+name, func(jsontext.Value) jsontext.Value { return part })
 	}
@@ -59,16 +60,20 @@ func TestDocumentsAreInStep(t *testing.T) {
 		unmarshal(t, at(t, texts[document], "/examples"), &all)
 		return all
 	}
-	var missing map[string]any
-	unmarshal(t, at(t, asyncAPI, "/components/messages/taskMissingStructured/examples/0/payload"), &missing)
-	missing["data"] = examples("missing")[0]
+	around := func(message string, data map[string]any) (event map[string]any) {
+		unmarshal(t, at(t, asyncAPI, "/components/messages/"+message+"Structured/examples/0/payload"), &event)
+		event["data"] = data
+		return event
+	}
 	for name, event := range map[string]map[string]any{
 		"taskSuccess":          examples("event")[0],
 		"taskFailed":           examples("event")[1],
 		"webhookRejected":      examples("quarantine")[0],
 		"webhookConflict":      examples("quarantine")[1],
 		"announcementRejected": examples("quarantine")[2],
-		"taskMissing":          missing,
+		"taskMissing":          around("taskMissing", examples("missing")[0]),
+		"taskArchived":         around("taskArchived", examples("archive")[0]),
+		"taskArchiveFailed":    around("taskArchiveFailed", examples("archive")[1]),
 	} {
 		structured, binary := messages(t, event)
 		asyncAPI = edit(t, asyncAPI, "/components/messages/"+name+"Structured/examples", constant(structured))
@@ -300,6 +305,23 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	if got := event.Properties["normalized"].Examples; !slices.Equal(got, schema.NormalizedMembers()) {
 		t.Errorf("event names %q as normalized, there are %q", got, schema.NormalizedMembers())
 	}
+	var archive struct {
+		Properties struct {
+			Failures struct {
+				Items struct {
+					Properties struct {
+						Reason struct {
+							Examples []string `json:"examples"`
+						} `json:"reason"`
+					} `json:"properties"`
+				} `json:"items"`
+			} `json:"failures"`
+		} `json:"properties"`
+	}
+	unmarshal(t, document(t, "archive"), &archive)
+	if got := archive.Properties.Failures.Items.Properties.Reason.Examples; !slices.Equal(got, schema.ArchiveFailureReasons()) {
+		t.Errorf("archive names the reasons %q, there are %q", got, schema.ArchiveFailureReasons())
+	}
 	for name, property := range quarantine.Properties {
 		if property.Description == "" {
 			t.Errorf("quarantine does not describe %s", name)
@@ -335,6 +357,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	const prefix = schema.DefaultPrefix
 	want := []string{
 		"$KV." + schema.DefaultExpectedBucket + ".{key}",
+		schema.ArchiveFailedSubject(prefix), schema.ArchivedSubject(prefix),
 		schema.ConflictSubject(prefix), schema.MissingSubject(prefix), schema.RejectedSubject(prefix),
 		schema.TaskSubject(prefix, schema.StateFailed), schema.TaskSubject(prefix, schema.StateSuccess),
 	}
