@@ -70,8 +70,8 @@ const (
 	ReasonUnavailable = "unavailable"
 )
 
-// ReasonNoAddresses is the reason of an event of [TypeTaskArchived] that has no files: there
-// are no addresses in the result.
+// ReasonNoAddresses is the reason of an event of [TypeTaskArchived] that has no files, since
+// there are no addresses in the result.
 const ReasonNoAddresses = "no-addresses"
 
 // ArchiveFailureReasons are all reasons that an [ArchiveFailure] of this version can have. The
@@ -84,13 +84,18 @@ func ArchiveFailureReasons() []string {
 }
 
 // Archived reads the data of an event of [TypeTaskArchived] or [TypeTaskArchiveFailed]. It
-// returns an error if the event is of another type, or its data is not of that form.
+// returns an error if the event is of another type, or its data is not of that form, or
+// tells no task. What else is in it was told by whoever published it: locations too are to
+// be looked at before something is read there.
 func (e Event) Archived() (task ArchivedTask, err error) {
 	if e.Type != TypeTaskArchived && e.Type != TypeTaskArchiveFailed {
 		return task, fmt.Errorf("the event %q is of type %q, which tells of no archive", e.ID, e.Type)
 	}
 	if err := json.Unmarshal(e.Data, &task); err != nil {
 		return ArchivedTask{}, fmt.Errorf("the data of the event %q cannot be read: %w", e.ID, err)
+	}
+	if !ValidTaskID(task.ID) {
+		return ArchivedTask{}, fmt.Errorf("the data of the event %q cannot be read: its taskId is %s, which is none", e.ID, quote(task.ID))
 	}
 	return task, nil
 }

@@ -22,7 +22,8 @@
 //
 // A producer announces what it has submitted with an [ExpectedTask] under its
 // [ExpectedKey], as examples/go/producer does; [Event.Missing] reads what is told of one
-// without a result.
+// without a result. [Event.Archived] reads where the files of a result are, as
+// examples/go/archived does: their addresses expire.
 //
 // All functions here are pure, from bytes to values. The package must not know
 // HTTP, NATS, the environment or clocks.

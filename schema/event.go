@@ -19,8 +19,8 @@ import (
 type Event struct {
 	// ID is the task's id, the same whenever the event comes again and so the key
 	// for idempotency; for a missing task that id with the time of the announcement
-	// behind it; or, for what keeps a body, its SHA-256 in hexadecimal digits. Never
-	// empty.
+	// behind it; for the files of a task that id, .archived@ or .archive-failed@, and the
+	// archive; or, for what keeps a body, its SHA-256 in hexadecimal digits. Never empty.
 	ID string
 	// Source is where it comes from, https://api.apixo.ai unless configured
 	// otherwise. Never empty.
@@ -31,29 +31,41 @@ type Event struct {
 	// for what is rejected otherwise, which tells none. A webhook that was not confirmed
 	// tells one.
 	Subject string
-	// Time is when the task ended, or else when the webhook came, in UTC; zero if
-	// whoever published the event does not tell, which the relay does.
+	// Time is when the task ended, or else when the webhook came, in UTC; for a missing task
+	// and for files in an archive when that was known. It is zero if whoever published the
+	// event does not tell, which the relay does.
 	Time time.Time
-	// DataContentType is application/json for a task and a missing task, and for what
-	// keeps a body if that is JSON; application/octet-stream otherwise.
+	// DataContentType is application/json where [Event.DataIsJSON], and for what keeps a
+	// body if that is JSON; application/octet-stream otherwise.
 	DataContentType string
-	// DataSchema is [TaskSchemaID] for a task, [MissingSchemaID] for a missing task, and
-	// empty otherwise.
+	// DataSchema is [TaskSchemaID] for a task, [MissingSchemaID] for a missing task,
+	// [ArchiveSchemaID] for the files of a task, and empty otherwise.
 	DataSchema string
 	// Extensions are the other attributes: those of the callback URL, such as
 	// model, normalized and verified on a task, and reason and detail on what is
-	// quarantined. Nil if there are none.
+	// quarantined and on files that are not in an archive. Nil if there are none.
 	Extensions map[string]string
 	// Data is the payload: for a task JSON, which [Event.Task] reads, for a missing task
-	// JSON, which [Event.Missing] reads, and otherwise the body byte for byte. It may
-	// alias the message.
+	// JSON, which [Event.Missing] reads, for the files of a task JSON, which
+	// [Event.Archived] reads, and otherwise the body byte for byte. It may alias the
+	// message.
 	Data []byte
 }
 
 // IsTask reports whether it tells how a task ended; otherwise it keeps a body that
-// could not become an event, tells of a missing task, or is of a type that this version
-// does not know.
+// could not become an event, tells of a missing task or of files in an archive, or is of a
+// type that this version does not know.
 func (e Event) IsTask() bool { return e.Type == TypeTaskSuccess || e.Type == TypeTaskFailed }
+
+// DataIsJSON reports whether the relay made the data, as the JSON that one of the schemas
+// describes. What keeps a body has it byte for byte, even if that is JSON too.
+func (e Event) DataIsJSON() bool {
+	switch e.Type {
+	case TypeTaskSuccess, TypeTaskFailed, TypeTaskMissing, TypeTaskArchived, TypeTaskArchiveFailed:
+		return true
+	}
+	return false
+}
 
 // Model is the model that was asked, if the callback URL tells (?model=...);
 // empty if it does not.
@@ -72,12 +84,13 @@ func (e Event) Normalized() []string {
 // "unknown"; empty without RELAY_VERIFY.
 func (e Event) Verified() string { return e.Extensions["verified"] }
 
-// Reason says for programs why something is in the quarantine: one of the Code or
-// Reason constants, or a word that a later version adds. Empty for a task.
+// Reason says for programs why something is in the quarantine, or why files of a task are
+// not in an archive: one of the Code or Reason constants, or a word that a later version
+// adds. Empty for a task, and where nothing is wrong.
 func (e Event) Reason() string { return e.Extensions["reason"] }
 
-// Detail says for people why something is in the quarantine, in printable ASCII.
-// Empty for a task.
+// Detail says for people what Reason says for programs, in printable ASCII. Empty where
+// that is.
 func (e Event) Detail() string { return e.Extensions["detail"] }
 
 // Task reads the data of a task's event. It returns an error if the event is of
@@ -226,8 +239,8 @@ func fromAttributes(attributes map[string]string) (Event, error) {
 }
 
 // JSONFormat is the event as an object of the CloudEvents JSON event format
-// (1.0.2), for encoding/json: the data of a task, and of a missing one, as the JSON
-// that it is, any other as data_base64.
+// (1.0.2), for encoding/json: the data as the JSON that it is where [Event.DataIsJSON],
+// and any other as data_base64.
 func (e Event) JSONFormat() map[string]any {
 	object := map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type}
 	for name, value := range e.Extensions {
@@ -242,7 +255,7 @@ func (e Event) JSONFormat() map[string]any {
 		object["time"] = e.Time.Format(time.RFC3339Nano)
 	}
 	switch {
-	case (e.IsTask() || e.Type == TypeTaskMissing) && json.Valid(e.Data):
+	case e.DataIsJSON() && json.Valid(e.Data):
 		object["data"] = json.RawMessage(e.Data)
 	case e.Data != nil:
 		object["data_base64"] = e.Data

@@ -30,6 +30,7 @@ none needs another, or a network.
   quarantine   the event that keeps a body which could not become one
   expected     the value that announces a task, in the bucket of announced tasks
   missing      the data of the event of an announced task without a result
+  archive      the data of the events that tell of a task's files in an archive
   asyncapi     where all that is found in NATS, and with which headers
 
 With a name it prints that document, and without one an object that has them all

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"strings"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -26,7 +26,7 @@ func ArchiveID(taskID, target string, failed bool) string {
 }
 
 // Archived returns the message that tells what became of the files of a task in an archive,
-// the target. It has the callback attributes of the task's event.
+// the target. Of the extensions of the task's event it has those of the callback URL.
 func (e Encoder) Archived(task schema.ArchivedTask, target string, extensions map[string]string, now time.Time) (Message, error) {
 	if task.Files == nil {
 		task.Files = []schema.ArchivedFile{} // a list, and not null
@@ -38,32 +38,44 @@ func (e Encoder) Archived(task schema.ArchivedTask, target string, extensions ma
 		return Message{}, fmt.Errorf("the data of an archived task cannot be written: %w", err)
 	}
 	failed := len(task.Failures) > 0
-	kind, subject, eventType := TaskArchived, schema.ArchivedSubject(e.Prefix), schema.TypeTaskArchived
-	if failed {
-		kind, subject, eventType = TaskArchiveFailed, schema.ArchiveFailedSubject(e.Prefix), schema.TypeTaskArchiveFailed
-	}
-	extensions = maps.Clone(extensions)
-	// They are about the task's event and its data.
-	for _, name := range []string{"normalized", "verified", "reason", "detail"} {
-		delete(extensions, name)
-	}
 	msg := Message{
-		Kind: kind, Subject: subject, ID: ArchiveID(task.ID, target, failed),
-		Delivery: Delivery{Attributes: extensions, Received: now},
+		Kind: TaskArchived, Subject: schema.ArchivedSubject(e.Prefix), ID: ArchiveID(task.ID, target, failed),
+		Delivery: Delivery{Attributes: callbackAttributes(extensions), Received: now},
 	}
-	ce := cloudevents.Event{
-		Context: &cloudevents.EventContextV1{
-			ID: msg.ID, Source: types.URIRef{URL: verbatim(e.Source)}, Type: eventType, Subject: &task.ID,
-			DataContentType: &contentTypeJSON, DataSchema: &archiveSchema, Time: &types.Timestamp{Time: now},
-		},
-		DataEncoded: bytes.TrimSpace(data.Bytes()),
+	attributes := cloudevents.EventContextV1{
+		ID: msg.ID, Source: types.URIRef{URL: verbatim(e.Source)}, Type: schema.TypeTaskArchived, Subject: &task.ID,
+		DataContentType: &contentTypeJSON, DataSchema: &archiveSchema, Time: &types.Timestamp{Time: now},
 	}
+	if failed {
+		msg.Kind, msg.Subject, attributes.Type = TaskArchiveFailed, schema.ArchiveFailedSubject(e.Prefix), schema.TypeTaskArchiveFailed
+	}
+	ce := cloudevents.Event{Context: &attributes, DataEncoded: bytes.TrimSpace(data.Bytes())}
 	switch {
 	case failed:
 		ce.SetExtension("reason", task.Failures[0].Reason)
+		ce.SetExtension("detail", fmt.Sprintf("files in the archive: %d; failures: %d", len(task.Files), len(task.Failures)))
 	case len(task.Files) == 0:
 		ce.SetExtension("reason", schema.ReasonNoAddresses)
 		ce.SetExtension("detail", "there are no addresses in the result")
 	}
 	return e.encode(&ce, msg)
+}
+
+// callbackAttributes are the extensions of a task's event that are not about that event and
+// its data. Somebody else may have published it: what cannot be an attribute is left out, so
+// that it does not keep what became of the files from being told.
+func callbackAttributes(extensions map[string]string) map[string]string {
+	names := make([]string, 0, len(extensions))
+	for name := range extensions {
+		switch name {
+		case "normalized", verifiedName, "reason", "detail", "data":
+		case traceParentName, traceStateName: // which are looked at in any case
+		default:
+			if name == strings.ToLower(name) && cloudevents.IsExtensionNameValid(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	attributes, _ := SelectAttributes(names, func(name string) string { return extensions[name] })
+	return attributes
 }

@@ -41,8 +41,8 @@ func ToHTTP(mode Mode, e schema.Event, header map[string][]string, payload []byt
 	return h, body, nil
 }
 
-// ToJSON is a stored event in the JSON event format (1.0.2): the data of a task as
-// the JSON that it is, any other as data_base64. The arguments and the error are
+// ToJSON is a stored event in the JSON event format (1.0.2): the data as the JSON that it
+// is where [schema.Event.DataIsJSON], and any other as data_base64. The arguments and the error are
 // those of [ToHTTP].
 func ToJSON(e schema.Event, header map[string][]string, payload []byte) ([]byte, error) {
 	if isStructured(header) {
@@ -88,6 +88,6 @@ func stored(e schema.Event) (*cloudevents.Event, error) {
 	}
 	// Of another type it would be written as a text.
 	isJSON := e.DataContentType == "" || ce.DataMediaType() == cloudevents.ApplicationJSON
-	ce.DataBase64 = !e.IsTask() && e.Type != schema.TypeTaskMissing || !isJSON || !jsontext.Value(e.Data).IsValid()
+	ce.DataBase64 = !e.DataIsJSON() || !isJSON || !jsontext.Value(e.Data).IsValid()
 	return ce, nil
 }

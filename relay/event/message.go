@@ -29,8 +29,8 @@ type Message struct {
 	Kind Kind
 	// Subject is where it goes.
 	Subject string
-	// ID is the value of Nats-Msg-Id, by which JetStream knows a repeat: a task's id, or
-	// the digest of a quarantined body.
+	// ID is the value of Nats-Msg-Id, by which JetStream knows a repeat: a task's id, the
+	// digest of a quarantined body, or the id of an event that tells something else.
 	ID string
 	// Header has no Nats-Msg-Id yet. Senders must not change it: a further attempt needs it.
 	Header map[string][]string
