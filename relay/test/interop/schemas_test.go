@@ -84,7 +84,7 @@ func document(t testing.TB, name string) schema.Document {
 // The examples in the schemas are valid, and so is each part's own.
 func TestExamplesAreValid(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"webhook", "task", "event", "quarantine", "expected", "missing"} {
+	for _, name := range []string{"webhook", "task", "event", "quarantine", "expected", "missing", "archive"} {
 		compiled := validator(t, name)
 		var root struct {
 			Examples   []any `json:"examples"`
@@ -215,12 +215,14 @@ func checkMessage(t *testing.T, mode, name string, msg jetstream.Msg) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if event.IsTask() != (name == "event") || event.IsTask() != (event.Reason() == "") {
+	// The reason of what is archived is told only where there are no files.
+	if event.IsTask() != (name == "event") || event.Type != schema.TypeTaskArchived && event.IsTask() != (event.Reason() == "") {
 		t.Errorf("the event %+v is none of those in %s", event, msg.Subject())
 	}
-	// Of the event of a missing task only the data has a document, and AsyncAPI the rest.
+	// Of the events of missing and archived tasks only the data has a document, and AsyncAPI
+	// the rest.
 	valid := map[string][]byte{name: event.Data}
-	if name != "missing" {
+	if name != "missing" && name != "archive" {
 		if valid[name] = msg.Data(); mode == "binary" {
 			if valid[name], err = json.Marshal(event.JSONFormat()); err != nil {
 				t.Fatal(err)
@@ -374,6 +376,8 @@ func TestAsyncAPIDocument(t *testing.T) {
 		"receive apixo.quarantine.rejected " + both(schema.TypeWebhookRejected, anyBody) + " " + both(schema.TypeAnnouncementRejected, anyBody),
 		"receive apixo.quarantine.conflict " + both(schema.TypeWebhookConflict, anyBody),
 		"receive apixo.quarantine.missing " + both(schema.TypeTaskMissing, "application/json"),
+		"receive apixo.archive.stored " + both(schema.TypeTaskArchived, "application/json"),
+		"receive apixo.archive.failed " + both(schema.TypeTaskArchiveFailed, "application/json"),
 		"send " + announcements + " announcement application/json",
 	}
 	if !slices.Equal(read, want) {
@@ -389,6 +393,7 @@ func TestAsyncAPIExamplesAreValid(t *testing.T) {
 	modes := []string{"structured", "binary"}
 	for subject, names := range map[string][]string{
 		"apixo.task.success": modes, "apixo.task.failed": modes, "apixo.quarantine.conflict": modes, "apixo.quarantine.missing": modes,
+		"apixo.archive.stored": modes, "apixo.archive.failed": modes,
 		"apixo.quarantine.rejected": append(modes, "announcementStructured", "announcementBinary"),
 		announcements:               {"announcement"},
 	} {
