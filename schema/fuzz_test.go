@@ -16,7 +16,7 @@ import (
 // FuzzParseWebhook holds the parser against another reader of JSON: it never
 // panics, refuses what is not JSON as such, and what it accepts comes out again
 // member for member, numbers to the last digit, but for the members that it names;
-// those are of the types that are documented.
+// those are of the types that are documented. All of its addresses are counted once.
 func FuzzParseWebhook(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(seeds) == 0 {
@@ -35,6 +35,8 @@ func FuzzParseWebhook(f *testing.F) {
 	f.Add([]byte("{\"data\":{\"taskId\":\"t\xff\"}}"))
 	f.Add([]byte(`{"code":"200","message":7,"data":{"taskId":"t","state":"failed","failCode":1001,"failMsg":[],"costTime":"12.5","createTime":"2024-01-01t00:00:12.5+01:00","resultUrls":["u",null],"resultJson":7}}`))
 	f.Add([]byte(`{"data":{"taskId":"t","state":"success","\ud800":"\udfff","resultUrls":null,"resultJson":"{\"a\":\"\\ud800\",\"resultUrls\":[\"\ud83d\",null]}","costTime":-0.5,"completeTime":{}}}`))
+
+	f.Add([]byte(`{"data":{"taskId":"t","state":"success","resultJson":"{\"a\":[{\"https://a\":\"https:\\/\\/b\"},\"https://b\"],\"resultUrls\":[\"c\",\"c\",\"\"]}"}}`))
 
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w, err := schema.ParseWebhook(body)
@@ -88,6 +90,10 @@ func FuzzParseWebhook(f *testing.F) {
 		}
 		if !reflect.DeepEqual(task, w.Task) {
 			t.Fatalf("parsed %+v, read back %+v", w.Task, task)
+		}
+		all, none := task.Addresses(len(body))
+		if some, more := task.Addresses(1); len(some)+more != len(all) || none != 0 || slices.ContainsFunc(task.ResultURLs, func(u string) bool { return !slices.Contains(all, u) }) {
+			t.Fatalf("of the addresses %q and %d more there are %q and %d more", all, none, some, more)
 		}
 		again, err := schema.ParseWebhook(slices.Concat([]byte(`{"data":`), w.EventData, []byte(`}`)))
 		if err != nil || again.Normalized != nil || !bytes.Equal(again.EventData, w.EventData) {
