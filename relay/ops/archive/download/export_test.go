@@ -34,15 +34,18 @@ func (c *Client) Rig(port string, trusted *x509.Certificate) {
 // SetProxy sets a client's proxy by itself, as the environment is read once in a process.
 func (c *Client) SetProxy(proxy func(*http.Request) (*url.URL, error)) { c.proxy = proxy }
 
-// Proxy is what a client asks for proxies; nil if it asks nothing.
-func (c *Client) Proxy() func(*http.Request) (*url.URL, error) { return c.proxy }
-
-// Judge judges an address as it is in an event.
-func (c *Client) Judge(address string) (u *url.URL, asItStands bool, fault *Error) {
-	return c.judge.address(address)
+// SetDial has a client connect by a function, unguarded.
+func (c *Client) SetDial(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	for _, transport := range []*http.Transport{c.public, c.asItStands, c.proxied} {
+		transport.DialContext = dial
+	}
 }
 
 // IsPublic reports whether an address may be connected to that is not allowed as it stands.
 func IsPublic(address netip.Addr) bool {
-	return newGuard().control("tcp"+map[bool]string{true: "4", false: "6"}[address.Is4()], netip.AddrPortFrom(address, 443).String(), nil) == nil
+	network := "tcp6"
+	if address.Is4() {
+		network = "tcp4"
+	}
+	return newGuard().control(network, netip.AddrPortFrom(address, 443).String(), nil) == nil
 }

@@ -17,7 +17,9 @@ const (
 	otherName = "www.example.com"
 )
 
-func sayHello(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello by HTTP/%d", r.ProtoMajor) }
+func sayHello(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintf(w, "hello by HTTP/%d", r.ProtoMajor)
+}
 
 // A name that is allowed is downloaded from, by either HTTP, as long as its address is public.
 func TestPublic(t *testing.T) {
