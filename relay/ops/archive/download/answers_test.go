@@ -157,7 +157,7 @@ func TestNoSecretsInDetails(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	p := newPublic(t, sayHello, (*httptest.Server).StartTLS)
-	p.answers["untrusted.example.org"] = []string{"127.0.0.2"}
+	p.means("untrusted.example.org", "127.0.0.2")
 	c := p.client(t, download.Options{})
 	want(t, mustFail(t, c, "https://unknown.example.org/"), schema.ReasonUnavailable, true, "https://unknown.example.org cannot be reached: host not found")
 	want(t, mustFail(t, c, "https://untrusted.example.org/"), schema.ReasonUnavailable, true, "certificate not trusted")

@@ -62,7 +62,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	p := newPublic(t, sayHello, (*httptest.Server).StartTLS)
-	p.answers["direct.example.com"] = []string{"127.0.0.1"}
+	p.means("direct.example.com", "127.0.0.1")
 	via := newProxy(t, p.Listener.Addr().String())
 	c := p.client(t, download.Options{UseProxy: true, Hosts: config.Origins{"*"}})
 	c.SetProxy(func(r *http.Request) (*url.URL, error) {

@@ -31,7 +31,7 @@ func TestPublic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPublic(t, sayHello, start)
-			p.answers[goodName] = []string{"127.0.0.2"}
+			p.means(goodName, "127.0.0.2")
 			if body, err := get(t.Context(), p.client(t, download.Options{}), "https://"+goodName+"/a.png"); err != nil || body != name {
 				t.Errorf("%q, %v", body, err)
 			}
@@ -49,7 +49,7 @@ func TestForbiddenAddresses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPublic(t, sayHello, (*httptest.Server).StartTLS)
-			p.answers[goodName] = []string{answers}
+			p.means(goodName, answers)
 			want(t, mustFail(t, p.client(t, download.Options{}), "https://"+goodName+"/a.png"), schema.ReasonForbiddenAddress, false, "is not a public address")
 		})
 	}
@@ -65,7 +65,7 @@ func TestRebinding(t *testing.T) {
 		}
 		sayHello(w, r)
 	}, (*httptest.Server).StartTLS)
-	p.answers[goodName] = []string{"127.0.0.2", "127.0.0.1"}
+	p.means(goodName, "127.0.0.2", "127.0.0.1")
 	c := p.client(t, download.Options{})
 	for _, path := range []string{"/first", "/last"} {
 		if body, err := get(t.Context(), c, "https://"+goodName+path); err != nil {
@@ -93,7 +93,8 @@ func TestForbiddenRedirects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPublic(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Location", test.to); w.WriteHeader(302) }, (*httptest.Server).StartTLS)
-			p.answers[goodName], p.answers[otherName] = []string{"127.0.0.2"}, []string{"127.0.0.1"}
+			p.means(goodName, "127.0.0.2")
+			p.means(otherName, "127.0.0.1")
 			hosts := config.Origins{"*.example.com", goodName, "127.0.0.1", "169.254.169.254"}
 			want(t, mustFail(t, p.client(t, download.Options{Hosts: hosts}), "https://"+goodName+"/a.png"), test.reason, false, test.detail)
 		})

@@ -84,15 +84,12 @@ type public struct {
 	*httptest.Server
 	port string
 	sung atomic.Int32
-	// Answers are what names mean, one for each time that they are looked up, and the last
-	// for ever. It is the test's until the client is used.
-	answers map[string][]string
-	dns     *nameServer
+	*nameServer
 }
 
 func newPublic(t testing.TB, handler http.HandlerFunc, start func(*httptest.Server)) *public {
 	t.Helper()
-	p := &public{answers: map[string][]string{}}
+	p := &public{nameServer: newNameServer(t)}
 	p.Server = origin(t, handler, func(s *httptest.Server) {
 		s.Listener.Close()
 		for s.Listener = nil; s.Listener == nil; {
@@ -111,7 +108,6 @@ func newPublic(t testing.TB, handler http.HandlerFunc, start func(*httptest.Serv
 		}
 		start(s)
 	})
-	p.dns = newNameServer(t, p.answers)
 	return p
 }
 
@@ -153,7 +149,7 @@ func (p *public) client(t testing.TB, o download.Options) *download.Client {
 	if o.Hosts == nil {
 		o.Hosts = config.Origins{"*"}
 	}
-	o.Resolver = p.dns.resolver()
+	o.Resolver = p.resolver()
 	c := client(t, o)
 	c.Rig(p.port, p.Certificate())
 	return c
@@ -166,13 +162,13 @@ type nameServer struct {
 	next map[string][]string
 }
 
-func newNameServer(t testing.TB, answers map[string][]string) *nameServer {
+func newNameServer(t testing.TB) *nameServer {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &nameServer{conn: conn, next: answers}
+	s := &nameServer{conn: conn, next: map[string][]string{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -180,6 +176,14 @@ func newNameServer(t testing.TB, answers map[string][]string) *nameServer {
 	}()
 	t.Cleanup(func() { conn.Close(); <-done })
 	return s
+}
+
+// means has a name mean something: one answer for each time that it is looked up, the last
+// one for ever. An answer is addresses, or other names in front of them.
+func (s *nameServer) means(name string, answers ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next[name] = answers
 }
 
 func (s *nameServer) resolver() *net.Resolver {

@@ -94,7 +94,7 @@ func TestCutOffWithTLS(t *testing.T) {
 				<-read
 				end(conn.(*tls.Conn))
 			}, (*httptest.Server).StartTLS)
-			p.answers[goodName] = []string{"127.0.0.2"}
+			p.means(goodName, "127.0.0.2")
 			f, err := p.client(t, download.Options{}).Open(t.Context(), "https://"+goodName+"/")
 			if err != nil {
 				t.Fatal(err)
@@ -127,7 +127,7 @@ func TestCutOffByHTTP2(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 	}, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
-	p.answers[goodName] = []string{"127.0.0.2"}
+	p.means(goodName, "127.0.0.2")
 	c := p.client(t, download.Options{})
 	for _, path := range []string{"/", "/aborted"} {
 		want(t, mustFail(t, c, "https://"+goodName+path), schema.ReasonUnavailable, true, "off after 3 bytes")
