@@ -120,6 +120,7 @@ Without a command it serves. All settings are environment variables:
 		expectCommand(w),
 		schemaCommand(w),
 		replayCommand(w),
+		archiveCommand(w),
 		uiCommand(w),
 		versionCommand(w),
 	)
@@ -134,7 +135,7 @@ var groups = []struct {
 }{
 	{"Run it:", []string{"serve", "check"}},
 	{"Try and watch it:", []string{"ui", "send", "tail"}},
-	{"Lose nothing:", []string{"expect", "backfill", "replay"}},
+	{"Lose nothing:", []string{"expect", "backfill", "replay", "archive", "fetch"}},
 }
 
 // secretFlags are those whose values may hold a secret.
