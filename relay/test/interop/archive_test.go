@@ -2,8 +2,14 @@ package interop
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -180,4 +186,59 @@ func ofArchive(t *testing.T, task schema.ArchivedTask, m model) event {
 		t.Fatal(err)
 	}
 	return event{attributes, data}
+}
+
+// What the program itself tells of files that it stored, and of those that it could not, is
+// what the documents say.
+func TestWhatIsArchivedIsValid(t *testing.T) {
+	t.Parallel()
+	program := relaytest.Build(t, "./cmd/apixo-relay")
+	for _, mode := range []string{"structured", "binary"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), modeTimeout)
+			defer cancel()
+			r, results := startRelay(t, program, mode), startResults(t)
+			for id, address := range map[string]string{
+				"a:1": results.URL + "/a%20b.png?sig=x%2Fy&e=1", "..": results.URL + "/../../x", "expired": results.URL + "/expired", "forbidden": "https://example.com/a.png", "no-address": "../x",
+			} {
+				r.post(ctx, t, succeeded(t, id, address))
+			}
+			r.post(ctx, t, task(t, "none", models[1], []byte(`{"code":200,"data":{"taskId":"none","state":"success","resultJson":"{}","completeTime":1704067212500}}`)))
+
+			dir := t.TempDir()
+			cmd := exec.CommandContext(ctx, program, "archive", "--to", "file://"+dir, "--since", "1h", "--until-now")
+			cmd.Env = relaytest.Environ("NATS_URL="+r.Broker, "RELAY_ARCHIVE_HOSTS="+results.URL, "RELAY_CE_MODE="+mode)
+			out, err := cmd.CombinedOutput()
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+				t.Fatalf("some addresses are dead, and it ended as %v:\n%s", err, out)
+			}
+
+			got := make(map[string]string)
+			for _, subject := range []string{"apixo.archive.stored", "apixo.archive.failed"} {
+				for _, msg := range readAll(ctx, t, r.Broker, schema.DefaultArchive, subject, 3) {
+					checkMessage(t, mode, "archive", msg)
+					event := decodeEvent(t, msg)
+					task, err := event.Archived()
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, file := range task.Files {
+						path, inDir := strings.CutPrefix(file.Location, "file://"+dir+"/")
+						stored, err := os.ReadFile(filepath.Join(dir, path))
+						if !inDir || err != nil || fmt.Sprintf("%x", sha256.Sum256(stored)) != file.SHA256 || int64(len(stored)) != file.Bytes {
+							t.Errorf("%+v has %q, %v", file, stored, err)
+						}
+						got[task.ID] += path
+					}
+					got[task.ID] += event.Reason()
+				}
+			}
+			if want := map[string]string{
+				"a:1": "a:1/01-a_b.png", "..": "=2E./01-x", "expired": schema.ReasonGone, "forbidden": schema.ReasonForbiddenHost, "no-address": schema.ReasonInvalidAddress, "none": schema.ReasonNoAddresses,
+			}; !maps.Equal(got, want) {
+				t.Errorf("it told %q, want %q\n%s", got, want, out)
+			}
+		})
+	}
 }
