@@ -73,20 +73,20 @@ Exit codes:
   apixo-relay archive --to file:///var/lib/apixo-archive
 
   # what is there now, into an object store that keeps files for a month, and end
-  apixo-relay archive --to nats:APIXO_FILES --max-age 720h --until-now
+  apixo-relay archive --to nats:APIXO_FILES --durable month --max-age 720h --until-now
 
   # into a bucket, of several instances each with its part of the work
-  AWS_REGION=eu-central-1 apixo-relay archive --to s3://results/apixo --concurrency 16`,
+  AWS_REGION=eu-central-1 apixo-relay archive --to s3://results/apixo --durable s3 --concurrency 16`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runArchive(c.Context(), w, f) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.to, "to", "", "`target`: nats:BUCKET, s3://BUCKET/PREFIX or file:///DIR")
-	flags.BoolVar(&f.untilNow, "until-now", false, "end when what is there is archived; what cannot be had now is left for another run")
+	flags.BoolVar(&f.untilNow, "until-now", false, "end with what is there; what cannot be had now is left for another run")
 	flags.IntVar(&f.concurrency, "concurrency", archive.DefaultConcurrency, fmt.Sprintf("how many tasks are worked on at once, at most %d", archive.MaxConcurrency))
 	durationVar(flags, &f.since, "since", archive.DefaultSince, "at the first start: how old an event may be; older addresses have expired")
 	flags.StringVar(&f.durable, "durable", archive.DefaultDurable, "`name` of the consumer, which the broker remembers")
-	flags.BoolVar(&f.useProxy, "use-proxy", false, "download by the proxies of HTTPS_PROXY, HTTP_PROXY and NO_PROXY; it is they then who keep private addresses out")
+	flags.BoolVar(&f.useProxy, "use-proxy", false, "download by the proxies of HTTPS_PROXY and NO_PROXY, which then keep private addresses out")
 	durationVar(flags, &f.maxAge, "max-age", 0, "an object store that is made, and APIXO_ARCHIVE, delete what is older; 0 keeps it for ever")
 	flags.Int64Var(&f.maxBytes, "max-bytes", -1, "an object store that is made takes so much; -1 for no bound")
 	f.output.add(flags, "the results")
@@ -109,6 +109,7 @@ func runArchive(ctx context.Context, w cliEnv, f archiveFlags) error {
 	out := openLog(w.stderr, format)
 	defer out.Close()
 	log := telemetry.NewLogger(bar.suspend(out), format, cfg.Log.Level)
+	slog.SetDefault(log) // for libraries that use package log
 	b, err := broker.OpenClient(cfg, "apixo-relay archive", log)
 	if err != nil {
 		return err

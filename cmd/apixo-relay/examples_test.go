@@ -64,7 +64,7 @@ func examples(c *cobra.Command) (lines []string) {
 }
 
 // endless are the beginnings of examples that go on until somebody ends them.
-var endless = []string{"apixo-relay tail", "apixo-relay serve", "apixo-relay replay --follow", "apixo-relay ui"}
+var endless = []string{"apixo-relay tail", "apixo-relay serve", "apixo-relay replay --follow", "apixo-relay ui", "apixo-relay archive"}
 
 // Each example in a help text works when it is pasted beside a running relay. Only
 // the default addresses in it are replaced: they may be taken here.
@@ -84,7 +84,11 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 	beside := append(environ,
 		"RELAY_LISTEN_ADDR="+host("webhooks"), "RELAY_ADMIN_ADDR="+host("admin"), "RELAY_EMBEDDED_ADDR="+host("broker"), "RELAY_UI_ADDR=127.0.0.1:0",
 		"APIXO_API_KEY=key-of-the-examples", "APIXO_BASE_URL="+api.URL)
-	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"), "0.0.0.0:8722", "127.0.0.1:0", "--open ", "")
+	addresses := strings.NewReplacer("127.0.0.1:8720", host("webhooks"), "127.0.0.1:8721", host("admin"), "127.0.0.1:4222", host("broker"), "0.0.0.0:8722", "127.0.0.1:0", "--open ", "",
+		"/var/lib/apixo-archive", t.TempDir(), "s3://results/apixo", "file://"+t.TempDir())
+	// What would archive the samples has a relay without any: their addresses lead nowhere.
+	_, empty := runRelay(t, program, environ)
+	_, emptyBroker, _ := strings.Cut(empty["broker"].(string), "://")
 	// Something to look at, for commands that look.
 	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true", "apixo-relay expect --model nano-banana task_1"} {
 		paste(t, line, line, append(beside, "RELAY_DATA_DIR="+t.TempDir()))
@@ -96,6 +100,9 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 				environ := beside
 				if c.Parent() == nil || c.Name() == "serve" {
 					environ = append(environ[:len(environ):len(environ)], freePorts...)
+				}
+				if c.Name() == "archive" {
+					environ = append(environ[:len(environ):len(environ)], "RELAY_EMBEDDED_ADDR="+emptyBroker)
 				}
 				paste(t, line, addresses.Replace(line), append(environ[:len(environ):len(environ)], "RELAY_DATA_DIR="+t.TempDir()))
 			})
@@ -113,6 +120,7 @@ func paste(t *testing.T, example, line string, environ []string) {
 	for _, beginning := range endless {
 		isEndless = isEndless || strings.Contains(example, beginning)
 	}
+	isEndless = isEndless && !strings.Contains(example, "--until-now")
 	if isEndless {
 		line = strings.Replace(line, "apixo-relay", "exec apixo-relay", 1) // so that it gets the signal
 	}

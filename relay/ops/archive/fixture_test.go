@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -79,7 +80,7 @@ func (p *place) webhook(t *testing.T, body string) {
 
 func (p *place) publish(t *testing.T, msg event.Message) {
 	t.Helper()
-	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}, jetstream.WithMsgID(msg.ID)); err != nil {
+	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: msg.Subject, Header: maps.Clone(msg.Header), Data: msg.Data}, jetstream.WithMsgID(msg.ID)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
-	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/relay/retry"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -33,11 +33,7 @@ func (a *Archiver) settle(ctx context.Context, m *message, o outcome) bool {
 	if a.wasTold(ctx, m, msg.ID) {
 		return true
 	}
-	header := nats.Header{}
-	for name, values := range msg.Header {
-		header[name] = values
-	}
-	return a.publish(ctx, &nats.Msg{Subject: msg.Subject, Header: header, Data: msg.Data}, schema.DefaultArchive, msg.ID)
+	return a.publish(ctx, &nats.Msg{Subject: msg.Subject, Header: maps.Clone(msg.Header), Data: msg.Data}, schema.DefaultArchive, msg.ID)
 }
 
 // wasTold reports whether another run has told it, and ended before it could acknowledge the
@@ -51,7 +47,7 @@ func (a *Archiver) wasTold(ctx context.Context, m *message, id string) bool {
 		Domain: a.cfg.Stream.Domain, Stream: schema.DefaultArchive, Subjects: []string{schema.ArchiveSubjects(a.cfg.Stream.Prefix)},
 		Since: m.meta.Timestamp, HeadersOnly: true,
 	}, nil, func(told streamreader.Message) error {
-		if event.TaskIDOf(told.Header.Get(jetstream.MsgIDHeader)) == id {
+		if told.Header.Get(jetstream.MsgIDHeader) == id {
 			return found
 		}
 		return nil
@@ -115,14 +111,13 @@ func (a *Archiver) confirm(ctx context.Context, m *message, tell func(context.Co
 // bury stores an event as a dead letter and ends its delivery, in this order. It reports whether
 // that is done.
 func (a *Archiver) bury(ctx context.Context, m *message, reason string) bool {
-	letter := nats.NewMsg(deadPrefix + "." + a.o.Durable)
-	for name, values := range m.Headers() {
-		letter.Header[name] = values
+	letter := &nats.Msg{Subject: deadPrefix + "." + a.o.Durable, Header: maps.Clone(m.Headers()), Data: m.Data()}
+	if letter.Header == nil {
+		letter.Header = nats.Header{}
 	}
 	letter.Header.Set("Dead-Letter-Reason", reason)
 	letter.Header.Set("Dead-Letter-Subject", m.Subject())
 	letter.Header.Set("Dead-Letter-Sequence", fmt.Sprint(m.meta.Sequence.Stream))
-	letter.Data = m.Data()
 	// It is made when there is a first one.
 	if err := a.openStream(ctx, a.deadStream()); err != nil {
 		a.log.Error("a dead letter cannot be stored; it is tried again", "sequence", m.meta.Sequence.Stream, "reason", reason, "error", err)
