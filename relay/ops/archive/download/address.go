@@ -60,8 +60,6 @@ func parse(address string) (u *url.URL, problem string) {
 		return nil, "is no URL" // the error repeats it, and what is secret in it
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, "is no http or https URL"
-	case u.Opaque != "" || u.Hostname() == "":
-		return nil, "names no host"
 	}
 	name, ok := hostName(u.Hostname())
 	if !ok {

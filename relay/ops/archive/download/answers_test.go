@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -91,7 +92,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// Three redirects are followed, over one connection, from an origin to another that is allowed.
+// Three redirects are followed and no fourth, over one connection, from an origin to another
+// that is allowed.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	last := store(t, sayHello)
@@ -104,9 +106,19 @@ func TestRedirects(t *testing.T) {
 		}
 		http.Redirect(w, r, to, http.StatusFound)
 	})
-	body, err := get(t.Context(), client(t, download.Options{}, s.URL, last.URL), s.URL)
+	c := client(t, download.Options{}, s.URL, last.URL)
+	body, err := get(t.Context(), c, s.URL)
 	if err != nil || body != "hello by HTTP/1" || len(from) != 3 || from[0] != from[2] {
 		t.Errorf("%q, %v, redirects by %v", body, err, from)
+	}
+	from = from[:0]
+	loop := store(t, func(w http.ResponseWriter, r *http.Request) {
+		from = append(from, r.RemoteAddr)
+		http.Redirect(w, r, "/", http.StatusFound)
+	})
+	want(t, mustFail(t, client(t, download.Options{}, loop.URL), loop.URL), schema.ReasonTooManyRedirects, false, "3 redirects")
+	if len(from) != 4 {
+		t.Errorf("%d addresses were asked", len(from))
 	}
 }
 
@@ -141,7 +153,7 @@ func TestNoSecretsInDetails(t *testing.T) {
 	down := store(t, sayHello)
 	down.Close()
 	for _, address := range []string{
-		s.URL + "/a?Signature=t0ps3cret", down.URL + "/capability-0123456789?token=t0ps3cret",
+		s.URL + "/a?Signature=t0ps3cret", s.URL + "/b?t0ps3cret", down.URL + "/capability-0123456789?token=t0ps3cret",
 		"https://user:t0ps3cret@127.0.0.1/", "https://t0ps3cret%zz/", "https://elsewhere.invalid/capability-0123456789?t0ps3cret", "t0ps3cret://a",
 	} {
 		detail := mustFail(t, c, address).Detail
@@ -160,6 +172,7 @@ func TestUnreachable(t *testing.T) {
 	p.means("untrusted.example.org", "127.0.0.2")
 	c := p.client(t, download.Options{})
 	want(t, mustFail(t, c, "https://unknown.example.org/"), schema.ReasonUnavailable, true, "https://unknown.example.org cannot be reached: host not found")
+	want(t, mustFail(t, c, "https://b\u00fccher\u3002example\u3002org/"), schema.ReasonUnavailable, true, "https://xn--bcher-kva.example.org cannot be reached: host not found")
 	want(t, mustFail(t, c, "https://untrusted.example.org/"), schema.ReasonUnavailable, true, "certificate not trusted")
 
 	down, plain := store(t, sayHello), store(t, sayHello)
@@ -177,22 +190,65 @@ func TestContext(t *testing.T) {
 	t.Parallel()
 	asked := make(chan bool)
 	s := store(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/begun" {
-			fmt.Fprint(w, "begun")
-			http.NewResponseController(w).Flush()
+		if r.URL.Path == "/silent" {
+			asked <- true
 		}
-		asked <- true
+		fmt.Fprint(w, "begun")
+		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
 	c := client(t, download.Options{}, s.URL)
-	for _, path := range []string{"/silent", "/begun"} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		go func() {
-			<-asked
-			cancel(errEnough)
-		}()
-		if body, err := get(ctx, c, s.URL+path); err != errEnough {
-			t.Errorf("%s: %q, %v", path, body, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-asked
+		cancel(errEnough)
+	}()
+	if body, err := get(ctx, c, s.URL+"/silent"); err != errEnough {
+		t.Errorf("before an answer: %q, %v", body, err)
+	}
+	ctx, cancel = context.WithCancelCause(t.Context())
+	f, err := c.Open(ctx, s.URL+"/begun")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, make([]byte, len("begun"))); err != nil {
+		t.Fatal(err)
+	}
+	cancel(errEnough)
+	if _, err := f.Read(make([]byte, 1)); err != errEnough {
+		t.Errorf("in the file: %v", err)
+	}
+}
+
+// An origin is let go of when no more is wanted of it, however much it has to say.
+func TestLetGo(t *testing.T) {
+	t.Parallel()
+	ended := make(chan bool)
+	s := store(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/refused":
+			w.WriteHeader(http.StatusForbidden)
+		case "/large":
+			w.Header().Set("Content-Length", "9999999999")
 		}
+		for err := error(nil); err == nil; {
+			_, err = w.Write(make([]byte, 64<<10))
+		}
+		ended <- true
+	})
+	c := client(t, download.Options{}, s.URL)
+	for _, path := range []string{"/refused", "/large", "/endless"} {
+		mustFail(t, c, s.URL+path)
+		<-ended
+	}
+	f, err := c.Open(t.Context(), s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	<-ended
+	if _, err := f.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("a closed file ends in %v", err)
 	}
 }

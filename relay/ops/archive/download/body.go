@@ -63,6 +63,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	began := time.Now()
+	// Nothing is left of it where pieces have come in time, and too few: then it ends at once.
 	b.timer.Reset(b.silence - b.waited)
 	n, err := b.source.Read(p)
 	b.timer.Stop()
@@ -78,8 +79,6 @@ func (b *body) Read(p []byte) (int, error) {
 		b.end(b.trip.fault(tooLarge(fmt.Sprintf("more than %d bytes have come", b.limit), b.limit)))
 	case err != nil:
 		b.end(b.ending(err))
-	case b.waited >= b.silence:
-		b.end(b.ending(errSilence))
 	}
 	return n, b.err
 }
@@ -98,7 +97,7 @@ func (b *body) ending(err error) error {
 		return io.EOF
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
-	case errors.Is(err, errSilence), context.Cause(b.hop) == errSilence:
+	case context.Cause(b.hop) == errSilence:
 		return b.trip.fault(temporary("the origin has sent less than %d bytes within %s, after %d", minProgress, b.silence, b.read))
 	case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
 		return b.trip.fault(temporary("cut off after %d bytes", b.read))

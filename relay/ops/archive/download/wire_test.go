@@ -141,7 +141,7 @@ func TestSilence(t *testing.T) {
 	for name, test := range map[string]struct{ said, reason, detail string }{
 		"from the start":  {"", schema.ReasonUnavailable, "timeout awaiting response headers"},
 		"in the header":   {status200 + "Content-Length: 5\r\n", schema.ReasonUnavailable, "timeout awaiting response headers"},
-		"in the file":     {status200 + "Content-Length: 5\r\n\r\nhel", schema.ReasonUnavailable, "less than 1024 bytes within 100ms, after 3"},
+		"in the file":     {status200 + "Content-Length: 5\r\n\r\nhel", schema.ReasonUnavailable, "less than 1024 bytes within 500ms, after 3"},
 		"in a refusal":    {"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nhel", schema.ReasonGone, "403 Forbidden: hel"},
 		"after something": {status200 + "Content-Length: 10000\r\n\r\n" + strings.Repeat("x", 5000), schema.ReasonUnavailable, "after 5000"},
 	} {
@@ -153,8 +153,32 @@ func TestSilence(t *testing.T) {
 				io.WriteString(conn, test.said)
 				bufio.NewReader(conn).ReadByte() // until the client is gone
 			})
-			c := client(t, download.Options{Silence: 100 * time.Millisecond}, s.URL)
+			c := client(t, download.Options{Silence: 500 * time.Millisecond}, s.URL)
 			want(t, mustFail(t, c, s.URL), test.reason, test.reason != schema.ReasonGone, test.detail)
 		})
+	}
+}
+
+// The same by HTTP/2, whose connection is good for other files all the same.
+func TestSilenceByHTTP2(t *testing.T) {
+	t.Parallel()
+	peers := make(chan string, 2)
+	p := newPublic(t, func(w http.ResponseWriter, r *http.Request) {
+		peers <- r.RemoteAddr
+		if r.URL.Path == "/good" {
+			return
+		}
+		fmt.Fprint(w, "hel")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
+	p.means(goodName, "127.0.0.2")
+	c := p.client(t, download.Options{Silence: 500 * time.Millisecond})
+	want(t, mustFail(t, c, "https://"+goodName+"/silent"), schema.ReasonUnavailable, true, "within 500ms, after 3")
+	if _, err := get(t.Context(), c, "https://"+goodName+"/good"); err != nil {
+		t.Error(err)
+	}
+	if first, second := <-peers, <-peers; first != second {
+		t.Error("it was connected to twice")
 	}
 }
