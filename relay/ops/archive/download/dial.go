@@ -27,9 +27,9 @@ const (
 	// maxHeaderBytes bounds the header of an answer.
 	maxHeaderBytes = 64 << 10
 
-	// bufferBytes is what a connection of HTTP/1.1 reads at once, streamBytes what comes of a
-	// file by HTTP/2 before somebody reads it: both are there for each download.
-	bufferBytes = 32 << 10
+	// streamBytes is what may come of a file by HTTP/2 before somebody reads it: it is there for
+	// each download. (All of a connection's together have no bound of their own, or a file that
+	// nobody reads would hold up the others.)
 	streamBytes = 1 << 20
 
 	// Unused connections: how many are kept, for one origin and for all, and for how long.
@@ -86,7 +86,6 @@ func (c *Client) newTransport(control func(network, address string, conn syscall
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  c.o.Silence,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		ReadBufferSize:         bufferBytes,
 		DisableCompression:     true,
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxIdlePerHost,
