@@ -93,7 +93,7 @@ Exit codes:
 	return c
 }
 
-func runArchive(ctx context.Context, w cliEnv, f archiveFlags) error {
+func runArchive(ctx context.Context, w cliEnv, f archiveFlags) (err error) {
 	cfg, o, spec, err := archiveOptions(w, f)
 	if err != nil {
 		return usageError{err}
@@ -115,6 +115,11 @@ func runArchive(ctx context.Context, w cliEnv, f archiveFlags) error {
 		return err
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }()
+	defer func() {
+		if ctx.Err() != nil && !f.untilNow {
+			err = nil // it was told to stop while it was starting
+		}
+	}()
 	o.Conn = b.Conn()
 	o.Metrics = telemetry.NewArchiveMetrics(version())
 	o.Metrics.BrokerConnected(o.Conn.IsConnected)
