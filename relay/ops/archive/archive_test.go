@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -114,6 +115,45 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What an object store has from another address is replaced, too.
+func TestAnotherObjectThere(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	to := p.natsTarget(t)
+	if _, err := to.Put(t.Context(), "task/01-a.png", strings.NewReader("else"), target.Meta{Source: p.origin.URL + "/other/a.png"}); err != nil {
+		t.Fatal(err)
+	}
+	p.success(t, "task", false, p.urls("a.png"))
+	p.run(t, p.options(t, to))
+	p.holds(t, to, "task/01-a.png", p.told(t)["task"][0].Files[0])
+}
+
+// A result has so many files at the most; of more it is told that they are not archived.
+func TestTooMany(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	var names []string
+	for i := range archive.MaxFiles + 2 {
+		names = append(names, fmt.Sprint("gone/", i))
+	}
+	p.success(t, "task", false, p.urls(names...))
+	p.run(t, p.options(t, p.fileTarget(t)))
+	failures := p.told(t)["task"][0].Failures
+	if n := len(failures); n != archive.MaxFiles+1 || failures[n-1].Reason != schema.ReasonTooMany || !strings.Contains(failures[n-1].Detail, "2 addresses") {
+		t.Errorf("%d failures, the last is %+v", n, failures[n-1])
+	}
+}
+
+// An origin is left alone for as long as it asks to be.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.success(t, "task", true, p.urls("503/a.png?after=3600"))
+	stop := p.start(t, p.options(t, p.fileTarget(t)), 0)
+	p.log.Await(t, "wait=1h0m0s")
+	stop()
 }
 
 // A file that is not the one at the address is replaced by that.
@@ -293,7 +333,8 @@ func TestStopped(t *testing.T) {
 	for i := range 10 {
 		p.success(t, fmt.Sprint("task", i), true, p.urls(fmt.Sprint("held/", i, ".png")))
 	}
-	stop := p.start(t, p.options(t, to), 0)
+	o := p.options(t, to).WithWaits(time.Millisecond, time.Hour) // the broker does not find out by itself
+	stop := p.start(t, o, 0)
 	for range 4 { // as many as are worked on at once
 		<-p.origin.held
 	}
@@ -301,8 +342,10 @@ func TestStopped(t *testing.T) {
 		t.Errorf("the summary is %+v, %d are pending, the folder has %v", summary, p.pending(t), p.files(t))
 	}
 	close(p.origin.release)
-	if summary := p.run(t, p.options(t, to)); summary.Archived != 10 {
-		t.Errorf("the summary is %+v", summary)
+	again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if summary, err := p.archiver(t, o).Run(again, 0); err != nil || summary.Archived != 10 {
+		t.Errorf("the summary is %+v (%v)", summary, err)
 	}
 
 	// Within the grace it is finished.

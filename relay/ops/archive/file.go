@@ -85,9 +85,6 @@ func (a *Archiver) transfer(ctx context.Context, m *message, key, address string
 		return object, stepLooked, err
 	}
 	object, err = a.o.Target.Put(ctx, key, src, target.Meta{Source: address, MediaType: target.Sniff(head)})
-	if err != nil && src.err != nil { // however the target has worded it
-		err = src.err
-	}
 	return object, stepStored, err
 }
 
@@ -115,31 +112,16 @@ func (a *Archiver) isSame(ctx context.Context, there target.Object, address stri
 	return hex.EncodeToString(digest.Sum(nil)) == there.SHA256, nil
 }
 
-// source is a file on its way that remembers its error.
+// source is a file on its way whose beginning can be looked at.
 type source struct {
 	*bufio.Reader
 	file *download.File
-	err  error // of the file, but for io.EOF
 }
 
-func (a *Archiver) open(ctx context.Context, address string) (*source, error) {
+func (a *Archiver) open(ctx context.Context, address string) (source, error) {
 	file, err := a.o.Client.Open(ctx, address)
 	if err != nil {
-		return nil, err
+		return source{}, err
 	}
-	s := &source{file: file}
-	s.Reader = bufio.NewReaderSize(reader(func(p []byte) (int, error) {
-		n, err := file.Read(p)
-		if err != nil && !errors.Is(err, io.EOF) {
-			s.err = err
-		}
-		return n, err
-	}), max(target.SniffBytes, 32<<10))
-	return s, nil
+	return source{bufio.NewReaderSize(file, max(target.SniffBytes, 32<<10)), file}, nil
 }
-
-// reader is an io.Reader of one function.
-type reader func([]byte) (int, error)
-
-// Read implements io.Reader.
-func (r reader) Read(p []byte) (int, error) { return r(p) }

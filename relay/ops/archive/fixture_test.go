@@ -252,6 +252,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case "503":
 		if !o.healthy.Load() {
+			w.Header().Set("Retry-After", r.URL.Query().Get("after"))
 			http.Error(w, "later", http.StatusServiceUnavailable)
 			return
 		}
