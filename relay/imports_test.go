@@ -50,6 +50,7 @@ var rooms = []room{
 	{"/relay/ops/replay", []string{"/relay/ops/streamreader", "/relay/text", "/relay/httpclient", "/relay/broker", "/relay/event", "/relay/jsapi", "/relay/jserr", "/relay/retry", "/schema"}, []string{"os", "flag"}},
 	{"/relay/ops/ui/feed", []string{"/relay/ops/streamreader", "/relay/event", "/relay/jsapi", "/relay/retry", "/relay/service", "/schema"}, []string{"net/http", "os", "flag"}},
 	{"/relay/ops/archive/catalog", []string{"/relay/ops/streamreader", "/relay/config", "/relay/event", "/relay/jsapi", "/schema"}, []string{"net/http", "os", "flag"}},
+	{"/relay/ops/archive/target/targettest", []string{"/relay/ops/archive/target"}, nil},
 	{"/relay/ops/archive/target", []string{"/relay/text"}, []string{"flag", "os/signal"}},
 	{"/relay/ops/archive/download", []string{"/relay/config", "/relay/httpclient", "/relay/text", "/schema"}, []string{"github.com/nats-io/", "os", "flag"}},
 	{"/relay/ops/tail", []string{"/relay/ops/streamreader", "/relay/text", "/schema"}, []string{"os", "net/http"}},

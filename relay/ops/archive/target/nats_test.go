@@ -1,11 +1,29 @@
-package target
+package target_test
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/apixo-relay/apixo-relay/relay/ops/archive/target"
+	"github.com/apixo-relay/apixo-relay/relay/ops/archive/target/targettest"
+	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
+
+// chunk is how much of a file is in one message.
+const chunk = 512 << 10
+
+func TestObjectStore(t *testing.T) {
+	t.Parallel()
+	targettest.Run(t, func(t *testing.T) targettest.Stand {
+		js := natstest.JetStream(t, natstest.Start(t, natstest.Options(t)).ClientURL())
+		return targettest.Stand{
+			Name: "nats:FILES", Options: target.Options{JetStream: js}, Part: chunk,
+			Leftovers: func(t *testing.T) int { return countOrphans(t, js, "FILES") },
+		}
+	})
+}
 
 // countOrphans counts the files whose chunks are there and which no object refers to, as the
 // library lists objects.

@@ -118,20 +118,23 @@ func (b *bucket) Stat(ctx context.Context, key string) (Object, error) {
 	if err != nil {
 		return Object{}, b.explain(ctx, "look for", "s3:GetObject", err)
 	}
-	object := Object{Bytes: info.Size, SHA256: metadata(info, s3Digest), MediaType: info.ContentType}
+	object := Object{Bytes: info.Size, SHA256: metadata(info, s3Digest)}
 	if object.SHA256 == "" {
-		body, err := b.Get(ctx, key)
-		if err != nil {
-			return Object{}, err
-		}
-		defer body.Close()
-		if object, err = readAll(ctx, body); err != nil {
+		if object, err = b.read(ctx, key); err != nil {
 			return Object{}, b.explain(ctx, "read", "s3:GetObject", err)
 		}
-		object.MediaType = info.ContentType
 	}
-	object.IsFrom = isFrom(metadata(info, s3Source))
+	object.MediaType, object.IsFrom = info.ContentType, isFrom(metadata(info, s3Source))
 	return object, nil
+}
+
+func (b *bucket) read(ctx context.Context, key string) (Object, error) {
+	body, _, _, err := b.client.GetObject(ctx, b.bucket, b.object(key), minio.GetObjectOptions{})
+	if err != nil {
+		return Object{}, err
+	}
+	defer body.Close()
+	return readAll(ctx, body)
 }
 
 // metadata finds a name however the store writes it.
@@ -144,12 +147,16 @@ func metadata(info minio.ObjectInfo, name string) string {
 	return ""
 }
 
+// Get returns an io.ReadSeekCloser, which asks the store for no more than is read.
 func (b *bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	body, _, _, err := b.client.GetObject(ctx, b.bucket, b.object(key), minio.GetObjectOptions{})
+	object, err := b.client.Client.GetObject(ctx, b.bucket, b.object(key), minio.GetObjectOptions{})
+	if err == nil {
+		_, err = object.Stat() // it asks at its first use only
+	}
 	if err != nil {
 		return nil, b.explain(ctx, "read", "s3:GetObject", err)
 	}
-	return body, nil
+	return object, nil
 }
 
 // environ looks AWS_ variables up.

@@ -55,12 +55,22 @@ func contentMD5(p []byte) string {
 }
 
 func (b *bucket) putWhole(ctx context.Context, key string, p []byte, digest string, meta Meta) error {
-	there, err := b.client.StatObject(ctx, b.bucket, b.object(key), minio.StatObjectOptions{})
-	if err == nil && metadata(there, s3Digest) == digest && there.Size == int64(len(p)) {
+	if b.has(ctx, key, int64(len(p)), digest) {
 		return nil
 	}
-	_, err = b.client.PutObject(ctx, b.bucket, b.object(key), bytes.NewReader(p), int64(len(p)), contentMD5(p), digest, options(meta, digest))
+	_, err := b.client.PutObject(ctx, b.bucket, b.object(key), bytes.NewReader(p), int64(len(p)), contentMD5(p), digest, options(meta, digest))
 	return b.explain(ctx, "write", "s3:PutObject", err)
+}
+
+// has reports whether a file is at a key already. It reads one of that size, and no other, whose
+// digest is not known.
+func (b *bucket) has(ctx context.Context, key string, bytes int64, digest string) bool {
+	info, err := b.client.StatObject(ctx, b.bucket, b.object(key), minio.StatObjectOptions{})
+	if err != nil || info.Size != bytes {
+		return false
+	}
+	there, err := b.Stat(ctx, key)
+	return err == nil && there.SHA256 == digest
 }
 
 // putParts uploads a file in parts, of which p has the first.
@@ -74,7 +84,15 @@ func (b *bucket) putParts(ctx context.Context, key string, p []byte, s *source, 
 	if err != nil {
 		return b.explain(ctx, "write", "s3:PutObject", err)
 	}
-	if err = b.uploadParts(ctx, object, id, p, s); err == nil {
+	parts, err := b.uploadParts(ctx, object, id, p, s)
+	if err == nil && b.has(ctx, key, s.bytes, s.digest()) {
+		b.abort(ctx, object, id)
+		return nil
+	}
+	if err == nil {
+		_, err = b.client.CompleteMultipartUpload(ctx, b.bucket, object, id, parts, minio.PutObjectOptions{})
+	}
+	if err == nil {
 		return nil
 	}
 	b.abort(ctx, object, id)
@@ -84,26 +102,24 @@ func (b *bucket) putParts(ctx context.Context, key string, p []byte, s *source, 
 	return b.explain(ctx, "write", "s3:PutObject", err)
 }
 
-func (b *bucket) uploadParts(ctx context.Context, object, id string, p []byte, s *source) error {
-	var parts []minio.CompletePart
+func (b *bucket) uploadParts(ctx context.Context, object, id string, p []byte, s *source) (parts []minio.CompletePart, err error) {
 	for n, end := len(p), false; n > 0; {
 		sum := sha256.Sum256(p[:n])
 		part, err := b.client.PutObjectPart(ctx, b.bucket, object, id, len(parts)+1, bytes.NewReader(p[:n]), int64(n), minio.PutObjectPartOptions{
 			Md5Base64: contentMD5(p[:n]), Sha256Hex: hex.EncodeToString(sum[:]), DisableContentSha256: true,
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		parts = append(parts, minio.CompletePart{PartNumber: part.PartNumber, ETag: part.ETag})
 		if end {
 			break
 		}
 		if n, end, err = s.fill(p); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	_, err := b.client.CompleteMultipartUpload(ctx, b.bucket, object, id, parts, minio.PutObjectOptions{})
-	return err
+	return parts, nil
 }
 
 // abortTimeout bounds what is done after ctx has ended.
