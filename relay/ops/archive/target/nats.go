@@ -17,13 +17,14 @@ import (
 // objectStore is a target in JetStream, in the format of its object stores (ADR-20), which every
 // client of NATS reads.
 //
-// What Put has stored is in the stream, all chunks of a file before what makes them an object.
-// A crash of this program or of the broker loses none of it. What a loss of power leaves depends
-// on the broker, as it does for events. The embedded one with RELAY_EMBEDDED_SYNC=always, the
-// default, fsyncs each message of an object store before it acknowledges it (no webhook waits
-// for that fsync, though both use the same disk); with "interval", and nats-server without
-// sync_interval: always, up to two minutes can be lost, unless several replicas keep it. Where
-// that is not enough, s3: and file: are the targets.
+// What Put has stored is in the stream: the chunks of a file, and then what makes them an object.
+// A crash of this program or of the broker loses none of it. What a loss of power takes depends on
+// the broker, as it does for events. The embedded one with RELAY_EMBEDDED_SYNC=always, which is the
+// default, fsyncs each message of an object store before it acknowledges it, so that no webhook
+// waits for more than its share of the disk. The names of new files it leaves to the file system
+// (ext4, XFS and Btrfs keep them with the contents); those of the event stream it does not. With
+// "interval", and by a nats-server without sync_interval: always, up to two minutes can be lost,
+// unless several replicas keep the stream. Where that is not enough, s3: and file: are the targets.
 //
 // The package writes that format by itself: jetstream.ObjectStore.Put sends up to 4,000 chunks
 // ahead, which is half a gigabyte of a broker's memory, out of one buffer that it has written the
