@@ -79,16 +79,18 @@ func openS3(ctx context.Context, s Spec, o Options) (*bucket, error) {
 	return b, nil
 }
 
-// check finds out whether there is such a bucket, unless this user may not ask.
+// check finds out whether the bucket can be used, by a request whose errors say why not. It is
+// no error if this user may not list it: what counts is s3:PutObject.
 func (b *bucket) check(ctx context.Context) error {
-	there, err := b.client.BucketExists(ctx, b.bucket)
-	if code := minio.ToErrorResponse(err).Code; code == minio.AccessDenied {
-		return nil // what counts is s3:PutObject
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the list
+	for o := range b.client.ListObjectsIter(ctx, b.bucket, minio.ListObjectsOptions{Prefix: b.object(""), MaxKeys: 1}) {
+		if minio.ToErrorResponse(o.Err).Code == minio.AccessDenied {
+			return nil
+		}
+		return b.explain(ctx, "open", "s3:ListBucket", o.Err)
 	}
-	if err == nil && !there {
-		err = minio.ErrorResponse{Code: minio.NoSuchBucket}
-	}
-	return b.explain(ctx, "open", "s3:ListBucket", err)
+	return nil
 }
 
 func (b *bucket) Location(key string) string { return b.location(key) }

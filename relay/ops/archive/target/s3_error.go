@@ -41,7 +41,7 @@ func (b *bucket) hint(s3 minio.ErrorResponse, permission string) string {
 		return fmt.Sprintf("; make the bucket %s, or compare its name and AWS_ENDPOINT_URL_S3", b.bucket)
 	case minio.AccessDenied:
 		return "; give the key the permission " + permission
-	case minio.InvalidAccessKeyID, "InvalidToken", "ExpiredToken", "InvalidClientTokenId":
+	case minio.InvalidAccessKeyID, "XAdminUserNotFound", "InvalidToken", "ExpiredToken", "InvalidClientTokenId":
 		return "; the store does not know AWS_ACCESS_KEY_ID, or AWS_SESSION_TOKEN has expired"
 	case minio.SignatureDoesNotMatch:
 		return "; AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID"
