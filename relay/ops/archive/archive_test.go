@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
@@ -361,6 +362,31 @@ func TestStopped(t *testing.T) {
 	close(p.origin.release)
 	if summary := <-stopped; summary.Archived != 1 {
 		t.Errorf("the last summary is %+v", summary)
+	}
+}
+
+// The broker is told that somebody is on it, for as long as it takes.
+func TestKeptAlive(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	alive := make(chan string, 100)
+	sub, err := p.js.Conn().Subscribe("$JS.ACK.APIXO."+archive.DefaultDurable+".>", func(m *nats.Msg) { alive <- string(m.Data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	p.success(t, "task", true, p.urls("held/a.png"))
+	stop := p.start(t, p.options(t, p.fileTarget(t)).WithWaits(time.Millisecond, time.Second), time.Minute)
+	<-p.origin.held
+	for range 4 { // which is longer than the broker waits
+		if said := <-alive; said != "+WPI" {
+			t.Fatalf("it said %s", said)
+		}
+	}
+	close(p.origin.release)
+	await(t, "the end", func() bool { return len(p.told(t)) == 1 })
+	if summary := stop(); summary.Archived != 1 || p.origin.requests("/held/a.png") != 1 {
+		t.Errorf("the summary is %+v, after %d requests", summary, p.origin.requests("/held/a.png"))
 	}
 }
 

@@ -132,7 +132,10 @@ func (f *folder) create(key string) (file *os.File, name string, err error) {
 	dir, base := path.Split(nativeKey(key))
 	name = dir + "." + base + "." + rand.Text() + ".part"
 	for range 10 {
-		if err = f.root.Mkdir(path.Clean(dir), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		switch err = f.root.Mkdir(path.Clean(dir), 0o777); {
+		case errors.Is(err, fs.ErrExist):
+			f.removeParts(path.Clean(dir), base)
+		case err != nil:
 			return nil, "", err
 		}
 		file, err = f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)

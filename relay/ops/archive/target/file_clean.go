@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,22 @@ func (f *folder) cleanTask(ctx context.Context, task string) (removed int, err e
 		_ = f.root.Remove(task) // if it is empty
 	}
 	return removed, err
+}
+
+// stalled is for how long nothing was written to a temporary file that a program has left which
+// was killed: the broker takes longer to have somebody else store that file.
+const stalled = 10 * time.Second
+
+// removeParts removes what was left of one file. What it cannot remove, Clean finds.
+func (f *folder) removeParts(task, base string) {
+	_ = f.each(context.Background(), task, func(file fs.DirEntry) error {
+		if name := file.Name(); strings.HasPrefix(name, "."+base+".") && partName.MatchString(name) {
+			if info, err := file.Info(); err == nil && time.Since(info.ModTime()) > stalled {
+				_ = f.root.Remove(path.Join(task, name))
+			}
+		}
+		return nil
+	})
 }
 
 // each calls do for what is in a folder.

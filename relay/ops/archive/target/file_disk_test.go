@@ -199,6 +199,34 @@ func TestOthersThingsInTheFolder(t *testing.T) {
 	}
 }
 
+// What was left of a file is gone when that is stored, and no part that somebody writes.
+func TestPartsOfTheSameFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := open(t, "file://"+filepath.ToSlash(dir), target.Options{})
+	part := func(name, random string, age time.Duration) string {
+		path := filepath.Join(dir, "task", "."+name+"."+strings.Repeat(random, 26)+".part")
+		mustWrite(t, path)
+		if err := os.Chtimes(path, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	left := part("01-x.bin", "A", time.Minute)
+	others := []string{part("01-x.bin", "B", 0), part("02-x.bin", "A", time.Minute)}
+	if err := put(at, key, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was left is there: %v", err)
+	}
+	for _, path := range others {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func mustWrite(t *testing.T, name string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
