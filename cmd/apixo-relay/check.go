@@ -23,8 +23,9 @@ func checkCommand(w cliEnv) *cobra.Command {
 		Short: "Say whether everything that the relay needs is there",
 		Long: `Looks at everything that the relay needs: its configuration, the broker,
 JetStream, permissions, streams, the bucket of announced tasks, duplicate window,
-replicas, limits, clock, disk and the relay itself. It says for each what is the case and, where something is
-not as it should be, what to do. It reads the same environment as the relay, and
+replicas, limits, how far behind the archive is where one is used, clock, disk and
+the relay itself. It says for each what is the case and, where something is not as
+it should be, what to do. It reads the same environment as the relay, and
 needs no relay that runs, unless the broker is the one inside it.
 
 It changes nothing and stores nothing. To see whether events can be stored it
@@ -42,15 +43,15 @@ RELAY_VERIFY the URL must have the model in it, as in ?model=nano-banana.
 
 With --probe it asks the running relay one question, prints one line, and looks at
 nothing else: health, whether it can recover by itself, or ready, whether a webhook
-would be accepted now; or ui, whether the operator's page answers. That is for
-containers, in which there is no other program to ask with. It waits for two
-seconds, unless --timeout says otherwise.
+would be accepted now; or ui, whether the operator's page answers, or archive,
+whether the archive can store now. That is for containers, in which there is no
+other program to ask with. It waits for two seconds, unless --timeout says otherwise.
 
 Each line is ok, warn, fail, or skip for what could not be looked at. As JSON it
 is one object: {"ok":…,"checks":[{"name":…,"status":…,"fact":…,"remedy":…}]}.
 
 Exit codes: 0 nothing fails, 1 something fails, a wrong configuration too, 2 wrong
-usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
+usage, or nobody to probe since RELAY_ADMIN_ADDR (RELAY_ARCHIVE_ADMIN_ADDR) is off.`,
 		Example: `  # beside a running relay; with an external broker before it starts, too
   apixo-relay check
 
@@ -109,7 +110,7 @@ usage, or nobody to probe since RELAY_ADMIN_ADDR is off.`,
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready, or the page: ui")
+	flags.StringVar(&probe, "probe", "", "ask the running relay this `question` alone: health or ready, or the page: ui, or the archive: archive")
 	flags.StringVar(&url, "url", "", "deliver through this callback `URL`, too, or the one in @file or env:NAME")
 	tls.add(flags)
 	durationVar(flags, &timeout, "timeout", 10*time.Second, "for how long it looks at everything, at the most")
@@ -123,7 +124,7 @@ const probeTimeout = 2 * time.Second
 // runProbe asks the running relay one question.
 func runProbe(c *cobra.Command, w cliEnv, probe string, timeout time.Duration) error {
 	if _, ok := check.Probes[probe]; !ok {
-		return usageError{fmt.Errorf("--probe %q is none of health, ready and ui", probe)}
+		return usageError{fmt.Errorf("--probe %q is none of health, ready, ui and archive", probe)}
 	}
 	for _, flag := range []string{"url", "output", "insecure", "cacert", "cert", "key"} {
 		if c.Flags().Changed(flag) {

@@ -146,7 +146,7 @@ var completions = map[string][]string{
 	"output": {"text", "json"},
 	"state":  {string(schema.StateSuccess), string(schema.StateFailed)},
 	"mode":   {"structured", "binary", "webhook"},
-	"probe":  {"health", "ready", "ui"},
+	"probe":  {"health", "ready", "ui", "archive"},
 }
 
 // arrangeCommands puts the commands into groups, and tells shells what flags can be.

@@ -30,7 +30,9 @@ secret webhook-tokens openssl rand -hex 16
 secret ui-tokens openssl rand -hex 16
 # For RELAY_EXPECT and RELAY_VERIFY: yours goes in its place.
 secret apixo-api-key echo REPLACE-ME
-for name in relay consumer operator ui sys grafana; do
+# For an archive in S3, as its own tools have them in ~/.aws/credentials: yours go in its place.
+secret s3-credentials echo REPLACE-ME
+for name in relay consumer operator ui archive sys grafana; do
   secret "$name-password" password
 done
 

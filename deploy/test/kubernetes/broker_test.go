@@ -49,7 +49,7 @@ func startBroker(t *testing.T, network *engine.Network) (ca []byte) {
 			Name: name, Network: network, Root: root, Powerless: true, Args: []string{"/nats-server", "--config", "/etc/nats/nats-server.conf"},
 			Env: []string{
 				"SERVER_NAME=" + name, "SYS_PASSWORD=the-password-of-sys",
-				"RELAY_PASSWORD=" + relayPassword, "CONSUMER_PASSWORD=" + consumerPassword, "OPERATOR_PASSWORD=" + operatorPassword, "UI_PASSWORD=" + uiPassword,
+				"RELAY_PASSWORD=" + relayPassword, "CONSUMER_PASSWORD=" + consumerPassword, "OPERATOR_PASSWORD=" + operatorPassword, "UI_PASSWORD=" + uiPassword, "ARCHIVE_PASSWORD=" + archivePassword,
 			},
 			Mounts: []engine.Mount{
 				{Source: relaytest.Deploy("nats", "cluster", "nats-server.conf"), Target: "/etc/nats/nats-server.conf"},

@@ -44,6 +44,7 @@ const (
 	operatorPassword = "the-password-of-the-operator"
 	uiPassword       = "the-password-of-the-page"
 	uiToken          = "the-token-of-an-operator"
+	archivePassword  = "the-password-of-the-archive"
 )
 
 // broker is a NATS server's name where these tests run, in the place of service, the
@@ -65,6 +66,11 @@ func fill(t *testing.T, ca []byte) (dir string) {
 	files := map[string]string{
 		"common/secrets/tokens": token + "\n", "common/secrets/nats-password": relayPassword + "\n", "common/secrets/ca.crt": string(ca),
 		"ui/secrets/tokens": uiToken + "\n", "ui/secrets/password": uiPassword + "\n", "ui/secrets/ca.crt": string(ca),
+		"archive/secrets/password": archivePassword + "\n", "archive/secrets/ca.crt": string(ca),
+		// The archive, beside all that it can be beside.
+		"archives/deployment/kustomization.yaml": components("../../deployment", "../../archive"),
+		"archives/expecting/kustomization.yaml":  components("../../deployment", "../../ui", "../../archive", "../../status-api", "../../monitoring"),
+		"archives/example/kustomization.yaml":    components("../../example", "../../archive"),
 		// The operator's page, with each of what it can be beside.
 		"pages/deployment/kustomization.yaml": components("../../deployment", "../../ui"),
 		"pages/expecting/kustomization.yaml":  components("../../deployment", "../../ui", "../../status-api"),
@@ -84,7 +90,7 @@ func fill(t *testing.T, ca []byte) (dir string) {
 		}
 		files[name] = string(text)
 	}
-	for _, name := range []string{"yours", "expecting", "expecting-sidecar", "cluster", "pages/deployment", "pages/expecting", "pages/example"} {
+	for _, name := range []string{"yours", "expecting", "expecting-sidecar", "cluster", "pages/deployment", "pages/expecting", "pages/example", "archives/deployment", "archives/expecting", "archives/example"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -171,6 +171,7 @@ func (x *runner) jetStream(ctx context.Context, a *requester, events, quarantine
 	x.window(&found, both)
 	x.replicas(&found, both, a.conn)
 	x.payload(&found, both, a.conn.MaxPayload())
+	x.archive(ctx, a, &found, events)
 	x.clock(&found, both)
 	return found
 }

@@ -50,6 +50,7 @@ const (
 	Window        = "window"        // for duplicates, against the sender's schedule
 	Replicas      = "replicas"      // of the streams
 	Payload       = "payload"       // the largest event fits
+	Archive       = "archive"       // the files of results, where they are archived
 	Clock         = "clock"         // the broker's against this one, and this one by itself
 	Relay         = "relay"         // the one that runs here, by its own word
 	Delivery      = "delivery"      // through the callback URL
@@ -68,7 +69,7 @@ type Check struct {
 }
 
 // Report has all checks. Each name is in it, except the checks of a delivery if there was
-// none.
+// none, and Archive where no archive is used.
 type Report struct {
 	// OK: nothing failed. There can be warnings, and things that were not looked at.
 	OK     bool    `json:"ok"`

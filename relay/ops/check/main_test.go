@@ -97,12 +97,13 @@ func wellFormed(t *testing.T, r check.Report) {
 	t.Helper()
 	order := []string{
 		check.Configuration, check.Senders, check.Certificate, check.API, check.Disk, check.Descriptors, check.Tracing, check.Broker, check.Version, check.JetStream, check.Permissions,
-		check.Stream, check.Quarantine, check.Expected, check.Retention, check.Window, check.Replicas, check.Payload, check.Clock, check.Relay, check.Delivery, check.Strangers,
+		check.Stream, check.Quarantine, check.Expected, check.Retention, check.Window, check.Replicas, check.Payload, check.Archive, check.Clock, check.Relay, check.Delivery, check.Strangers,
 	}
 	at := -1
 	for _, c := range r.Checks {
 		i := slices.Index(order, c.Name)
-		if i < at || i > at+1 {
+		optional := i == at+2 && order[at+1] == check.Archive
+		if i < at || i > at+1 && !optional {
 			t.Errorf("%s is out of its place in\n%s", c.Name, printed(r))
 		}
 		at = max(at, i)

@@ -16,7 +16,7 @@ func (x *runner) running(ctx context.Context) (found checkList) {
 		found.ok(Relay, "it is not asked: RELAY_ADMIN_ADDR is off")
 		return found
 	}
-	u, err := adminURL(x.cfg)
+	u, err := relayEndpoint.url(x.cfg)
 	if err != nil {
 		found.skip(err.Error(), Relay)
 		return found
@@ -25,7 +25,7 @@ func (x *runner) running(ctx context.Context) (found checkList) {
 		{"/healthz", "only a restart helps; then look after the disk of RELAY_DATA_DIR"},
 		{"/readyz", "mend what it names, and what else fails here; webhooks get 503 until then"},
 	} {
-		switch a, fact := probeRelay(ctx, u, question.path, x.timeout); {
+		switch a, fact := relayEndpoint.ask(ctx, u, question.path, x.timeout); {
 		case a == isSilent && x.cfg.UsesEmbedded():
 			found.fail(Relay, "start the relay ('apixo-relay'), and check with the same environment (RELAY_ADMIN_ADDR)", "%s", fact)
 			return found
