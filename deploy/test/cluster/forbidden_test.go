@@ -58,6 +58,14 @@ var forbidden = []struct {
 		"$JS.API.STREAM.MSG.DELETE.APIXO", "$JS.API.STREAM.MSG.DELETE.APIXO_QUARANTINE", "$JS.API.STREAM.DELETE.APIXO", "$JS.API.STREAM.PURGE.APIXO_QUARANTINE",
 		"replayed.tasks", "apixo.task.success", "apixo.quarantine.rejected", "$KV.APIXO_EXPECTED.task_1", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.OTHER",
 	}, []string{"apixo.>", ">", "_INBOX.>", "$JS.API.>"}},
+	{"archive", []string{
+		// It reads by its own consumer, makes no event up, and takes nothing away but parts of files.
+		"$JS.API.CONSUMER.CREATE.APIXO.mine", "$JS.API.CONSUMER.CREATE.APIXO.apixo-archive", "$JS.API.CONSUMER.MSG.NEXT.APIXO.my-service", "$JS.ACK.APIXO.my-service.1.1.1.1.1",
+		"$JS.API.CONSUMER.DELETE.APIXO.apixo-archive", "$JS.API.CONSUMER.CREATE.APIXO_QUARANTINE.mine", "$JS.API.DIRECT.GET.APIXO_QUARANTINE",
+		"apixo.task.success", "apixo.quarantine.rejected", "apixo.archive.other", "dead.my-service", "$O.OTHER.C.x", "$KV.APIXO_EXPECTED.task_1",
+		"$JS.API.STREAM.DELETE.APIXO", "$JS.API.STREAM.PURGE.APIXO", "$JS.API.STREAM.PURGE.APIXO_ARCHIVE", "$JS.API.STREAM.DELETE.OBJ_APIXO_FILES",
+		"$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.UPDATE.APIXO_ARCHIVE", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
+	}, []string{"apixo.>", ">", "_INBOX.>", "$JS.API.>", "$JS.EVENT.ADVISORY.>"}},
 	{"operator", []string{
 		"apixo.task.other", "$KV.OTHER.key", "other", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING",
 	}, []string{"apixo.>", ">"}},

@@ -119,7 +119,7 @@ func (s *server) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(s.program, "-c", filepath.Join(s.dir, "nats-server.conf"))
 	cmd.Env = relaytest.Environ("SERVER_NAME="+s.name, "RELAY_PASSWORD="+password("relay"), "CONSUMER_PASSWORD="+password("consumer"),
-		"OPERATOR_PASSWORD="+password("operator"), "UI_PASSWORD="+password("ui"), "SYS_PASSWORD="+password("sys"))
+		"OPERATOR_PASSWORD="+password("operator"), "UI_PASSWORD="+password("ui"), "ARCHIVE_PASSWORD="+password("archive"), "SYS_PASSWORD="+password("sys"))
 	cmd.Stderr, cmd.Stdout = s.log, s.log
 	from := s.log.len()
 	if err := cmd.Start(); err != nil {

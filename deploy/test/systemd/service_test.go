@@ -26,7 +26,8 @@ func TestService(t *testing.T) {
 	need(t)
 	m := boot(t)
 	m.put(t, relaytest.Build(t, "./cmd/apixo-relay"), "apixo-relay", 0o755)
-	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf", "status-api.conf", "apixo-relay-ui.service", "apixo-relay-ui.env", "ui-broker.conf"} {
+	for _, name := range []string{"apixo-relay.service", "apixo-relay.env", "relay-exec", "broker.conf", "broker-token.conf", "https.conf", "status-api.conf", "apixo-relay-ui.service", "apixo-relay-ui.env", "ui-broker.conf",
+		"apixo-relay-archive.service", "apixo-relay-archive.env", "archive-broker.conf", "archive-s3.conf"} {
 		m.put(t, relaytest.Deploy("systemd", name), name, 0o644)
 	}
 	m.write(t, "strict.conf", strict, 0o644)
@@ -147,6 +148,7 @@ func TestService(t *testing.T) {
   -d '{"taskId":"task_announced","model":"nano-banana"}' http://127.0.0.1:8720/expect | grep '"expected":true'`)
 	})
 	t.Run("the operator's page", func(t *testing.T) { m.page(t, steps["The operator's page"]) })
+	t.Run("the archive", func(t *testing.T) { m.archive(t, steps["The archive"]) })
 	t.Run("HTTPS", func(t *testing.T) { m.https(t) })
 	t.Run("a broker", func(t *testing.T) { m.broker(t) })
 	t.Run("stop", func(t *testing.T) {
@@ -156,6 +158,7 @@ func TestService(t *testing.T) {
 		}
 	})
 	m.sh(t, steps["The operator's page"][1])
+	m.sh(t, steps["The archive"][1])
 	if out, err := m.run("journalctl --no-pager | grep -E 'status=[0-9]+/SYS|SECCOMP'"); err == nil {
 		t.Errorf("the sandbox refused system calls:\n%s", out)
 	}
@@ -190,7 +193,7 @@ func readme(t *testing.T) map[string][]string {
 			steps[name] = append(steps[name], string(b[1]))
 		}
 	}
-	for name, n := range map[string]int{"Install": 2, "A new token": 2, "Upgrade": 1, "The operator's page": 2, "Remove": 1} {
+	for name, n := range map[string]int{"Install": 2, "A new token": 2, "Upgrade": 1, "The operator's page": 2, "The archive": 2, "Remove": 1} {
 		if len(steps[name]) != n {
 			t.Fatalf("the README has %d scripts under %q, %d were expected", len(steps[name]), name, n)
 		}

@@ -98,7 +98,7 @@ func (m machine) https(t *testing.T) {
 const natsConf = `
 listen: "127.0.0.1:4222"
 jetstream { store_dir: /var/lib/nats, sync_interval: always }
-authorization { users: [{user: relay, password: a-password-of-the-test}, {user: ui, password: another-password-of-the-test}] }
+authorization { users: [{user: relay, password: a-password-of-the-test}, {user: ui, password: another-password-of-the-test}, {user: archive, password: a-third-password-of-the-test}] }
 tls { cert_file: /srv/tls.pem, key_file: /srv/tls-key.pem }
 `
 
@@ -123,6 +123,7 @@ echo RELAY_STREAM_REPLICAS=1 >>/etc/apixo-relay/apixo-relay.env # for want of a 
 	m.restart(t)
 	m.sh(t, "relay-exec apixo-relay send --count 1000 --concurrency 64")
 	m.pageWithBroker(t)
+	m.archiveWithBroker(t)
 	m.sh(t, "systemctl stop nats")
 	until(t, "the outbox takes over", func() bool {
 		_, err := m.run("relay-exec apixo-relay send --count 100 --concurrency 8")
