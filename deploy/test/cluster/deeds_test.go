@@ -40,7 +40,7 @@ const (
 )
 
 // deeds are all that are tried.
-var deeds = slices.Concat(eventDeeds, expectDeeds, uiDeeds)
+var deeds = slices.Concat(eventDeeds, expectDeeds, uiDeeds, archiveDeeds)
 
 var eventDeeds = []deed{
 	{"relay", "serve on an empty broker", true, []string{

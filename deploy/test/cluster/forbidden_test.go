@@ -61,7 +61,7 @@ var forbidden = []struct {
 	{"archive", []string{
 		// It reads by its own consumer, makes no event up, and takes nothing away but parts of files.
 		"$JS.API.CONSUMER.CREATE.APIXO.mine", "$JS.API.CONSUMER.CREATE.APIXO.apixo-archive", "$JS.API.CONSUMER.MSG.NEXT.APIXO.my-service", "$JS.ACK.APIXO.my-service.1.1.1.1.1",
-		"$JS.API.CONSUMER.DELETE.APIXO.apixo-archive", "$JS.API.CONSUMER.CREATE.APIXO_QUARANTINE.mine", "$JS.API.DIRECT.GET.APIXO_QUARANTINE",
+		"$JS.API.CONSUMER.DELETE.APIXO.apixo-archive", "$JS.API.CONSUMER.CREATE.APIXO_QUARANTINE.mine", "$JS.API.STREAM.MSG.GET.APIXO_QUARANTINE", "$JS.API.DIRECT.GET.APIXO",
 		"apixo.task.success", "apixo.quarantine.rejected", "apixo.archive.other", "dead.my-service", "$O.OTHER.C.x", "$KV.APIXO_EXPECTED.task_1",
 		"$JS.API.STREAM.DELETE.APIXO", "$JS.API.STREAM.PURGE.APIXO", "$JS.API.STREAM.PURGE.APIXO_ARCHIVE", "$JS.API.STREAM.DELETE.OBJ_APIXO_FILES",
 		"$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.UPDATE.APIXO_ARCHIVE", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
