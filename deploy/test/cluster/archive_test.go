@@ -28,7 +28,7 @@ const (
 // archiveDeeds are what the archive does, and what others do where there is one.
 var archiveDeeds = []deed{
 	{"archive", "archive", false, []string{
-		"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.MSG.GET.APIXO",
+		"$JS.API.STREAM.MSG.GET.APIXO",
 		"$JS.API.CONSUMER.CREATE.APIXO.apixo-archive.apixo.task.success", "$JS.API.CONSUMER.INFO.APIXO.apixo-archive",
 		"$JS.API.CONSUMER.MSG.NEXT.APIXO.apixo-archive", "$JS.ACK.APIXO.apixo-archive.>",
 		"$JS.API.STREAM.CREATE.APIXO_ARCHIVE", "$JS.API.STREAM.INFO.APIXO_ARCHIVE", "apixo.archive.stored",
@@ -89,7 +89,7 @@ var archiveDeeds = []deed{
 	{"relay", "check how far behind the archive is", false, []string{
 		"$JS.API.CONSUMER.INFO.APIXO.apixo-archive", "$JS.API.STREAM.INFO.APIXO_ARCHIVE",
 	}, func(t *testing.T, ctx context.Context, b *bench) error {
-		if err := b.archive(ctx, nil); err != nil {
+		if err := b.archive(t.Context(), nil); err != nil {
 			return err
 		}
 		return errors.Join(b.says(ctx, "relay", "the files of all results are archived", "check"), b.says(ctx, "relay", "APIXO_ARCHIVE has told of files 1 times", "check"))
@@ -185,6 +185,10 @@ func cleanObjects(t *testing.T, ctx context.Context, b *bench) error {
 		return err
 	}
 	_, err = deleted.NextMsgWithContext(ctx)
+	// It is told of when it could not be read, too.
+	for _, line := range b.violations(t) {
+		err = errors.Join(err, errors.New(line))
+	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	return errors.Join(err, cmd.Wait())
 }
@@ -193,7 +197,7 @@ func cleanObjects(t *testing.T, ctx context.Context, b *bench) error {
 // acknowledgement.
 func archiveAgain(t *testing.T, ctx context.Context, b *bench) error {
 	const window = "RELAY_DEDUPE_WINDOW=100ms"
-	if err := b.archive(ctx, nil, window); err != nil {
+	if err := b.archive(t.Context(), nil, window); err != nil {
 		return err
 	}
 	_, js := b.connect(t, maker)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -34,8 +35,17 @@ func TestUp(t *testing.T) {
 	defer cancel()
 	dir := setUp(t)
 	network := engine.NewNetwork(t)
+	// The archive's files come from the relay itself, there being no other origin.
+	settings, err := os.OpenFile(filepath.Join(dir, ".env"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = settings.WriteString("ARCHIVE_HOSTS=http://relay:8721\n")
+	if err := errors.Join(err, settings.Close()); err != nil {
+		t.Fatal(err)
+	}
 	project, images := load(t, dir), standIns(t)
-	services := up(t, ctx, project, images, network, "relay", "prometheus", "ui")
+	services := up(t, ctx, project, images, network, "relay", "prometheus", "ui", "archive")
 	if out, code := services["relay"].exec(t, "/apixo-relay", "check"); code != 0 {
 		t.Errorf("check: exit code %d\n%s", code, out)
 	}
@@ -66,6 +76,7 @@ func TestUp(t *testing.T) {
 	}
 	watched(t, ctx, client)
 	looked(t, ctx, client, token, read("ui-tokens"))
+	archived(t, ctx, client, token, services["archive"])
 
 	// A token is taken up when it is written into its file.
 	const next = "the-next-token-of-compose"

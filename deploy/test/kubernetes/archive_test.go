@@ -1,6 +1,9 @@
 package kubernetes_test
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"path"
 	"strings"
 	"testing"
@@ -13,7 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
 	"github.com/apixo-relay/apixo-relay/relay/config"
+	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
 const archiveName = "apixo-relay-archive"
@@ -93,5 +98,56 @@ func (m manifests) archiveMayGo(t *testing.T, d *appsv1.Deployment) {
 	}
 	if strings.Join(out, " ") != "53 53 4222 443" || public != 1 {
 		t.Errorf("it may go out to %v", out)
+	}
+}
+
+// The archive beside a relay and a NATS cluster: the kubelet's probes pass, and the file of a
+// result is in the cluster's object store.
+func TestArchiveWithCluster(t *testing.T) {
+	t.Parallel()
+	engine.Need(t, "openssl")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	network := engine.NewNetwork(t)
+	program := relaytest.Build(t, "./cmd/apixo-relay")
+	ca := startBroker(t, network)
+	m := build(t, path.Join(fill(t, ca), "archives", "deployment"))
+	relay := newPod(t, m, "apixo-relay", relayPod(t, m), network)
+	relay.awaitReady(t, ctx, relay.container(t, program).Start(t))
+
+	p := newPod(t, m, archiveName, named(t, all[*appsv1.Deployment](m), archiveName).Spec.Template.Spec, network)
+	c := p.spec.Containers[0]
+	container := p.containerOf(t, c, program)
+	// The relay's word on its health is a file like any other.
+	container.Env = append(container.Env, "RELAY_ARCHIVE_HOSTS=http://apixo-relay:8721")
+	running := container.Start(t)
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
+		p.await(t, ctx, probe, running)
+	}
+	if status, body := relay.deliverResult(t, token, "task_of_files", "success", "http://apixo-relay:8721/healthz"); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	for {
+		r, err := p.client.Get("http://" + archiveName + ":8723/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err == nil && strings.Contains(string(metrics), "\napixo_relay_archived_files_total 1\n") {
+			break
+		}
+		pause(t, ctx, "nothing is archived:\n"+string(metrics))
+	}
+	js := connect(t, ctx, network, "", "tls://"+broker+":4222", "operator", operatorPassword, ca)
+	store, err := js.ObjectStore(ctx, "APIXO_FILES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := store.GetString(ctx, "task_of_files/01-healthz"); err != nil || !strings.Contains(text, `"status":"ok"`) {
+		t.Errorf("%q, %v", text, err)
+	}
+	if status, err := store.Status(ctx); err != nil || status.Replicas() != 3 {
+		t.Errorf("it is not on three servers: %v", err)
 	}
 }

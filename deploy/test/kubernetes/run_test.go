@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/deploy/test/engine"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/expected"
+	"github.com/apixo-relay/apixo-relay/relay/ops/archive"
 	"github.com/apixo-relay/apixo-relay/relay/publisher"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/schema"
@@ -173,10 +175,20 @@ func (p *pod) deliver(t *testing.T, token, task string) (status int, body string
 // deliverState is deliver for an outcome.
 func (p *pod) deliverState(t *testing.T, token, task, state string) (status int, body string) {
 	t.Helper()
+	return p.deliverResult(t, token, task, state)
+}
+
+// deliverResult is deliver for an outcome with addresses.
+func (p *pod) deliverResult(t *testing.T, token, task, state string, addresses ...string) (status int, body string) {
+	t.Helper()
 	rule := all[*networkingv1.Ingress](p.of)[0].Spec.Rules[0].HTTP.Paths[0]
 	target := all[*corev1.Service](p.of)[0].Spec.Ports[0].TargetPort
 	url := fmt.Sprintf("http://%s:%d%s/%s", p.name, number(p.spec, target), rule.Path, token)
-	webhook := fmt.Sprintf(`{"code":200,"data":{"taskId":%q,"state":%q,"resultJson":"{\"resultUrls\":[]}"}}`, task, state)
+	result, err := json.Marshal(map[string][]string{"resultUrls": append([]string{}, addresses...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhook := fmt.Sprintf(`{"code":200,"data":{"taskId":%q,"state":%q,"resultJson":%q}}`, task, state, result)
 	r, err := p.client.Post(url, "application/json", strings.NewReader(webhook))
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +266,9 @@ func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.J
 		t.Fatal(err)
 	}
 	events, quarantine := publisher.DesiredStreams(cfg.Stream)
-	wanted := map[string]jetstream.StreamConfig{events.Name: events, quarantine.Name: quarantine}
+	told := archive.DesiredStream(cfg.Stream, 0)
+	told.MaxBytes = -1 // which 0 means, too
+	wanted := map[string]jetstream.StreamConfig{events.Name: events, quarantine.Name: quarantine, told.Name: told}
 	for _, s := range m.streams {
 		have := s.config(t)
 		if !reflect.DeepEqual(have, wanted[have.Name]) {
