@@ -43,8 +43,10 @@ func TestMonitoring(t *testing.T) {
 	api.Default(expecting.status)
 	// Duplicates of others would be taken for webhooks that have come after all.
 	expecting.job = "apixo-relay-expecting"
+	expecting.origin = startOrigin(t)
+	archive := startArchive(t, program, "archive", expecting)
 	begun := time.Now()
-	p := startPrometheus(t, hub, busy, outbox, troubled, failing, idle, expecting)
+	p := startPrometheus(t, hub, busy, outbox, troubled, failing, idle, expecting, archive)
 	// A little of each state, for the picture.
 	linger := func(d time.Duration) {
 		if *update {
@@ -67,6 +69,8 @@ func TestMonitoring(t *testing.T) {
 	p.fires(t, "", "ApixoRelayDeliveriesLost")
 	p.fires(t, "expecting", "ApixoRelayTasksMissing", "ApixoRelayForgedWebhooks", "ApixoRelayNotVerified")
 	p.quiet(t, "expecting", "ApixoRelayAPIKeyRefused", "ApixoRelayAPIAway")
+	p.fires(t, "archive", "ApixoRelayArchiveFailures")
+	p.quiet(t, "archive", "ApixoRelayDown", "ApixoRelayBrokerAway", "ApixoRelayArchiveDown", "ApixoRelayArchiveTargetDown", "ApixoRelayArchiveLate")
 	linger(40 * time.Second)
 	api.Default(fakeapi.Error(http.StatusUnauthorized, "Invalid API key"))
 	p.fires(t, "expecting", "ApixoRelayAPIKeyRefused")
@@ -89,6 +93,9 @@ func TestMonitoring(t *testing.T) {
 	p.fires(t, "outbox", "ApixoRelayBrokerAway", "ApixoRelayOutboxWaiting", "ApixoRelayOutboxFilling")
 	p.quiet(t, "outbox", "ApixoRelayNotReady", "ApixoRelayRefusing")
 	linger(20 * time.Second)
+	archive.stop(t)
+	p.fires(t, "archive", "ApixoRelayArchiveDown")
+	p.quiet(t, "archive", "ApixoRelayDown")
 	hub.start(t)
 	p.ends(t, "hub", "ApixoRelayDown")
 	p.ends(t, "busy", "ApixoRelayNotReady", "ApixoRelayBrokerAway", "ApixoRelayRefusing")
@@ -155,7 +162,7 @@ func (p *prometheus) firing(t *testing.T, instance, name string) bool {
 	})
 }
 
-// hasMetrics: a relay has each metric that an alert asks for.
+// hasMetrics: a relay or an archive has each metric that an alert asks for.
 func (p *prometheus) hasMetrics(t *testing.T) {
 	var data struct {
 		Groups []struct {
@@ -170,7 +177,7 @@ func (p *prometheus) hasMetrics(t *testing.T) {
 				t.Errorf("%s asks for no metric that is known: %s", r.Name, r.Query)
 			}
 			for _, m := range metrics {
-				if len(p.query(t, m+`{instance="idle"}`)) == 0 {
+				if len(p.query(t, `last_over_time(`+m+`{instance=~"idle|archive"}[10m])`)) == 0 {
 					t.Errorf("%s asks for %s, which a relay does not have", r.Name, m)
 				}
 			}

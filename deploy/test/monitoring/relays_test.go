@@ -28,6 +28,7 @@ type node struct {
 	*relaytest.Relay
 	name     string // of its tasks, and of its instance
 	job      string // of its scrapes, if it is another one than that of the others
+	origin   string // of most results' files, if not where those of others are
 	program  string
 	settings []string
 }
@@ -98,7 +99,11 @@ func post(ctx context.Context, at, body string) {
 func (n *node) webhook(id int, failCode string, ago time.Duration) string {
 	ended := time.Now().Add(-ago)
 	cost := time.Duration(2000+id*7919%40000) * time.Millisecond
-	result := `"state":"success","resultJson":"{\"resultUrls\":[\"https://cdn.example.com/a.jpg\"]}"`
+	origin := "https://cdn.example.com"
+	if n.origin != "" && id%5 != 0 {
+		origin = n.origin
+	}
+	result := `"state":"success","resultJson":"{\"resultUrls\":[\"` + origin + `/a.jpg\"]}"`
 	if failCode != "" {
 		result = fmt.Sprintf(`"state":"failed","failCode":%q,"failMsg":"no"`, failCode)
 	}
