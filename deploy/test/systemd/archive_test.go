@@ -25,7 +25,7 @@ func (m machine) archive(t *testing.T, steps []string) {
 		return err == nil && strings.Contains(out, `"status":"ok"`)
 	})
 	until(t, "it is told", func() bool {
-		_, err := m.run("relay-exec apixo-relay check | grep '^ok    archive       the files of all results are archived'")
+		_, err := m.run("relay-exec apixo-relay check | grep -E '^ok +archive +the files of all results are archived'")
 		return err == nil
 	})
 	m.sh(t, "curl -sS --fail http://127.0.0.1:8723/metrics | grep '^apixo_relay_archived_files_total 1$'")
