@@ -79,3 +79,17 @@ func callbackAttributes(extensions map[string]string) map[string]string {
 	attributes, _ := SelectAttributes(names, func(name string) string { return extensions[name] })
 	return attributes
 }
+
+// ParseArchiveID takes apart what [ArchiveID] has made; ok is false for anything else. The target
+// is as whoever stored the event has written it.
+func ParseArchiveID(id string) (taskID, target string, failed, ok bool) {
+	told, target, ok := strings.Cut(id, "@") // no task id has one
+	taskID, archived := strings.CutSuffix(told, ".archived")
+	if !archived {
+		taskID, failed = strings.CutSuffix(told, ".archive-failed")
+	}
+	if !ok || !archived && !failed || !schema.ValidTaskID(taskID) {
+		return "", "", false, false
+	}
+	return taskID, target, failed, true
+}
