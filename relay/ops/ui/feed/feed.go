@@ -1,5 +1,5 @@
-// Package feed knows what is in the streams of events and of the quarantine, for whoever
-// looks at them: where a task is, how many events came in each minute of the last hour, the
+// Package feed knows what is in the streams of events, of the quarantine and of the archive, for
+// whoever looks at them: where a task is, how many events came in each minute of the last hour, the
 // latest ones, why how many are in the quarantine, and how far behind consumers are.
 //
 // It keeps that in bounded memory and up to date by ephemeral consumers, and leaves nothing in
@@ -26,9 +26,11 @@ type Options struct {
 	// Domain is the JetStream domain that has the streams; empty means that of the
 	// connection's server.
 	Domain string
-	// Stream and Quarantine are the streams' names, Prefix is what their subjects begin with.
-	Stream, Quarantine, Prefix string
-	// Index is how many task ids are kept for look-ups, 8 bytes each.
+	// Stream, Quarantine and Archive are the streams' names, Prefix is what their subjects begin
+	// with. Without the name of an archive none is looked at.
+	Stream, Quarantine, Archive, Prefix string
+	// Index is how many task ids are kept for look-ups, 8 bytes each; of the archive's events
+	// there are as many.
 	Index int
 	// Log is told when a stream can be read no more, and when it can again.
 	Log *slog.Logger
@@ -55,7 +57,9 @@ type Feed struct {
 	mu         sync.RWMutex
 	events     *source
 	quarantine *source
+	archive    *source // nil if none is looked at
 	index      *index
+	archived   *index
 	kept       quarantineIndex
 	minutes    minutes
 	latest     latest
@@ -68,13 +72,17 @@ func New(o Options) *Feed {
 		o.Now = time.Now
 	}
 	o.Prefix = cmp.Or(o.Prefix, schema.DefaultPrefix)
-	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), measure: make(chan struct{}, 1), lookInterval: lookInterval}
+	f := &Feed{o: o, index: newIndex(max(o.Index, 1)), archived: newIndex(max(o.Index, 1)), live: make(chan head, liveBacklog), measure: make(chan struct{}, 1), lookInterval: lookInterval}
 	f.latest.init()
 	f.consumers.init()
 	f.events = &source{f: f, name: o.Stream, again: make(chan struct{}, 1), status: StreamStatus{Name: o.Stream, Filling: true}}
 	f.events.following = &eventStream{source: f.events}
 	f.quarantine = &source{f: f, name: o.Quarantine, again: make(chan struct{}, 1), status: StreamStatus{Name: o.Quarantine, Filling: true}}
 	f.quarantine.following = &quarantineStream{source: f.quarantine}
+	if o.Archive != "" {
+		f.archive = &source{f: f, name: o.Archive, again: make(chan struct{}, 1), status: StreamStatus{Name: o.Archive, Filling: true}}
+		f.archive.following = &archiveStream{f.archive}
+	}
 	return f
 }
 
@@ -82,6 +90,9 @@ func New(o Options) *Feed {
 func (f *Feed) Start(context.Context) error {
 	f.Go(f.events.run)
 	f.Go(f.quarantine.run)
+	if f.archive != nil {
+		f.Go(f.archive.run)
+	}
 	f.Go(f.showLatest)
 	return nil
 }
@@ -116,6 +127,14 @@ func (f *Feed) Quarantined(taskID string) []uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.kept.find(f.index.hash(taskID))
+}
+
+// Archived returns the sequences in the stream of the archive that may tell of a task, newest
+// first; complete as for [Feed.Find], also where there is no such stream.
+func (f *Feed) Archived(taskID string) (sequences []uint64, complete bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.archived.find(taskID), f.archive == nil || f.archive.isComplete()
 }
 
 // Reasons returns why how many messages are in the quarantine, the commonest first. whole says

@@ -5,6 +5,8 @@ import "time"
 // Status is what a feed knows of the streams now.
 type Status struct {
 	Events, Quarantine StreamStatus
+	// Archive is the zero value if none is looked at.
+	Archive StreamStatus
 	// HourCounted says that all of the last hour's messages are in the counts by minute.
 	HourCounted bool
 }
@@ -28,7 +30,7 @@ type StreamStatus struct {
 	// Filling: older messages are still being read.
 	Filling bool
 	// Problem says why the stream cannot be read now, and what to do; empty where it can. That
-	// there is no quarantine yet is no problem.
+	// there is no quarantine yet, or no archive, is no problem.
 	Problem string
 }
 
@@ -36,5 +38,9 @@ type StreamStatus struct {
 func (f *Feed) Status() Status {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return Status{Events: f.events.report(), Quarantine: f.quarantine.report(), HourCounted: f.events.hourCounted && f.quarantine.hourCounted}
+	st := Status{Events: f.events.report(), Quarantine: f.quarantine.report(), HourCounted: f.events.hourCounted && f.quarantine.hourCounted}
+	if f.archive != nil {
+		st.Archive = f.archive.report()
+	}
+	return st
 }
