@@ -37,6 +37,8 @@ var kinds = map[string]string{
 // medium is a file of a result.
 type medium struct {
 	Kind, URL, Text, Alt string
+	// Archived: it is shown from the archive.
+	Archived bool
 	// Shown: the browser may load it without being asked to.
 	Shown bool
 	// Link: it is an address that a person can follow.

@@ -8,6 +8,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", s.now)
 	mux.HandleFunc("GET /tasks", s.findTask)
 	mux.HandleFunc("GET /tasks/{id}", s.task)
+	mux.HandleFunc("GET /tasks/{id}/files/{n}", s.file)
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /events/export", s.export)
 	mux.HandleFunc("GET /quarantine", s.quarantine)

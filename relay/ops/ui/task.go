@@ -38,6 +38,8 @@ type taskView struct {
 	Expired            string
 	Media              []medium
 	MoreMedia          string
+	Archive            *archiveView // nil where it tells nothing
+	ArchiveNote        string       // where that is not sure
 	Facts, Attributes  []fact
 	Timeline           []step
 	Deliveries         []delivery
@@ -68,6 +70,10 @@ func (s *Server) findTask(w http.ResponseWriter, r *http.Request) {
 	id := strings.TrimSpace(r.URL.Query().Get("id"))
 	if !schema.ValidTaskID(id) {
 		s.refuse(w, r, http.StatusBadRequest, "No task id", fmt.Sprintf("%q is no task id: 1 to 128 letters, digits and _ . : - are.", shorten(id)))
+		return
+	}
+	if isDots(id) && r.URL.Query().Has("file") {
+		s.serveFile(w, r, id, r.URL.Query().Get("file"))
 		return
 	}
 	if isDots(id) {
@@ -107,7 +113,7 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 		s.refuse(w, r, http.StatusServiceUnavailable, "It is not known whether there is such a task", strings.Join(v.Unknown, " "))
 		return
 	case !known:
-		s.refuse(w, r, http.StatusNotFound, "No such task", s.notFound(id))
+		s.refuse(w, r, http.StatusNotFound, "No such task", strings.TrimSpace(s.notFound(id)+" "+v.ArchiveNote))
 		return
 	}
 	if len(found) > 0 {
@@ -117,14 +123,20 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 			if more > 0 {
 				v.MoreMedia = fmt.Sprintf("%s more addresses are in the event below.", text.Count(more))
 			}
+			if v.Archive != nil && time.Now().After(expiry(task, found[0].Stored)) {
+				addresses, _ := task.Addresses(maxMedia)
+				v.showArchived(addresses)
+			}
 		}
+	} else if v.Archive != nil {
+		v.showArchived(nil)
 	}
 	s.render(w, r, page{View: "task", Title: id, Body: v})
 }
 
 // notFound says where nothing was found.
 func (s *Server) notFound(id string) string {
-	return fmt.Sprintf("Nothing in the streams %s and %s is about %s, and it is not announced.", s.cfg.Stream.Name, s.cfg.Stream.Quarantine, id) +
+	return fmt.Sprintf("Nothing in the streams %s, %s and %s is about %s, and it is not announced.", s.cfg.Stream.Name, s.cfg.Stream.Quarantine, schema.DefaultArchive, id) +
 		" Its event may have been deleted by age; 'apixo-relay backfill' asks APIXO for it."
 }
 
@@ -183,7 +195,8 @@ func (s *Server) taskView(ctx context.Context, id string, found []streamreader.M
 		v.Unknown = append(v.Unknown, "Whether it is announced is not known: "+text.Line(err.Error())+".")
 	}
 	s.addDeliveries(ctx, v, found)
-	if len(found) == 0 && len(v.Deliveries) == 0 && outstanding == nil {
+	s.addArchive(ctx, v)
+	if len(found) == 0 && len(v.Deliveries) == 0 && outstanding == nil && v.Archive == nil {
 		return v, false
 	}
 	if outstanding != nil {
@@ -198,13 +211,18 @@ func (s *Server) taskView(ctx context.Context, id string, found []streamreader.M
 		v.Facts = append(v.Facts, fact{Name: "model", Value: text.Line(outstanding.Model)})
 	}
 	v.Commands = []string{"apixo-relay tail --from-seq 1 --to-seq " + digits(s.feed.Status().Events.Last) + " --task " + id}
-	if len(found) == 0 {
-		if outstanding == nil {
-			v.State, v.Summary = "unknown", "No event is stored for it; what came is listed below."
-		}
-		return v, true
+	switch {
+	case len(found) > 0:
+		s.addEvent(v, found[0])
+	case outstanding != nil:
+	case v.Archive != nil:
+		v.State, v.Summary = "unknown", "No event is stored for it any more; its files are in the archive."
+	default:
+		v.State, v.Summary = "unknown", "No event is stored for it; what came is listed below."
 	}
-	s.addEvent(v, found[0])
+	if v.Archive != nil {
+		v.Commands = append(v.Commands, fetchCommand(id))
+	}
 	return v, true
 }
 
@@ -257,6 +275,24 @@ func (s *Server) addEvent(v *taskView, m streamreader.Message) {
 		fmt.Sprintf("apixo-relay replay --from-seq %d --to-seq %[1]d --to -", m.Sequence),
 		fmt.Sprintf("nats stream get %s %d", s.cfg.Stream.Name, m.Sequence),
 	}
+}
+
+// expiry is when the addresses of a result expire; without a time of completion counted from when
+// its event was stored.
+func expiry(t schema.Task, stored time.Time) time.Time {
+	if !t.CompleteTime.IsZero() {
+		stored = t.CompleteTime
+	}
+	return stored.Add(resultLifetime)
+}
+
+// addArchive adds what the archive has of a task.
+func (s *Server) addArchive(ctx context.Context, v *taskView) {
+	t, note, err := s.archived(ctx, v.ID)
+	if err != nil {
+		v.Unknown = append(v.Unknown, "What the archive has of it is not known: "+text.Line(err.Error())+".")
+	}
+	v.Archive, v.ArchiveNote = s.archiveView(ctx, t), note
 }
 
 // timeline is the life of a task, as far as it is told.

@@ -4,7 +4,8 @@
 // It is a process of its own beside the relay, a client of the broker as other commands are.
 // Pages are rendered here and complete without scripts; what changes while one is open comes
 // as server-sent events, rendered by the same templates. It loads nothing from the addresses
-// in events: a browser does, from where that is allowed. Who gets in is decided by package
+// in events: a browser does, from where that is allowed; files of the archive it serves from
+// there. Who gets in is decided by package
 // access. It must not know flags or exit codes.
 package ui
 
@@ -29,6 +30,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/reload"
 	"github.com/apixo-relay/apixo-relay/relay/tlsfiles"
 	"github.com/apixo-relay/apixo-relay/relay/tokens"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -63,7 +65,7 @@ type Server struct {
 	cfg       config.Config
 	templates *template.Template
 	listener  net.Listener
-	files     *tlsfiles.Files // nil for plain HTTP
+	tls       *tlsfiles.Files // nil for plain HTTP
 	tokens    *tokens.Set     // nil if nobody has to sign in
 	guard     *access.Guard
 	feed      *feed.Feed
@@ -76,6 +78,8 @@ type Server struct {
 	report    cached[report]
 	exports   chan struct{} // a slot for each export under way
 	streams   chan struct{} // a slot for each page that is kept up to date
+	files     chan struct{} // a slot for each archived file that is being served
+	targets   targets
 	ended     context.Context
 	// boot tells pages of this process from those of one before.
 	boot string
@@ -94,8 +98,8 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("RELAY_UI_ADDR=%s cannot be listened on: %w; is the page being served already?", o.Config.UI.Addr, err)
 	}
 	s := &Server{
-		o: o, cfg: o.Config, templates: parseTemplates(), listener: listener, files: files,
-		exports: make(chan struct{}, maxExports), streams: make(chan struct{}, maxStreams), boot: rand.Text(),
+		o: o, cfg: o.Config, templates: parseTemplates(), listener: listener, tls: files,
+		exports: make(chan struct{}, maxExports), streams: make(chan struct{}, maxStreams), files: make(chan struct{}, maxFiles), boot: rand.Text(),
 	}
 	if len(s.cfg.UI.AccessTokens) > 0 {
 		s.tokens = tokens.New(s.cfg.UI.AccessTokens)
@@ -108,7 +112,7 @@ func New(o Options) (*Server, error) {
 	// Once, since each watches for as long as there is the connection.
 	s.expect, s.denied = expect.New(o.Broker.Conn(), o.Config), broker.WatchPermissions(o.Broker.Conn())
 	s.feed = feed.New(feed.Options{
-		Conn: o.Broker.Conn(), Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine,
+		Conn: o.Broker.Conn(), Domain: s.cfg.Stream.Domain, Stream: s.cfg.Stream.Name, Quarantine: s.cfg.Stream.Quarantine, Archive: schema.DefaultArchive,
 		Prefix: s.cfg.Stream.Prefix, Index: s.cfg.UI.Index, Log: o.Log,
 	})
 	return s, nil
@@ -128,7 +132,7 @@ func ignoreSlowConsumers(conn *nats.Conn) {
 // URL is where the page is, for a browser on this machine.
 func (s *Server) URL() string {
 	scheme := "http://"
-	if s.files != nil {
+	if s.tls != nil {
 		scheme = "https://"
 	}
 	return scheme + config.Reachable(s.listener.Addr().String()) + "/"
@@ -145,12 +149,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	server := &http.Server{
 		Handler: s.guard.Handler(s.routes()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug), TLSConfig: s.files.Config(),
+		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug), TLSConfig: s.tls.Config(),
 	}
 	s.watchFiles(running)
 	failed := make(chan error, 1)
 	go func() {
-		if s.files != nil {
+		if s.tls != nil {
 			failed <- server.ServeTLS(s.listener, "", "")
 		} else {
 			failed <- server.Serve(s.listener)
@@ -175,6 +179,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = errors.Join(err, server.Close())
 	}
 	s.searches.wait(end)
+	s.targets.close()
 	return errors.Join(err, s.feed.Stop(end))
 }
 
@@ -194,8 +199,8 @@ func (s *Server) watchFiles(ctx context.Context) {
 			return nil
 		}}, s.o.Log)
 	}
-	if s.files != nil {
-		go reload.Watch(ctx, reload.Config{Name: "the page's certificate", Files: s.files.Names(), Apply: s.files.Reload}, s.o.Log)
+	if s.tls != nil {
+		go reload.Watch(ctx, reload.Config{Name: "the page's certificate", Files: s.tls.Names(), Apply: s.tls.Reload}, s.o.Log)
 	}
 }
 

@@ -49,7 +49,7 @@ func contentSecurityPolicy(media config.Origins) string {
 		"script-src 'self'",
 		"style-src 'self'",
 		withSources("img-src 'self'", sources),
-		withSources("media-src 'none'", sources),
+		withSources("media-src 'self'", sources),
 		"connect-src 'self'",
 		"form-action 'self'",
 		"base-uri 'none'",
@@ -96,9 +96,6 @@ func withSources(directive string, sources []string) string {
 		if source != "" && !slices.Contains(words, source) {
 			words = append(words, source)
 		}
-	}
-	if len(words) > 2 {
-		words = slices.DeleteFunc(words, func(word string) bool { return word == "'none'" })
 	}
 	return strings.Join(words, " ")
 }
