@@ -184,6 +184,13 @@ func (v *taskView) showArchived(addresses []string) {
 		}
 		v.Media[at] = m
 	}
+	for i := range min(len(addresses), len(v.Media)) {
+		m := &v.Media[i]
+		j := slices.IndexFunc(a.task.Failures, func(f catalog.Failure) bool { return f.URL == addresses[i] })
+		if m.Shown && !m.Archived && j >= 0 {
+			m.Shown, m.Why = false, "its address has expired, and the archive does not have it: "+text.Line(a.task.Failures[j].Reason)
+		}
+	}
 	switch {
 	case shown && v.Expired != "":
 		v.Expired = "APIXO deletes what it has made after 24 hours. What is shown is from the archive."

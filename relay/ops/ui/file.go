@@ -26,8 +26,6 @@ const (
 	fileSilence = 30 * time.Second
 	// fileBlock is what is read of a file in one go.
 	fileBlock = 64 << 10
-	// sniffBytes is what of a file tells its media type.
-	sniffBytes = 3072
 )
 
 // filePolicy is what a browser does for a file: nothing, whatever is in it.
@@ -172,7 +170,7 @@ func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, c catalog.Copy
 // setFileHeaders says what a file is. It is for showing only if it is what the archive has recorded,
 // and that is one of the inlineKinds.
 func setFileHeaders(h http.Header, c catalog.Copy, first []byte, seekable bool) {
-	mediaType := target.Sniff(first[:min(len(first), sniffBytes)])
+	mediaType := target.Sniff(first)
 	if inlineKind(mediaType) == "" || mediaType != c.MediaType {
 		mediaType = "application/octet-stream"
 		name := c.Key[strings.LastIndexByte(c.Key, '/')+1:]
