@@ -93,6 +93,9 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 	for _, line := range []string{"apixo-relay send --count 3", "apixo-relay send failed", "echo '{' | apixo-relay send --file - || true", "apixo-relay expect --model nano-banana task_1"} {
 		paste(t, line, line, append(beside, "RELAY_DATA_DIR="+t.TempDir()))
 	}
+	if err := archiveTasks(t.Context(), ready["broker"].(string), "nats:FILES", "task_abc123xyz", "task_12345678"); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range documented() {
 		for _, line := range examples(c) {
 			t.Run(line, func(t *testing.T) {

@@ -121,6 +121,7 @@ Without a command it serves. All settings are environment variables:
 		schemaCommand(w),
 		replayCommand(w),
 		archiveCommand(w),
+		fetchCommand(w),
 		uiCommand(w),
 		versionCommand(w),
 	)

@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"consumer":    startConsumer,
 			"awaits":      awaits,
 			"certificate": makeCertificate,
+			"archived":    archived,
 		},
 		RequireExplicitExec: true,
 	})

@@ -31,6 +31,9 @@ const (
 // Task is one of a list.
 type Task struct{ ID, Model string }
 
+// AnyModel is the model of tasks of which it does not matter, whatever is written beside them.
+const AnyModel = "*"
+
 // List has tasks, each once and in the order of the input. Each takes about 150 bytes of
 // memory.
 type List struct {
@@ -76,7 +79,7 @@ func quote(s string) string {
 }
 
 // FromArguments reads tasks from arguments, each "ID" or "MODEL ID". model is the model of
-// tasks without their own, and may be empty. The error lists all wrong arguments.
+// tasks without their own, and may be empty, or AnyModel. The error lists all wrong arguments.
 func FromArguments(args []string, model string) (*List, error) {
 	in := newInput("argument", model)
 	for _, arg := range args {
@@ -151,6 +154,9 @@ func (in *input) take(line string) error {
 		return inWords(err)
 	case model == "":
 		return fmt.Errorf("%s has no model, without which the API cannot be asked: give --model, or write MODEL ID", id)
+	}
+	if in.model == AnyModel {
+		model = AnyModel
 	}
 	got := in.got
 	if i, ok := got.byID[id]; ok {

@@ -24,6 +24,7 @@ func TestLines(t *testing.T) {
 		"pairs":             {"m1 a\nm2\tb", "", []string{"m1 a", "m2 b"}},
 		"a pair wins":       {"m1 a\nb", "m2", []string{"m1 a", "m2 b"}},
 		"comments, empties": {"\n# x y z\n  a  \n   \n#b\n", "m", []string{"m a"}},
+		"any model":         {"m1 a\nb\nm2 a", AnyModel, []string{"* a", "* b"}},
 		"Windows":           {"\ufeffa\r\n\r\nb\r\n", "m", []string{"m a", "m b"}},
 		"twice":             {"a\nb\na\nm a", "m", []string{"m a", "m b"}},
 		"longest":           {strings.Repeat("x", 128), "m", []string{"m " + strings.Repeat("x", 128)}},
