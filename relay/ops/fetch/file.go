@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,15 +29,20 @@ var errOther = errors.New("something else is there already, and stays: move it a
 // copies is added to the job.
 func (r *run) bring(ctx context.Context, j *job) Result {
 	result := Result{TaskID: j.id, Number: j.file.Number, Result: Failed}
+	var other error
 	for _, c := range j.file.Copies {
 		result.set(c, filepath.Join(r.o.Dir, filepath.FromSlash(c.Key)))
-		if there, err := r.isThere(c); err != nil {
-			result.Error = fmt.Sprintf("%s: %v", result.Path, err)
-			return result
-		} else if there {
+		there, err := r.isThere(c)
+		if there {
 			result.Result = Kept
 			return result
 		}
+		other = cmp.Or(other, err)
+	}
+	if other != nil { // unless another target was told of it
+		j.problems = []string{fmt.Sprintf("%s: %v", result.Path, other)}
+		result.Error = j.problems[0]
+		return result
 	}
 	for _, c := range j.file.Copies {
 		result.set(c, filepath.Join(r.o.Dir, filepath.FromSlash(c.Key)))
