@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/archive/catalog"
+	"github.com/apixo-relay/apixo-relay/relay/ops/archive/target"
 	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -135,24 +136,37 @@ func (s *Server) unreachable(ctx context.Context, t catalog.Task) map[string]err
 	)
 	for to, c := range first {
 		trying.Go(func() {
-			body, err := s.openCopy(ctx, c)
+			err := s.targets.failed(to)
 			if err == nil {
-				_, err = body.Read(make([]byte, 1))
-				_ = body.Close()
+				err = s.reach(ctx, c)
 			}
-			if err == nil || err == io.EOF {
-				return
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[to] = err
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("it did not answer within %s", reachTimeout)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			failed[to] = err
 		})
 	}
 	trying.Wait()
 	return failed
+}
+
+// reach tries whether a file can be had at its target. That it is not there any more says nothing of
+// the target.
+func (s *Server) reach(ctx context.Context, c catalog.Copy) error {
+	body, err := s.openCopy(ctx, c)
+	if err == nil {
+		_, err = body.Read(make([]byte, 1))
+		_ = body.Close()
+	}
+	switch {
+	case err == nil, err == io.EOF, errors.Is(err, target.ErrNotFound), errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("it did not answer within %s", reachTimeout)
+	}
+	s.targets.fail(c.Spec.String(), err)
+	return err
 }
 
 // showArchived has what the archive has shown instead of what is at addresses that have expired;

@@ -3,21 +3,58 @@ package ui
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/archive/catalog"
 	"github.com/apixo-relay/apixo-relay/relay/ops/archive/target"
 )
 
-// maxTargets is how many targets are kept open: events name them, which can have been made up.
-const maxTargets = 8
+const (
+	// maxTargets is how many targets are kept open: events name them, which can have been made up.
+	maxTargets = 8
+	// unreachableMemory is for how long a target that could not be reached is not tried again for a
+	// view, which has to wait for it.
+	unreachableMemory = 20 * time.Second
+)
 
 // targets are those from which files are read, kept open for the sake of their connections. The
 // zero value is ready to use.
 type targets struct {
 	mu  sync.Mutex
 	all map[string]*openTarget
+	bad []badTarget // at most maxTargets
+}
+
+// badTarget is one that could not be reached.
+type badTarget struct {
+	name string
+	err  error
+	at   time.Time
+}
+
+// failed returns why a target could not be reached a moment ago; nil if it could, or nobody has tried.
+func (ts *targets) failed(name string) error {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.bad = slices.DeleteFunc(ts.bad, func(b badTarget) bool { return time.Since(b.at) > unreachableMemory })
+	for _, b := range ts.bad {
+		if b.name == name {
+			return b.err
+		}
+	}
+	return nil
+}
+
+// fail notes that a target cannot be reached.
+func (ts *targets) fail(name string, err error) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if len(ts.bad) < maxTargets {
+		ts.bad = append(ts.bad, badTarget{name, err, time.Now()})
+	}
 }
 
 type openTarget struct {
