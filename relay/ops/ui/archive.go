@@ -110,6 +110,21 @@ func (s *Server) archiveView(ctx context.Context, t catalog.Task) *archiveView {
 	return v
 }
 
+// steps are those of a task's life that the archive tells.
+func (v *archiveView) steps() (steps []step) {
+	for _, r := range v.task.Reports {
+		name := "archived"
+		if r.Failed {
+			name = "archived in part"
+			if len(v.task.Files) == 0 {
+				name = "not archived"
+			}
+		}
+		steps = append(steps, step{Name: name, At: r.At, Note: "in " + text.Line(r.Target)})
+	}
+	return steps
+}
+
 // fetchCommand brings the files of a task from the archive.
 func fetchCommand(id string) string {
 	if strings.HasPrefix(id, "-") {

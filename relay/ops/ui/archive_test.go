@@ -119,6 +119,9 @@ func TestArchivedTask(t *testing.T) {
 	d.one("table#archive").says("nats:FILES/task_1/02-b.zip")
 	d.one("ul#archive-failures").says("gone the origin answered 404 " + third)
 	d.one("pre#commands").says("apixo-relay fetch task_1")
+	if steps := d.texts("ol#timeline li"); !strings.HasPrefix(steps[len(steps)-1], "archived in part") || !strings.HasSuffix(steps[len(steps)-1], "in nats:FILES") {
+		t.Errorf("the timeline is %q", steps)
+	}
 	got := p.get("/tasks/task_1/files/1")
 	if got.StatusCode != http.StatusOK || got.body != string(content) {
 		t.Fatalf("the picture: %d, %d bytes", got.StatusCode, len(got.body))

@@ -222,6 +222,8 @@ func (s *Server) taskView(ctx context.Context, id string, found []streamreader.M
 	}
 	if v.Archive != nil {
 		v.Commands = append(v.Commands, fetchCommand(id))
+		v.Timeline = append(v.Timeline, v.Archive.steps()...)
+		slices.SortStableFunc(v.Timeline, func(a, b step) int { return a.At.Compare(b.At) })
 	}
 	return v, true
 }
