@@ -154,6 +154,9 @@ func TestOtherTargets(t *testing.T) {
 		if _, err := a.js.PublishMsgAsync(m); err != nil {
 			t.Fatal(err)
 		}
+		if i%1000 == 999 {
+			<-a.js.PublishAsyncComplete()
+		}
 	}
 	<-a.js.PublishAsyncComplete()
 	for _, id := range []string{"wrong", "gone", "nowhere"} {

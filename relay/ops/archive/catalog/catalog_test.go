@@ -144,6 +144,9 @@ func TestFindEnds(t *testing.T) {
 		if _, err := s.js.PublishMsgAsync(message(t, "nats:NEW", schema.ArchivedTask{ID: fmt.Sprint("filler_", i)})); err != nil {
 			t.Fatal(err)
 		}
+		if i%1000 == 999 {
+			<-s.js.PublishAsyncComplete()
+		}
 	}
 	<-s.js.PublishAsyncComplete()
 	s.publish(t, message(t, "nats:NEW", schema.ArchivedTask{ID: "task_1"}), message(t, "nats:NEW", schema.ArchivedTask{ID: "failed", Failures: []schema.ArchiveFailure{{Reason: schema.ReasonTooMany}}}))
