@@ -216,8 +216,8 @@ func (v *taskView) showArchived(addresses []string) {
 	for i := range min(len(addresses), len(v.Media)) {
 		m := &v.Media[i]
 		j := slices.IndexFunc(a.task.Failures, func(f catalog.Failure) bool { return f.URL == addresses[i] })
-		if m.Shown && !m.Archived && j >= 0 {
-			m.Shown, m.Why = false, "its address has expired, and the archive does not have it: "+text.Line(a.task.Failures[j].Reason)
+		if !m.Archived && m.Kind != "" && j >= 0 {
+			m.Shown, m.Ask, m.Why = false, "", "its address has expired, and the archive does not have it: "+text.Line(a.task.Failures[j].Reason)
 		}
 	}
 	switch {

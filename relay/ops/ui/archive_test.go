@@ -95,7 +95,7 @@ func (p *site) archived(n int) {
 func TestArchivedTask(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	const first, second, third, fourth = "https://cdn.apixo.ai/a.png", "https://cdn.apixo.ai/b.zip", "https://cdn.apixo.ai/c.png", "https://cdn.apixo.ai/d.png"
+	const first, second, third, fourth = "https://cdn.apixo.ai/a.png", "https://cdn.apixo.ai/b.zip", "https://elsewhere.example/c.png", "https://cdn.apixo.ai/d.png"
 	s.webhook(t, expiredSuccess("task_1", first, second, third, fourth))
 	s.webhook(t, success("task_2", first))
 	a := s.archive(t, "nats:FILES")
@@ -115,6 +115,8 @@ func TestArchivedTask(t *testing.T) {
 		t.Errorf("%q are shown", got)
 	}
 	d.one("#media").says("the archive has it, as application/zip")
+	d.one("#media").says("the archive does not have it: gone")
+	d.none("[class=media-ask] a")
 	d.says("What is shown is from the archive.")
 	d.one("table#archive").says("nats:FILES/task_1/02-b.zip")
 	d.one("ul#archive-failures").says("gone the origin answered 404 " + third)
