@@ -29,7 +29,7 @@ func BuildWithClocks(ctx context.Context) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return programsOf(ctx, "-overlay", overlay)
+	return programsOf(ctx, "", "-overlay", overlay)
 }
 
 // steppedTime writes a package time whose Now can be stepped, and returns the

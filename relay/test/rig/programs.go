@@ -22,35 +22,40 @@ type Programs struct {
 // Build makes the programs, from a folder inside this module. If the program
 // that calls it has the race detector, the relay has it too; the broker, which
 // is not what is looked at, never has.
-func Build(ctx context.Context) (*Programs, error) { return programsOf(ctx) }
+func Build(ctx context.Context) (*Programs, error) { return programsOf(ctx, "") }
+
+// BuildIn is [Build] from outside this module, whose folder it is given.
+func BuildIn(ctx context.Context, dir string) (*Programs, error) { return programsOf(ctx, dir) }
 
 // programsOf makes the programs with some flags of go build.
-func programsOf(ctx context.Context, flags ...string) (_ *Programs, err error) {
-	dir, err := os.MkdirTemp("", "rig-programs-")
+func programsOf(ctx context.Context, dir string, flags ...string) (_ *Programs, err error) {
+	to, err := os.MkdirTemp("", "rig-programs-")
 	if err != nil {
 		return nil, fmt.Errorf("no folder for programs: %w", err)
 	}
-	p := &Programs{dir: dir, relay: filepath.Join(dir, "apixo-relay"), server: filepath.Join(dir, "nats-server")}
+	p := &Programs{dir: to, relay: filepath.Join(to, "apixo-relay"), server: filepath.Join(to, "nats-server")}
 	defer func() {
 		if err != nil {
 			_ = p.Remove()
 		}
 	}()
-	if err := build(ctx, p.server, serverPackage, flags...); err != nil {
+	if err := build(ctx, dir, p.server, serverPackage, flags...); err != nil {
 		return nil, err
 	}
 	if raceDetector {
 		flags = append(flags, "-race")
 	}
-	return p, build(ctx, p.relay, relayPackage, flags...)
+	return p, build(ctx, dir, p.relay, relayPackage, flags...)
 }
 
 // Remove deletes the programs.
 func (p *Programs) Remove() error { return os.RemoveAll(p.dir) }
 
-func build(ctx context.Context, file, pkg string, flags ...string) error {
+func build(ctx context.Context, dir, file, pkg string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-o", file}, flags...)
-	out, err := exec.CommandContext(ctx, "go", append(args, pkg)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s cannot be built: %w\n%s", pkg, err, out)
 	}
