@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
@@ -19,7 +18,9 @@ type s3Server struct {
 	// Endpoint is its URL, Folder where its buckets are folders.
 	Endpoint, Folder string
 	*minio.Client
-	process *os.Process
+	run   func() *exec.Cmd
+	cmd   *exec.Cmd
+	ended <-chan struct{}
 }
 
 const (
@@ -48,25 +49,41 @@ func startS3(t testing.TB) *s3Server {
 			t.Fatal(err)
 		}
 	}
-	var log strings.Builder
-	cmd := exec.Command(program, "--port", addr, "--quiet", "--keep-alive", "--region", s3Region, "posix", "--sidecar", meta, "--versioning-dir", versions, s.Folder)
-	cmd.Env = relaytest.Environ("ROOT_ACCESS_KEY="+s3AccessKey, "ROOT_SECRET_KEY="+s3SecretKey)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	start(t, cmd)
+	log := new(buffer)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the S3 server's log:\n%s", &log)
+			t.Logf("the S3 server's log:\n%s", log)
 		}
 	})
+	s.run = func() *exec.Cmd {
+		cmd := exec.Command(program, "--port", addr, "--quiet", "--keep-alive", "--region", s3Region, "posix", "--sidecar", meta, "--versioning-dir", versions, s.Folder)
+		cmd.Env = relaytest.Environ("ROOT_ACCESS_KEY="+s3AccessKey, "ROOT_SECRET_KEY="+s3SecretKey)
+		cmd.Stdout, cmd.Stderr = log, log
+		return cmd
+	}
 	s.Client, err = minio.New(addr, &minio.Options{Creds: credentials.NewStaticV4(s3AccessKey, s3SecretKey, ""), Region: s3Region})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Restart(t)
+	return s
+}
+
+// Restart starts a server that has ended, and waits until it answers.
+func (s *s3Server) Restart(t testing.TB) {
+	t.Helper()
+	s.cmd = s.run()
+	s.ended = start(t, s.cmd)
 	await(t, "the S3 server does not answer", func() bool {
 		_, err := s.ListBuckets(t.Context())
 		return err == nil
 	})
-	return s
+}
+
+// Kill ends the server.
+func (s *s3Server) Kill() {
+	_ = s.cmd.Process.Kill() // an error says that it has ended
+	<-s.ended
 }
 
 // Environ are the settings by which programs find the server.

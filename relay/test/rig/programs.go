@@ -65,3 +65,6 @@ func build(ctx context.Context, dir, file, pkg string, flags ...string) error {
 // UseRelay makes rigs run another program as the relay. It must be called before
 // the first of them.
 func (p *Programs) UseRelay(file string) { p.relay = file }
+
+// Relay is the path of the relay's program.
+func (p *Programs) Relay() string { return p.relay }
