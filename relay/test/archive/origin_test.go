@@ -39,8 +39,15 @@ type origin struct {
 
 func startOrigin(t testing.TB) *origin {
 	t.Helper()
+	return originBy(t, (*httptest.Server).Start)
+}
+
+// originBy is startOrigin for a server that is started otherwise.
+func originBy(t testing.TB, start func(*httptest.Server)) *origin {
+	t.Helper()
 	o := &origin{asked: make(map[string]int), held: make(chan struct{})}
-	server := httptest.NewServer(o)
+	server := httptest.NewUnstartedServer(o)
+	start(server)
 	o.URL = server.URL
 	t.Cleanup(func() {
 		server.CloseClientConnections() // of what is endless

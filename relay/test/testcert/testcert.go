@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Files writes a certificate for 127.0.0.1, which signs itself and others and is good
+// Files writes a certificate for 127.0.0.1 and further names, which signs itself and others and is good
 // for servers and clients, and its key, each into a PEM file of the test.
-func Files(t testing.TB, from, until time.Time) (certFile, keyFile string) {
+func Files(t testing.TB, from, until time.Time, names ...string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -26,7 +26,7 @@ func Files(t testing.TB, from, until time.Time) (certFile, keyFile string) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
