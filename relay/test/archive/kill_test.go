@@ -30,7 +30,7 @@ const (
 // The archive is killed again and again, wherever it is, and sometimes the broker with it. In
 // the end each file is there whole and was stored once, and each task is told of once.
 func TestKilledAtAnyPoint(t *testing.T) {
-	atEach(t, func(ctx context.Context, t *testing.T, relay *rig.Relay, o *origin, at place) {
+	atEach(t, func(_ context.Context, t *testing.T, relay *rig.Relay, o *origin, at place) {
 		t.Logf("-seed %d", *seed)
 		ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(*kills)*5*time.Second)
 		defer cancel()
