@@ -57,7 +57,7 @@ func startCommand(t testing.TB, environ []string, args ...string) *command {
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("apixo-relay %s (%v) said:\n%s\n%s", strings.Join(args, " "), c.cmd.ProcessState, c.stdout, last(c.stderr.String(), 40))
+			t.Logf("apixo-relay %s (%v) said:\n%s\n%s", strings.Join(args, " "), c.cmd.ProcessState, last(c.stdout.String(), 10), last(c.stderr.String(), 40))
 		}
 	})
 	c.ended = start(t, c.cmd)

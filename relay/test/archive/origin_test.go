@@ -125,7 +125,7 @@ func (o *origin) handle(w http.ResponseWriter, r *http.Request, fault string, nu
 		panic(http.ErrAbortHandler)
 	case "slow": // in pieces
 		length(size)
-		o.send(slowly{r.Context(), flushing{w}}, name, size)
+		o.send(&slowly{flushing{w}, r.Context(), size / 20, 0}, name, size)
 	case "held": // in the middle, until Release
 		length(size)
 		o.send(flushing{w}, name, size/2)
@@ -203,17 +203,16 @@ func (f flushing) Write(b []byte) (int, error) {
 	return n, errors.Join(err, http.NewResponseController(f.ResponseWriter).Flush())
 }
 
-// slowly sends what it is given in pieces.
+// slowly pauses after each piece.
 type slowly struct {
-	ctx context.Context
-	w   io.Writer
+	flushing
+	ctx         context.Context
+	piece, sent int64
 }
 
-func (s slowly) Write(b []byte) (n int, err error) {
-	for piece := max(1, len(b)/20); n < len(b) && err == nil; {
-		var m int
-		m, err = s.w.Write(b[n:min(len(b), n+piece)])
-		n += m
+func (s *slowly) Write(b []byte) (n int, err error) {
+	n, err = s.flushing.Write(b)
+	for s.sent += int64(n); s.sent >= s.piece && s.piece > 0; s.sent -= s.piece {
 		select {
 		case <-s.ctx.Done():
 			return n, s.ctx.Err()
@@ -241,7 +240,7 @@ var (
 	heads = map[string]string{
 		".png": "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00",
 		".jpg": "\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00",
-		".mp3": "ID3\x03\x00\x00\x00\x00\x00\x00",
+		".mp3": "ID3\x03\x00\x00\x00\x00\x00\x00\xff\xfb\x90\x00",
 		".mp4": "\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
 		".bin": "\x00\x01\x02\xfe\xff",
 	}
