@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"path"
 	"regexp"
@@ -209,7 +210,7 @@ func clean(ctx context.Context, t testing.TB, broker string, at place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := spec.Open(ctx, target.Options{JetStream: natstest.JetStream(t, broker), Environ: at.Environ()})
+	opened, err := spec.Open(ctx, target.Options{JetStream: natstest.JetStream(t, broker), Environ: at.Environ(), Abandoned: time.Nanosecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
