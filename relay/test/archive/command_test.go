@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"os/exec"
@@ -96,15 +95,9 @@ func (c *command) Kill() {
 	<-c.ended
 }
 
-// Loud are the messages of its log that are warnings or errors.
-func (c *command) Loud() (messages []string) {
-	for line := range strings.SplitSeq(c.stderr.String(), "\n") {
-		var entry struct{ Level, Msg string }
-		if json.Unmarshal([]byte(line), &entry) == nil && (entry.Level == "WARN" || entry.Level == "ERROR") {
-			messages = append(messages, entry.Msg)
-		}
-	}
-	return messages
+// Complaints are how often its log says that the target cannot store.
+func (c *command) Complaints() int {
+	return strings.Count(c.stderr.String(), `"msg":"the target cannot store`)
 }
 
 // metrics are what an admin endpoint tells: the sum of each metric by its name without

@@ -45,7 +45,7 @@ func TestTargetThatCannotStoreIsWaitedFor(t *testing.T) {
 				m := metrics(t, admin)
 				return m["archived_files_total"]+m["archive_backlog_events"] == 4 && m["archive_backlog_events"] > 0
 			})
-			if n := len(c.Loud()); n != 1 {
+			if n := c.Complaints(); n != 1 {
 				t.Errorf("the log has %d lines of it, and should have one a minute", n)
 			}
 			h.help()

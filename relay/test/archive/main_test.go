@@ -27,7 +27,7 @@ const (
 	// busy with other tests.
 	patience = 2 * time.Minute
 	// parallel is how many tests run at once: they mostly wait.
-	parallel = 4
+	parallel = 8
 )
 
 // programs are the relay's and a broker, built at the first use.
