@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,6 +88,21 @@ var archiveDeeds = []deed{
 	{"archive", "tell nothing again, after longer than the window", false, []string{
 		"$JS.API.CONSUMER.CREATE.APIXO_ARCHIVE.>", "$JS.API.CONSUMER.MSG.NEXT.APIXO_ARCHIVE.*", "$JS.API.CONSUMER.DELETE.APIXO_ARCHIVE.*",
 	}, archiveAgain},
+	{"operator", "fetch archived files", false, []string{info, create, fetch, "$JS.API.CONSUMER.DELETE.*.*", "$JS.API.DIRECT.GET.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
+		task, files := b.taskWithFiles(t, ctx)
+		if err := b.archive(t.Context(), files); err != nil {
+			return err
+		}
+		dir := t.TempDir()
+		if out, err := b.command(ctx, "operator", nil, "fetch", task, "--out", dir); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		file, err := os.ReadFile(filepath.Join(dir, task, "01-a.txt"))
+		if err == nil && string(file) != "a file" {
+			err = fmt.Errorf("the file is %q", file)
+		}
+		return err
+	}},
 	{"relay", "check how far behind the archive is", false, []string{
 		"$JS.API.CONSUMER.INFO.APIXO.apixo-archive", "$JS.API.STREAM.INFO.APIXO_ARCHIVE",
 	}, func(t *testing.T, ctx context.Context, b *bench) error {

@@ -29,6 +29,13 @@ const (
 	bucketRead      = "$JS.API.CONSUMER.CREATE.KV_APIXO_EXPECTED.>"
 	bucketLeave     = "$JS.API.CONSUMER.DELETE.KV_APIXO_EXPECTED.*"
 	bucketFlow      = "$JS.FC.KV_APIXO_EXPECTED.>"
+	archiveGet      = "$JS.API.STREAM.MSG.GET.APIXO_ARCHIVE"
+	archiveRead     = "$JS.API.CONSUMER.CREATE.APIXO_ARCHIVE.>"
+	archiveNext     = "$JS.API.CONSUMER.MSG.NEXT.APIXO_ARCHIVE.*"
+	archiveLeave    = "$JS.API.CONSUMER.DELETE.APIXO_ARCHIVE.*"
+	archiveLost     = "$JS.API.CONSUMER.INFO.APIXO_ARCHIVE.*"
+	objectsGet      = "$JS.API.DIRECT.GET.OBJ_APIXO_FILES"
+	objectsFind     = "$JS.API.DIRECT.GET.OBJ_APIXO_FILES.>"
 )
 
 // uiDeeds are what is done with the operator's page, by who may do everything with it, and by
@@ -42,7 +49,10 @@ var uiDeeds = append(append(lookingDeeds("ui"), lookingDeeds("viewer", "--read-o
 // lookingDeeds look at each view.
 func lookingDeeds(user string, args ...string) []deed {
 	// Who replays looks at other streams, too.
-	infos := map[string][]string{"ui": {info, info, info}, "viewer": {"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", bucketInfo}}[user]
+	infos := map[string][]string{
+		"ui":     {info, info, info, info, info},
+		"viewer": {"$JS.API.STREAM.INFO.APIXO", "$JS.API.STREAM.INFO.APIXO_QUARANTINE", bucketInfo, "$JS.API.STREAM.INFO.APIXO_ARCHIVE", "$JS.API.STREAM.INFO.OBJ_APIXO_FILES"},
+	}[user]
 	eventsInfo, quarantineInfo, bucketInfo := infos[0], infos[1], infos[2]
 	one := func(name string, needs []string, look func(t *testing.T, ctx context.Context, b *bench, p page) error) deed {
 		return deed{user, name, false, append(needs, relayInbox), func(t *testing.T, ctx context.Context, b *bench) error {
@@ -80,6 +90,35 @@ func lookingDeeds(user string, args ...string) []deed {
 				return err
 			}
 			return p.shows(ctx, "/expected", "800 more are outstanding")
+		}),
+		one("look at archived files", append([]string{archiveGet, archiveRead, archiveNext, objectsGet, objectsFind}, infos[3:]...), func(t *testing.T, ctx context.Context, b *bench, p page) error {
+			task, files := b.taskWithFiles(t, ctx)
+			if err := b.archive(t.Context(), files); err != nil {
+				return err
+			}
+			return errors.Join(p.shows(ctx, "/tasks/"+task, "01-a.txt"), p.shows(ctx, "/tasks/"+task+"/files/1", "a file"))
+		}),
+		one("leave no consumer of what the archive tells", []string{archiveLeave, archiveLost}, func(t *testing.T, _ context.Context, b *bench, _ page) error {
+			if err := b.archive(t.Context(), nil); err != nil {
+				return err
+			}
+			conn, _ := b.connect(t, maker)
+			asked, err := conn.SubscribeSync(archiveLost)
+			if err != nil {
+				return err
+			}
+			// Another page reads what was told before it began, by a consumer besides the one by
+			// which each follows the stream.
+			if _, err := b.page(t, t.Context(), user, nil, args...); err != nil {
+				return err
+			}
+			if _, err := asked.NextMsg(3 * denied); err != nil {
+				return fmt.Errorf("it never asks at %s: %w", archiveLost, err)
+			}
+			for _, line := range b.violations(t) {
+				err = errors.Join(err, errors.New(line))
+			}
+			return errors.Join(err, b.consumers(t, t.Context(), archiveStream, 2))
 		}),
 		one("look at checks", []string{jsInfo}, func(_ *testing.T, ctx context.Context, _ *bench, p page) error {
 			return p.shows(ctx, "/checks", " at the most (")
