@@ -1,4 +1,3 @@
-//go:build archive_s3
 
 package archive
 

@@ -29,6 +29,11 @@ func TestAnswers(t *testing.T) {
 	s := store(t, func(w http.ResponseWriter, r *http.Request) {
 		var status int
 		fmt.Sscanf(r.URL.Path, "/%d", &status)
+		if r.URL.Query().Has("page") {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		} else {
+			w.Header().Set("Content-Type", "application/xml")
+		}
 		w.WriteHeader(status)
 		if status != http.StatusNoContent && status != http.StatusNotModified {
 			fmt.Fprint(w, "<Message>\x1b[2JRequest\nhas expired</Message>")
@@ -45,6 +50,9 @@ func TestAnswers(t *testing.T) {
 			want(t, e, reason, reason == schema.ReasonUnavailable, fmt.Sprint(status))
 			if status == 403 {
 				want(t, e, reason, false, "403 Forbidden: <Message>\ufffd[2JRequest has expired</Message>")
+				if e := mustFail(t, c, s.URL+"/403/a.png?page"); e.Detail != "403 Forbidden" {
+					t.Errorf("of a page it tells %q", e.Detail)
+				}
 			}
 		}
 	}

@@ -179,7 +179,8 @@ func location(response *http.Response) (string, error) {
 // refusal says what an answer means that is neither a file nor a redirect.
 func (t *trip) refusal(response *http.Response, said string) *Error {
 	e := &Error{Reason: schema.ReasonRefused, Detail: httpclient.StatusLine(response.StatusCode, "")}
-	if said = t.redactor().Redact(said, maxShownBytes); said != "" {
+	isPage := strings.Contains(response.Header.Get("Content-Type"), "html") // for eyes, and long
+	if said = t.redactor().Redact(said, maxShownBytes); said != "" && !isPage {
 		e.Detail += ": " + said
 	}
 	switch status := response.StatusCode; {

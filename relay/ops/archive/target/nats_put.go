@@ -28,11 +28,14 @@ func (t *objectStore) Put(ctx context.Context, key string, r io.Reader, meta Met
 		Bucket: t.bucket, NUID: nuid.Next(),
 	}
 	err := t.putChunks(ctx, &info, s)
+	mayBeStored := false
 	if err == nil {
-		err = t.putMeta(ctx, info, s.digest())
+		mayBeStored, err = t.putMeta(ctx, info, s.digest())
 	}
 	if err != nil {
-		t.purge(ctx, info.NUID)
+		if !mayBeStored {
+			t.purge(ctx, info.NUID)
+		}
 		return Object{}, err
 	}
 	return s.object(meta.MediaType), nil
@@ -77,24 +80,28 @@ func (t *objectStore) publish(ctx context.Context, m *nats.Msg, last uint64) (se
 // overtakenTries is how often another may store the same key meanwhile.
 const overtakenTries = 10
 
-// putMeta makes chunks an object, unless the same is there already.
-func (t *objectStore) putMeta(ctx context.Context, info jetstream.ObjectInfo, digest string) (err error) {
+// putMeta makes chunks an object, unless the same is there already. With an error it reports
+// whether they may be one all the same: a broker that dies can have stored what it did not
+// acknowledge.
+func (t *objectStore) putMeta(ctx context.Context, info jetstream.ObjectInfo, digest string) (mayBeStored bool, err error) {
 	info.ModTime = time.Now().UTC()
 	data, err := json.Marshal(info)
 	if err != nil {
-		return fmt.Errorf("the object %s cannot be described: %w", info.Name, err)
+		return false, fmt.Errorf("the object %s cannot be described: %w", info.Name, err)
 	}
 	for range overtakenTries {
 		there, err := t.info(ctx, info.Name)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !there.Deleted && there.digest() == digest {
 			if whole, err := t.whole(ctx, there); err != nil {
-				return err
+				return false, err
 			} else if whole {
-				t.purge(ctx, info.NUID)
-				return nil
+				if there.NUID != info.NUID {
+					t.purge(ctx, info.NUID)
+				}
+				return false, nil
 			}
 		}
 		m := nats.NewMsg(t.meta(info.Name))
@@ -106,12 +113,13 @@ func (t *objectStore) putMeta(ctx context.Context, info jetstream.ObjectInfo, di
 			if there.NUID != "" {
 				t.purge(ctx, there.NUID)
 			}
-			return nil
+			return false, nil
 		case !overtaken(err):
-			return t.explain(ctx, "write", t.location(info.Name), err)
+			_, isRefused := errors.AsType[*jetstream.APIError](err)
+			return !isRefused, t.explain(ctx, "write", t.location(info.Name), err)
 		}
 	}
-	return fmt.Errorf("the archive cannot write %s: others store it all the time; is an archive running with another durable and the same target?", t.location(info.Name))
+	return false, fmt.Errorf("the archive cannot write %s: others store it all the time; is an archive running with another durable and the same target?", t.location(info.Name))
 }
 
 func overtaken(err error) bool {
