@@ -81,7 +81,7 @@ func (a *archive) tell(t testing.TB, id string, failures []schema.ArchiveFailure
 // expiredSuccess is a webhook of a task that has ended two days ago.
 func expiredSuccess(id string, urls ...string) string {
 	then := time.Now().Add(-48 * time.Hour).UnixMilli()
-	return strings.NewReplacer(fmt.Sprint(`"completeTime":`), fmt.Sprintf(`"completeTime":%d,"was":`, then)).Replace(success(id, urls...))
+	return strings.NewReplacer(`"completeTime":`, fmt.Sprintf(`"completeTime":%d,"was":`, then)).Replace(success(id, urls...))
 }
 
 // archived waits until the page knows what the archive tells of n tasks.
