@@ -101,11 +101,8 @@ func runArchive(ctx context.Context, w cliEnv, f archiveFlags) (err error) {
 	// A reader of the log or of the results that has ended is no reason to end without a word.
 	signal.Ignore(syscall.SIGPIPE)
 	format := w.logFormat(cfg.Log.Format)
-	var bar *progress
-	if f.untilNow {
-		bar = newProgress(w.stderr, -1, "tasks", "archiving")
-		defer bar.end()
-	}
+	bar := newProgress(w.stderr, -1, "tasks", "archiving")
+	defer bar.end()
 	out := openLog(w.stderr, format)
 	defer out.Close()
 	log := telemetry.NewLogger(bar.suspend(out), format, cfg.Log.Level)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -235,8 +237,13 @@ func (t *tab) cookies(url string) []*network.Cookie {
 // oneLine has single spaces for any white space.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// tabBack goes back as with the browser's button.
-func tabBack() chromedp.Action[chromedp.Void] { return chromedp.NavigateBack() }
+// back goes back as with the browser's button. It waits for nothing: a page that the browser has
+// kept is not loaded, and chromedp.NavigateBack would wait for that.
+func (t *tab) back() {
+	t.Helper()
+	history := call(t, page.GetNavigationHistory, cdp.Empty{})
+	call(t, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex-1].ID})
+}
 
 // trustAll has the tab take any certificate.
 func (t *tab) trustAll() {

@@ -113,7 +113,7 @@ func TestQuarantine(t *testing.T) {
 	tab.view("quarantined", fmt.Sprintf("%s/quarantine/%d", page.URL, kept["html"]))
 	tab.click("#put-aside")
 	tab.showing("question")
-	tab.do("go back", tabBack())
+	tab.back()
 	tab.showing("quarantined")
 	if n := quarantined(t, js); n != 2 {
 		t.Errorf("after a question alone, %d are left", n)

@@ -64,7 +64,7 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("after signing out the browser has %+v", left)
 	}
 	tab.view("sign-in", page.URL+"/")
-	tab.do("go back", tabBack())
+	tab.back()
 	tab.showing("sign-in")
 
 	// The token is exchanged: whoever came in with it is out.
