@@ -174,13 +174,16 @@ func (s *Server) Serve(ctx context.Context) error {
 	cancel() // pages that are kept up to date end
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Webhooks.ShutdownTimeout)
 	defer stop()
+	// At once, since a request under way may take all of the time.
+	feedStopped := make(chan error, 1)
+	go func() { feedStopped <- s.feed.Stop(end) }()
 	s.jobs.close(end)
 	if shutdown := server.Shutdown(end); shutdown != nil {
 		err = errors.Join(err, server.Close())
 	}
 	s.searches.wait(end)
 	s.targets.close()
-	return errors.Join(err, s.feed.Stop(end))
+	return errors.Join(err, <-feedStopped)
 }
 
 // watchFiles takes up secrets and certificates whose files have changed.
