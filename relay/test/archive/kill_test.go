@@ -51,8 +51,9 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			}
 			c.Kill()
 		}
-		if code := archive(t, settings(relay, o), at, "--until-now").Wait(ctx, t); code != 1 {
-			t.Errorf("the exit code is %d, where files could not be stored", code)
+		// 1 where one of the tasks is left that has a file which must not be had.
+		if code := archive(t, settings(relay, o), at, "--until-now").Wait(ctx, t); code != 0 && code != 1 {
+			t.Errorf("the exit code is %d", code)
 		}
 		clean(ctx, t, relay.Broker, at)
 		check(ctx, t, relay.Broker, at, tasks)
