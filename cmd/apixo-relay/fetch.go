@@ -117,5 +117,8 @@ func runFetch(ctx context.Context, w cliEnv, cfg config.Config, o fetch.Options,
 	if err != nil || summary.Missing() == 0 {
 		return err
 	}
+	if summary.Missing() == 1 {
+		return errors.New("one is missing; its line above says why")
+	}
 	return fmt.Errorf("%s files or tasks are missing; the lines above say why", text.Count(summary.Missing()))
 }
