@@ -3,6 +3,7 @@ package schema
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -45,4 +46,19 @@ func (t Task) Addresses(limit int) (addresses []string, more int) {
 			add(s)
 		}
 	}
+}
+
+// AddressLife is for how long APIXO keeps the files of a result, from the task's end on (its
+// documentation, on the page that names a time: 24 hours).
+const AddressLife = 24 * time.Hour
+
+// AddressesExpire returns when APIXO deletes the files of a result. By known the task had ended:
+// when its event was stored, for instance. That counts where CompleteTime is not told, or is
+// later, since clocks differ.
+func (t Task) AddressesExpire(known time.Time) time.Time {
+	ended := t.CompleteTime
+	if ended.IsZero() || ended.After(known) {
+		ended = known
+	}
+	return ended.Add(AddressLife)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -38,6 +39,19 @@ func TestAddresses(t *testing.T) {
 			if want := tt.want[:min(limit, len(tt.want))]; !slices.Equal(got, want) || more != len(tt.want)-len(want) {
 				t.Errorf("addresses %s: up to %d there are %q and %d more, want %q", name, limit, got, more, tt.want)
 			}
+		}
+	}
+}
+
+// Addresses expire a day after a task has ended, or is known to have.
+func TestAddressesExpire(t *testing.T) {
+	t.Parallel()
+	known := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for completed, want := range map[time.Time]time.Time{
+		{}: known.Add(24 * time.Hour), known.Add(-time.Hour): known.Add(23 * time.Hour), known.Add(time.Hour): known.Add(24 * time.Hour),
+	} {
+		if got := (schema.Task{CompleteTime: completed}).AddressesExpire(known); !got.Equal(want) {
+			t.Errorf("of a task that ended at %s: %s, want %s", completed, got, want)
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/ops/archive/download"
 	"github.com/apixo-relay/apixo-relay/relay/ops/archive/target"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
+	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -34,10 +35,7 @@ const (
 	DefaultDurable = "apixo-archive"
 	// DefaultSince is how old an event may be for which a new consumer looks: addresses live
 	// for a day, and clocks differ.
-	DefaultSince = AddressLife + time.Hour
-	// AddressLife is for how long APIXO keeps what it made, from a task's end on (APIXO's
-	// documentation: 24 hours).
-	AddressLife = 24 * time.Hour
+	DefaultSince = schema.AddressLife + time.Hour
 	// DefaultConcurrency is how many tasks are worked on at once, and MaxConcurrency more than
 	// anybody needs.
 	DefaultConcurrency = 8

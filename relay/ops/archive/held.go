@@ -36,21 +36,13 @@ func newMessage(msg jetstream.Msg) (*message, error) {
 	if m.event, m.err = schema.DecodeMessage(msg.Headers(), msg.Data()); m.err == nil {
 		m.task, m.err = m.event.Task()
 	}
-	m.expires = expiry(m.task, m.event, meta.Timestamp)
+	known := meta.Timestamp
+	if at := m.event.Time; !at.IsZero() && at.Before(known) { // it may have waited in the outbox
+		known = at
+	}
+	m.expires = m.task.AddressesExpire(known)
 	m.late = m.expires.Before(time.Now())
 	return m, nil
-}
-
-// expiry is when the addresses of a result expire: a while after its task has ended.
-func expiry(task schema.Task, event schema.Event, stored time.Time) time.Time {
-	ended := task.CompleteTime
-	if ended.IsZero() {
-		ended = event.Time
-	}
-	if ended.IsZero() || ended.After(stored) { // clocks differ
-		ended = stored
-	}
-	return ended.Add(AddressLife)
 }
 
 // held are the messages that this program has, by what expires first. Those that have expired

@@ -21,8 +21,6 @@ import (
 )
 
 const (
-	// resultLifetime is for how long APIXO keeps what it has made, by its documentation.
-	resultLifetime = 24 * time.Hour
 	// catchUpPatience is how long a look-up waits for the index to know what was just stored.
 	catchUpPatience = 2 * time.Second
 	// announcementTimeout bounds how long it takes to see whether a task is announced, so that
@@ -51,13 +49,6 @@ type taskView struct {
 
 // fact is a line of a list.
 type fact struct{ Name, Value, Link string }
-
-// step is a point in the life of a task.
-type step struct {
-	Name, Note string
-	At         time.Time
-	Future     bool
-}
 
 // delivery is another message about a task.
 type delivery struct {
@@ -123,7 +114,7 @@ func (s *Server) showTask(w http.ResponseWriter, r *http.Request, id string) {
 			if more > 0 {
 				v.MoreMedia = fmt.Sprintf("%s more addresses are in the event below.", text.Count(more))
 			}
-			if v.Archive != nil && time.Now().After(expiry(task, found[0].Stored)) {
+			if v.Archive != nil && time.Now().After(task.AddressesExpire(found[0].Stored)) {
 				addresses, _ := task.Addresses(maxMedia)
 				v.showArchived(addresses)
 			}
@@ -269,7 +260,7 @@ func (s *Server) addEvent(v *taskView, m streamreader.Message) {
 		v.Summary = shorten(strings.TrimSpace(task.FailCode + " " + task.FailMsg))
 	}
 	v.Timeline = append(timeline(task, m.Stored, time.Now()), v.Timeline...)
-	if task.State == schema.StateSuccess && !task.CompleteTime.IsZero() && time.Since(task.CompleteTime) > resultLifetime {
+	if task.State == schema.StateSuccess && !task.CompleteTime.IsZero() && time.Since(task.CompleteTime) > schema.AddressLife {
 		v.Expired = "APIXO deletes what it has made after 24 hours, so the addresses may be dead."
 	}
 	v.Commands = []string{
@@ -279,15 +270,6 @@ func (s *Server) addEvent(v *taskView, m streamreader.Message) {
 	}
 }
 
-// expiry is when the addresses of a result expire; without a time of completion counted from when
-// its event was stored.
-func expiry(t schema.Task, stored time.Time) time.Time {
-	if !t.CompleteTime.IsZero() {
-		stored = t.CompleteTime
-	}
-	return stored.Add(resultLifetime)
-}
-
 // addArchive adds what the archive has of a task.
 func (s *Server) addArchive(ctx context.Context, v *taskView) {
 	t, note, err := s.archived(ctx, v.ID)
@@ -295,36 +277,6 @@ func (s *Server) addArchive(ctx context.Context, v *taskView) {
 		v.Unknown = append(v.Unknown, "What the archive has of it is not known: "+text.Line(err.Error())+".")
 	}
 	v.Archive, v.ArchiveNote = s.archiveView(ctx, t), note
-}
-
-// timeline is the life of a task, as far as it is told.
-func timeline(t schema.Task, stored, now time.Time) (steps []step) {
-	add := func(name string, at time.Time, note string) {
-		if !at.IsZero() {
-			steps = append(steps, step{Name: name, At: at, Note: note, Future: at.After(now)})
-		}
-	}
-	add("created", t.CreateTime, "")
-	note := ""
-	if !t.CreateTime.IsZero() && t.CompleteTime.After(t.CreateTime) {
-		note = elapsed(t.CompleteTime.Sub(t.CreateTime)) + " later"
-	}
-	add("completed", t.CompleteTime, note)
-	note = ""
-	if !t.CompleteTime.IsZero() && stored.After(t.CompleteTime) {
-		note = elapsed(stored.Sub(t.CompleteTime)) + " later"
-	}
-	add("stored", stored, note)
-	if t.State == schema.StateSuccess && !t.CompleteTime.IsZero() {
-		expires := t.CompleteTime.Add(resultLifetime)
-		note = elapsed(now.Sub(expires)) + " ago"
-		if expires.After(now) {
-			note = "in " + elapsed(expires.Sub(now))
-		}
-		add("addresses expire", expires, note)
-	}
-	slices.SortStableFunc(steps, func(a, b step) int { return a.At.Compare(b.At) })
-	return steps
 }
 
 // addAttributes adds what the callback URL brought.
