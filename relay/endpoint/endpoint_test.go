@@ -83,7 +83,7 @@ func start(t *testing.T, config *tls.Config, changes ...func(*running)) *running
 		_, _ = io.WriteString(w, "hello")
 	})
 	server := &http.Server{
-		Handler: handler, TLSConfig: config, ReadHeaderTimeout: r.headerTimeout, MaxHeaderBytes: 4 << 10,
+		Handler: handler, TLSConfig: config.Clone(), ReadHeaderTimeout: r.headerTimeout, MaxHeaderBytes: 4 << 10,
 		Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0),
 	}
 	server.Protocols.SetHTTP1(true)

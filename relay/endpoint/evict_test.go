@@ -28,7 +28,7 @@ func crowded(t *testing.T, config *tls.Config, changes ...func(*Settings)) (addr
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Protocols: new(http.Protocols), TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Protocols: new(http.Protocols), TLSConfig: config.Clone(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case wanted:
 			_, _ = io.Copy(io.Discard, r.Body)
