@@ -86,7 +86,8 @@ var rooms = []room{
 	{"/relay/httpclient", []string{"/relay/text", "/relay/retry"}, []string{"github.com/nats-io/", "os/signal", "flag"}},
 	{"/relay/text", nil, []string{"net/http", "github.com/nats-io/", "os"}},
 	{"/relay/retry", nil, []string{"net/http", "os", "github.com/nats-io/"}},
-	{"/relay/test/natstest", []string{"/schema"}, nil},
+	{"/relay/test/natstest", []string{"/relay/test/leaktest", "/schema"}, nil},
+	{"/relay/test/leaktest", nil, nil},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
 	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 )
 
 // Programs that are built for the tests that run them.
@@ -45,10 +45,9 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "../apixo-relay", "./peer").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	code := leaktest.Run(m)
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // bench runs the program with a folder of its own, in which nothing may be left,

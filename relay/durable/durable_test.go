@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/apixo-relay/apixo-relay/relay/test/disk"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // bench is a store as nats-server lays it out, on a disk that forgets.
 type bench struct {

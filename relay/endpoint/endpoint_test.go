@@ -18,12 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/apixo-relay/apixo-relay/relay/endpoint"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const whole = 10 * time.Second
 

@@ -10,12 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/apixo-relay/apixo-relay/relay/reload"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // watch watches files and passes on what they hold, one after the other, at
 // each change; an apply that reads "bad" fails.

@@ -11,18 +11,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/apixo-relay/apixo-relay/relay/apixo"
 	"github.com/apixo-relay/apixo-relay/relay/config"
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/httpclient"
 	"github.com/apixo-relay/apixo-relay/relay/telemetry"
 	"github.com/apixo-relay/apixo-relay/relay/test/fakeapi"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 	"github.com/apixo-relay/apixo-relay/relay/verify"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const key = "sk-0123456789abcdef"
 

@@ -3,7 +3,7 @@ package send
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

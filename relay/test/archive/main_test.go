@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	// The cache of test results must see when the program that is run has changed.
+
 	_ "github.com/apixo-relay/apixo-relay/relay"
 	_ "github.com/apixo-relay/apixo-relay/relay/ops/archive"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 	"github.com/apixo-relay/apixo-relay/relay/test/rig"
 )
@@ -61,12 +61,11 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if built != nil {
-			_ = built.Remove() // what is left there harms nobody
-		}
-		os.Exit(code)
-	}))
+	code := leaktest.Run(m)
+	if built != nil {
+		_ = built.Remove() // what is left there harms nobody
+	}
+	os.Exit(code)
 }
 
 // newRig makes a rig, of programs if it is to run any, that is closed when the test has ended.

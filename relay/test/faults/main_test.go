@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	// The cache of test results must see when the program that is run has changed.
+
 	_ "github.com/apixo-relay/apixo-relay/relay"
+	"github.com/apixo-relay/apixo-relay/relay/test/leaktest"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 	"github.com/apixo-relay/apixo-relay/relay/test/rig"
 )
@@ -42,19 +43,18 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(3*parallel)); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if p, err := programs(); err == nil {
-			if err := p.Remove(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
+	code := leaktest.Run(m)
+	if p, err := programs(); err == nil {
+		if err := p.Remove(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 		}
-		if steppable != nil {
-			if err := steppable.Remove(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
+	}
+	if steppable != nil {
+		if err := steppable.Remove(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 		}
-		os.Exit(code)
-	}))
+	}
+	os.Exit(code)
 }
 
 // patience is how long a test may take: longer than a few elections, or than a

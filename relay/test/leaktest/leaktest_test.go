@@ -1,4 +1,4 @@
-package natstest
+package leaktest
 
 import (
 	"strings"
@@ -9,15 +9,15 @@ import (
 )
 
 // A goroutine that ends late is waited for, and one that does not end is told.
-func TestLeaks(t *testing.T) {
+func TestFind(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	end := make(chan struct{})
 	go waitFor(end)
-	if err := leaks(0, before); err == nil || !strings.Contains(err.Error(), "natstest.waitFor") {
+	if err := find(0, before); err == nil || !strings.Contains(err.Error(), "leaktest.waitFor") {
 		t.Fatalf("a goroutine that does not end is not told: %v", err)
 	}
 	time.AfterFunc(time.Second, func() { close(end) }) // longer than goleak waits
-	if err := leaks(leakPatience, before); err != nil {
+	if err := find(patience, before); err != nil {
 		t.Fatalf("a goroutine that ends late is taken for a leak: %v", err)
 	}
 }
