@@ -181,12 +181,12 @@ func (a *Archiver) Run(ctx context.Context, grace time.Duration) (Summary, error
 	}
 	pulling, stop := context.WithCancel(ctx)
 	defer stop()
-	var all, workers sync.WaitGroup
-	all.Go(func() { a.pull(pulling) })
+	var all, holders sync.WaitGroup
 	all.Go(func() { a.keepAlive(work) })
 	all.Go(func() { a.clean(ctx, pulling) })
+	holders.Go(func() { a.pull(pulling) })
 	for range a.o.Concurrency {
-		workers.Go(func() { a.work(pulling, work) })
+		holders.Go(func() { a.work(pulling, work) })
 	}
 	closed := a.o.Conn.StatusChanged(nats.CLOSED)
 	defer a.o.Conn.RemoveStatusListener(closed)
@@ -199,8 +199,10 @@ func (a *Archiver) Run(ctx context.Context, grace time.Duration) (Summary, error
 	})
 	a.report(pulling, last)
 	stop()
-	workers.Wait()
-	a.held.giveBack()
+	holders.Wait() // so that nothing comes after what is given back
+	for _, m := range a.held.drop() {
+		a.again(m, giveBackDelay)
+	}
 	abort(nil)
 	all.Wait()
 	a.summary.Seconds = time.Since(began).Seconds()

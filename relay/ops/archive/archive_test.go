@@ -335,16 +335,20 @@ func TestStopped(t *testing.T) {
 		p.success(t, fmt.Sprint("task", i), true, p.urls(fmt.Sprint("held/", i, ".png")))
 	}
 	o := p.options(t, to).WithWaits(time.Millisecond, time.Hour) // the broker does not find out by itself
-	stop := p.start(t, o, 0)
+	o.UntilNow = false
+	a := p.archiver(t, o)
+	stop := run(t, a, 0)
 	for range 4 { // as many as are worked on at once
 		<-p.origin.held
 	}
+	await(t, "the others", func() bool { return a.Held() == 10 })
 	if summary := stop(); summary.Tasks() != 0 || p.pending(t) != 10 || len(p.files(t)) != 0 {
 		t.Errorf("the summary is %+v, %d are pending, the folder has %v", summary, p.pending(t), p.files(t))
 	}
 	close(p.origin.release)
 	again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	o.UntilNow = true
 	if summary, err := p.archiver(t, o).Run(again, 0); err != nil || summary.Archived != 10 {
 		t.Errorf("the summary is %+v (%v)", summary, err)
 	}

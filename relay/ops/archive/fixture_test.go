@@ -147,7 +147,12 @@ func (p *place) run(t *testing.T, o archive.Options) archive.Summary {
 func (p *place) start(t *testing.T, o archive.Options, grace time.Duration) (stop func() archive.Summary) {
 	t.Helper()
 	o.UntilNow = false
-	a := p.archiver(t, o)
+	return run(t, p.archiver(t, o), grace)
+}
+
+// run runs an archiver until stop is called.
+func run(t *testing.T, a *archive.Archiver, grace time.Duration) (stop func() archive.Summary) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan archive.Summary, 1)
 	go func() {

@@ -143,15 +143,12 @@ func (h *held) each(f func(*message)) {
 	}
 }
 
-// giveBack has the broker deliver to others at once what nobody works on. It is called at the
-// end.
-func (h *held) giveBack() {
+// drop forgets all messages that nobody works on, and returns them.
+func (h *held) drop() (waiting []*message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range h.waiting {
-		_ = m.Nak() // else it comes again after the acknowledgement's time
-	}
-	h.waiting = nil
+	waiting, h.waiting = h.waiting, nil
+	return waiting
 }
 
 // compareExpiry is negative where a is to be worked on before b.

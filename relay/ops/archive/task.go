@@ -24,7 +24,7 @@ func (a *Archiver) handle(ctx context.Context, m *message) {
 	o := a.outcome(ctx, m)
 	switch {
 	case ctx.Err() != nil:
-		_ = m.Nak() // others may go on at once
+		a.again(m, giveBackDelay)
 		return
 	case o.temporary != nil:
 		if n := a.tries.failed(m); n < minTries || time.Now().Before(m.expires) && !a.o.UntilNow {

@@ -16,6 +16,10 @@ const (
 	lastWait  = 10 * time.Minute
 	// leaveFor is after how long a task that was left for another run is delivered again.
 	leaveFor = 10 * time.Second
+	// giveBackDelay is after how long what a program has when it is stopped is delivered to
+	// others. At once the broker could deliver it to the pull that has just ended, of whose end
+	// it hears last (nats.go 1.55.0), and then nobody has it for the acknowledgement's time.
+	giveBackDelay = time.Second
 )
 
 // tries count the failures of tasks that are tried again. They are this program's own: how
