@@ -147,10 +147,13 @@ func (w *town) url(p place) string {
 func (w *town) visit(t *tab, p place) {
 	t.Helper()
 	t.expect(p.expected...)
-	if status := t.open(w.url(p)); status != max(p.status, 200) {
-		t.Fatalf("%s is answered %d", p.path, status)
-	}
-	t.showing(p.view)
+	await(t.TB, "what others are asked for does not come", func() bool {
+		if status := t.open(w.url(p)); status != max(p.status, 200) {
+			t.Fatalf("%s is answered %d", p.path, status)
+		}
+		t.showing(p.view)
+		return !strings.Contains(t.text("main"), "being asked") // for which a view waits for a moment only
+	})
 }
 
 // name is a place's, for a test and a file.
