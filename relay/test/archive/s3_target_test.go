@@ -39,7 +39,7 @@ func TestS3Target(t *testing.T) {
 		s.MakeBucket(t.Context(), t, "files")
 		return targettest.Stand{
 			Name: "s3://files/of/apixo", Options: target.Options{Environ: s.Environ()}, Part: part,
-			Leftovers: func(t *testing.T) int { return uploads(t.Context(), t, s, "files") },
+			Leftovers: func(t *testing.T) int { return uploads(t.Context(), t, s, "files") }, Mixes: true,
 		}
 	})
 }
