@@ -138,7 +138,6 @@ func (s *Server) SkipGracePeriod() { s.skipGrace.Store(true) }
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.ended
-	_ = s.http.Close() // the connections that were accepted meanwhile
 	return err
 }
 
