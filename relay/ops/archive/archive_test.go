@@ -342,8 +342,22 @@ func TestStopped(t *testing.T) {
 		<-p.origin.held
 	}
 	await(t, "the others", func() bool { return a.Held() == 10 })
+	given := make(chan string, 100)
+	sub, err := p.js.Conn().Subscribe("$JS.ACK.APIXO."+archive.DefaultDurable+".>", func(m *nats.Msg) { given <- string(m.Data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := p.js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
 	if summary := stop(); summary.Tasks() != 0 || p.pending(t) != 10 || len(p.files(t)) != 0 {
 		t.Errorf("the summary is %+v, %d are pending, the folder has %v", summary, p.pending(t), p.files(t))
+	}
+	for range 10 { // not at once: the pull that has just ended would get them
+		if said := <-given; !strings.HasPrefix(said, "-NAK {\"delay\":") {
+			t.Errorf("it said %s", said)
+		}
 	}
 	close(p.origin.release)
 	again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
