@@ -78,7 +78,7 @@ func TestJetStreamInAnotherDomain(t *testing.T) {
 	command := func(environ []string, want int, args ...string) string {
 		t.Helper()
 		var out bytes.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		if code := run(ctx, args, environ, strings.NewReader(""), &out, &out); code != want {
 			t.Errorf("%v: exit code %d, want %d:\n%s", args, code, want, out.String())

@@ -117,7 +117,7 @@ func TestHelpExamplesWorkAsPasted(t *testing.T) {
 // end by itself is interrupted once it has said something.
 func paste(t *testing.T, example, line string, environ []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	isEndless := example == "apixo-relay"
 	for _, beginning := range endless {

@@ -107,7 +107,7 @@ func startProcess(program string, environ []string, log io.Writer) (*process, er
 
 // await returns the next line with that message.
 func (p *process) await(msg string) (map[string]any, error) {
-	timeout := time.After(time.Minute)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-p.lines:

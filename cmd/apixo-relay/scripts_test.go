@@ -59,7 +59,7 @@ func startConsumer(ts *testscript.TestScript, neg bool, args []string) {
 // awaits is the script command 'awaits FILE TEXT': it waits until the text is in
 // the file, which need not be there yet.
 func awaits(ts *testscript.TestScript, _ bool, args []string) {
-	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
 		content, err := os.ReadFile(ts.MkAbs(args[0]))
 		if !errors.Is(err, fs.ErrNotExist) {
 			ts.Check(err)

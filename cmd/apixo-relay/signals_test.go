@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what has to come.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // ended waits for the end of a process, and returns how it ended.
 func ended(t *testing.T, cmd *exec.Cmd) syscall.WaitStatus {

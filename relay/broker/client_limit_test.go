@@ -18,7 +18,7 @@ import (
 )
 
 // enough bounds the wait for what comes at once, and on a busy machine later.
-const enough = 30 * time.Second
+const enough = 2 * time.Minute
 
 // clients are the most that the server of a small broker takes.
 const clients = 8

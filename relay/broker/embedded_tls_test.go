@@ -95,7 +95,7 @@ func TestEmbeddedBrokerWithTLS(t *testing.T) {
 	if _, err := io.WriteString(plain, "CONNECT {\"verbose\":true,\"auth_token\":\"a-token-of-some-length\"}\r\nPING\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := plain.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := plain.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	said, err := io.ReadAll(plain)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is more than anything takes that these tests wait for.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // stalled subscribes to a subject, and reads nothing more once the broker has heard of it.
 func stalled(t *testing.T, b *Broker, subject string) net.Conn {

@@ -263,7 +263,7 @@ func (b *bench) hang() (fsyncing <-chan struct{}, release chan<- struct{}) {
 // await waits until something of the store is so.
 func (b *bench) await(ok func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		b.store.mu.Lock()
 		done := ok()
 		b.store.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // patience bounds the wait for what has to come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // wantRefused waits for one refusal, and wants it to be told in these words, with
 // the peer.

@@ -21,7 +21,7 @@ func (r *Reconciler) Interval(asked int) time.Duration { return r.interval(asked
 // Await waits until so many tasks are outstanding, and fails the test after half a minute.
 func (r *Reconciler) Await(t *testing.T, tasks int) {
 	t.Helper()
-	for late := time.Now().Add(30 * time.Second); len(r.tasks.outstanding()) != tasks; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); len(r.tasks.outstanding()) != tasks; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%d tasks are outstanding, not %d", len(r.tasks.outstanding()), tasks)
 		}
@@ -35,7 +35,7 @@ func (r *Reconciler) Gone(t *testing.T, subject string, js jetstream.JetStream) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		msg, err := stream.GetLastMsgForSubject(t.Context(), subject)
 		switch {
 		case err == nil && msg.Header.Get("KV-Operation") == "PURGE":
@@ -59,7 +59,7 @@ func (r *Reconciler) Fill() {
 // Forgotten waits until nothing is known of any task.
 func (r *Reconciler) Forgotten(t *testing.T) {
 	t.Helper()
-	for late := time.Now().Add(30 * time.Second); r.tasks.len() > 0; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); r.tasks.len() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%d tasks are known", r.tasks.len())
 		}

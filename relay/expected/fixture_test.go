@@ -122,7 +122,7 @@ func (s *site) newRelay(t *testing.T, environ ...string) *relay {
 			return
 		}
 		stopped = true
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		for _, stop := range []func(context.Context) error{r.Stop, p.Stop, b.Close} {
 			if err := stop(ctx); err != nil {
@@ -138,7 +138,7 @@ func (s *site) newRelay(t *testing.T, environ ...string) *relay {
 // bucket opens the bucket of announced tasks, as a producer does.
 func (s *site) bucket(t *testing.T) jetstream.KeyValue {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		kv, err := s.js.KeyValue(ctx, schema.DefaultExpectedBucket)
@@ -168,7 +168,7 @@ func awaitRemoved(t *testing.T, kv jetstream.KeyValue, key string) {
 // await waits until a key is as it is wanted.
 func await(t *testing.T, kv jetstream.KeyValue, key string, wanted func(jetstream.KeyValueEntry) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	watcher, err := kv.Watch(ctx, key)
 	if err != nil {

@@ -123,7 +123,7 @@ func (r rig) store(t *testing.T, body string) (store.Receipt, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return r.Store(ctx, msg)
 }
@@ -144,7 +144,7 @@ func inOutbox(sequence uint64) store.Receipt {
 // arrive waits until a stream has so many events, and returns them.
 func arrive(t *testing.T, options *server.Options, name string, n int) (events []schema.Event) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	js := natstest.JetStream(t, fmt.Sprintf("nats://127.0.0.1:%d", options.Port))
 	consumer, err := js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{})
@@ -186,7 +186,7 @@ func count(t *testing.T, options *server.Options, name string) uint64 {
 // drained waits until nothing waits in the outbox.
 func (r rig) drained(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for r.Stats().Messages > 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("the outbox still holds %+v:\n%s", r.Stats(), r.log)
@@ -346,7 +346,7 @@ func TestOrderWhenTheBrokerRefusesAll(t *testing.T) {
 		r.mustStore(t, result(fmt.Sprintf("task_%d", i), "success"), inOutbox(uint64(i+1)))
 	}
 	s := natstest.Start(t, options)
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(strings.Join(r.Notes(), ""), "does not let this user publish"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(strings.Join(r.Notes(), ""), "does not let this user publish"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is not denied: %q", r.Notes())
 		}
@@ -553,7 +553,7 @@ func TestEntryThatTheBrokerRefuses(t *testing.T) {
 	if events := arrive(t, options, "APIXO", 2); events[1].ID != "task_2" {
 		t.Errorf("arrived %+v", events[1])
 	}
-	for deadline := time.Now().Add(30 * time.Second); r.Stats().Messages != 1; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); r.Stats().Messages != 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the outbox holds %+v", r.Stats())
 		}

@@ -22,7 +22,7 @@ func TestWhatHeadersRefusedWhileTheBrokerIsAway(t *testing.T) {
 	if err != nil || msg.Rejection != d.Rejection {
 		t.Fatal(msg.Rejection, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if got, err := r.Store(ctx, msg); err != nil || got != inOutbox(1) {
 		t.Fatal(got, err)

@@ -29,7 +29,7 @@ import (
 
 // patience bounds every wait for what has to come: it is far longer than any of
 // it takes, and only a test that fails sees its end.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // webhookPath is the default of RELAY_WEBHOOK_PATH.
 const webhookPath = "/webhook/apixo"

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // output is a pipe's reading end whose lines are read on demand.
 type output struct {

@@ -37,14 +37,14 @@ var archiveDeeds = []deed{
 		"$JS.API.STREAM.CREATE.OBJ_APIXO_FILES", "$JS.API.STREAM.INFO.OBJ_APIXO_FILES",
 		"$O.APIXO_FILES.>", "$JS.API.DIRECT.GET.OBJ_APIXO_FILES.>", relayInbox,
 	}, func(t *testing.T, ctx context.Context, b *bench) error {
-		task, files := b.taskWithFiles(t, ctx)
+		task, files := b.taskWithFiles(t)
 		if err := b.archive(ctx, files); err != nil {
 			return err
 		}
 		return errors.Join(b.hasFile(t, ctx, task), b.hasTold(t, ctx, "apixo.archive.stored", 2)) // one has no addresses
 	}},
 	{"archive", "tell what cannot be had", false, []string{"apixo.archive.failed"}, func(t *testing.T, ctx context.Context, b *bench) error {
-		_, files := b.taskWithFiles(t, ctx)
+		_, files := b.taskWithFiles(t)
 		files.Config.Handler = http.NotFoundHandler()
 		if err := b.archive(ctx, files); err == nil || !strings.Contains(err.Error(), "files that are not archived") {
 			return fmt.Errorf("what is gone was archived: %w", err)
@@ -69,7 +69,7 @@ var archiveDeeds = []deed{
 		if err != nil {
 			return err
 		}
-		task, files := b.taskWithFiles(t, ctx)
+		task, files := b.taskWithFiles(t)
 		if _, err := store.PutString(ctx, task+"/01-a.txt", "another one"); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ var archiveDeeds = []deed{
 		"$JS.API.CONSUMER.CREATE.APIXO_ARCHIVE.>", "$JS.API.CONSUMER.MSG.NEXT.APIXO_ARCHIVE.*", "$JS.API.CONSUMER.DELETE.APIXO_ARCHIVE.*",
 	}, archiveAgain},
 	{"operator", "fetch archived files", false, []string{info, create, fetch, "$JS.API.CONSUMER.DELETE.*.*", "$JS.API.DIRECT.GET.>"}, func(t *testing.T, ctx context.Context, b *bench) error {
-		task, files := b.taskWithFiles(t, ctx)
+		task, files := b.taskWithFiles(t)
 		if err := b.archive(t.Context(), files); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ var archiveDeeds = []deed{
 }
 
 // taskWithFiles stores the event of a task with one file, and starts an origin that has it.
-func (b *bench) taskWithFiles(t *testing.T, ctx context.Context) (task string, origin *httptest.Server) {
+func (b *bench) taskWithFiles(t *testing.T) (task string, origin *httptest.Server) {
 	t.Helper()
 	origin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a file")) }))
 	t.Cleanup(origin.Close)
@@ -122,7 +122,7 @@ func (b *bench) taskWithFiles(t *testing.T, ctx context.Context) (task string, o
 	_, js := b.connect(t, maker)
 	event := fmt.Sprintf(`{"specversion":"1.0","id":%[1]q,"source":"test","type":"ai.apixo.task.success","subject":%[1]q,"datacontenttype":"application/json","data":{"taskId":%[1]q,"state":"success","resultUrls":[%[2]q]}}`, task, origin.URL+"/a.txt")
 	msg := &nats.Msg{Subject: "apixo.task.success", Data: []byte(event), Header: nats.Header{"Content-Type": {"application/cloudevents+json"}}}
-	if _, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(task)); err != nil {
+	if _, err := js.PublishMsg(t.Context(), msg, jetstream.WithMsgID(task)); err != nil {
 		t.Fatal(err)
 	}
 	return task, origin

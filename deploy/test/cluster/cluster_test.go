@@ -36,7 +36,7 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	p := newPrograms(t, 3)
 	b := three(t, p)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()
@@ -165,7 +165,7 @@ func (b *bench) current(t *testing.T, ctx context.Context, js jetstream.JetStrea
 func (b *bench) look(t *testing.T, ctx context.Context, js jetstream.JetStream, name, problem string, wanted func(*jetstream.ClusterInfo) bool) {
 	t.Helper()
 	for {
-		asked, cancel := context.WithTimeout(ctx, 2*time.Second)
+		asked, cancel := context.WithTimeout(ctx, 5*time.Second)
 		stream, err := js.Stream(asked, name)
 		cancel()
 		if err == nil && stream.CachedInfo().Cluster != nil && wanted(stream.CachedInfo().Cluster) {

@@ -94,8 +94,6 @@ func TestPageSaysWhatItMayNot(t *testing.T) {
 
 // says waits until a view, or what is answered to a form, has a text in it, whatever its status.
 func (p page) says(ctx context.Context, v view) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
 	said := "nothing in time"
 	for {
 		ask, path := p.get, v.path

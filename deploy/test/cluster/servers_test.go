@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -143,7 +144,7 @@ func (s *server) stop(t *testing.T) {
 	_ = s.process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.exited:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		_ = s.process.Kill()
 		<-s.exited
 		t.Errorf("%s had to be killed", s.name)
@@ -159,6 +160,31 @@ func (s *server) reload(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.log.await(t, from, "Reloaded server configuration", s.exited)
+}
+
+// denies waits until the server has logged that somebody may not use a subject that begins so.
+func (s *server) denies(ctx context.Context, literal string) bool {
+	for {
+		written := s.log.next()
+		if len(of(s.violations(), literal)) > 0 {
+			return true
+		}
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// of are the lines of violations that tell of a subject that begins so.
+func of(violations []string, literal string) (found []string) {
+	for _, line := range violations {
+		if strings.Contains(line, literal) {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // violations are the lines of its log that tell of somebody who did what he may not.
@@ -200,19 +226,23 @@ func (l *log) len() int {
 	return l.text.Len()
 }
 
+// next is closed with the next line.
+func (l *log) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.written == nil {
+		l.written = make(chan struct{})
+	}
+	return l.written
+}
+
 // await waits until a text has been written behind a place.
 func (l *log) await(t *testing.T, from int, text string, exited <-chan struct{}) {
 	t.Helper()
-	late := time.After(time.Minute)
+	late := time.After(patience)
 	for {
-		l.mu.Lock()
-		found := bytes.Contains(l.text.Bytes()[from:], []byte(text))
-		if l.written == nil {
-			l.written = make(chan struct{})
-		}
-		written := l.written
-		l.mu.Unlock()
-		if found {
+		written := l.next()
+		if strings.Contains(l.String()[from:], text) {
 			return
 		}
 		select {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -84,21 +83,19 @@ func lookingDeeds(user string, args ...string) []deed {
 			return p.shows(ctx, "/expected", "/tasks/task_4")
 		}),
 		one("look at a long list of announced tasks", []string{bucketFlow}, func(t *testing.T, ctx context.Context, b *bench, p page) error {
-			ctx, cancel := toAnnounceMany(ctx)
-			defer cancel()
 			if err := b.announceMany(t, ctx); err != nil {
 				return err
 			}
 			return p.shows(ctx, "/expected", "800 more are outstanding")
 		}),
 		one("look at archived files", append([]string{archiveGet, archiveRead, archiveNext, objectsGet, objectsFind}, infos[3:]...), func(t *testing.T, ctx context.Context, b *bench, p page) error {
-			task, files := b.taskWithFiles(t, ctx)
+			task, files := b.taskWithFiles(t)
 			if err := b.archive(t.Context(), files); err != nil {
 				return err
 			}
 			return errors.Join(p.shows(ctx, "/tasks/"+task, "01-a.txt"), p.shows(ctx, "/tasks/"+task+"/files/1", "a file"))
 		}),
-		one("leave no consumer of what the archive tells", []string{archiveLeave, archiveLost}, func(t *testing.T, _ context.Context, b *bench, _ page) error {
+		one("leave no consumer of what the archive tells", []string{archiveLeave, archiveLost}, func(t *testing.T, ctx context.Context, b *bench, _ page) error {
 			if err := b.archive(t.Context(), nil); err != nil {
 				return err
 			}
@@ -109,16 +106,16 @@ func lookingDeeds(user string, args ...string) []deed {
 			}
 			// Another page reads what was told before it began, by a consumer besides the one by
 			// which each follows the stream.
-			if _, err := b.page(t, t.Context(), user, nil, args...); err != nil {
+			if _, err := b.page(t, ctx, user, nil, args...); err != nil {
 				return err
 			}
-			if _, err := asked.NextMsg(3 * denied); err != nil {
+			if _, err := asked.NextMsgWithContext(ctx); err != nil {
 				return fmt.Errorf("it never asks at %s: %w", archiveLost, err)
 			}
 			for _, line := range b.violations(t) {
 				err = errors.Join(err, errors.New(line))
 			}
-			return errors.Join(err, b.consumers(t, t.Context(), archiveStream, 2))
+			return errors.Join(err, b.consumers(t, ctx, archiveStream, 2))
 		}),
 		one("look at checks", []string{jsInfo}, func(_ *testing.T, ctx context.Context, _ *bench, p page) error {
 			return p.shows(ctx, "/checks", " at the most (")
@@ -133,10 +130,9 @@ func lookingDeeds(user string, args ...string) []deed {
 				}
 				asked = append(asked, sub)
 			}
-			// It asks when nothing has come for 5 s, also beyond the end of ctx.
-			late := time.Now().Add(2 * denied)
+			// It asks when nothing has come for 5 s.
 			for _, sub := range asked {
-				if _, err := sub.NextMsg(time.Until(late)); err != nil {
+				if _, err := sub.NextMsgWithContext(ctx); err != nil {
 					return fmt.Errorf("it never asks at %s: %w", sub.Subject, err)
 				}
 			}
@@ -152,32 +148,9 @@ func lookingDeeds(user string, args ...string) []deed {
 	}
 }
 
-// consumers waits until a stream has so many.
-func (b *bench) consumers(t *testing.T, ctx context.Context, name string, want int) error {
-	// Consumers whose maker may not delete them are there for 6 s.
-	ctx, cancel := context.WithTimeout(ctx, denied)
-	defer cancel()
-	_, js := b.connect(t, maker)
-	for {
-		stream, err := js.Stream(ctx, name)
-		if err != nil {
-			return err
-		}
-		n := stream.CachedInfo().State.Consumers
-		if n == want {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s has %d consumers, not %d", name, n, want)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // sendAgain sends a conflict to a relay, which takes it again.
 func sendAgain(t *testing.T, ctx context.Context, b *bench) error {
-	r, err := b.serve(t, ctx, "relay", "RELAY_PUBLISH_TIMEOUT=3s")
+	r, err := b.serve(t, ctx, "relay", "RELAY_PUBLISH_TIMEOUT=10s")
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // limit bounds the end of a container.
-const limit = 40 * time.Second
+const limit = 3 * time.Minute
 
 // Need fails the test where CI has forgotten to install one of the programs or does
 // not run as root, and skips it elsewhere.

@@ -24,7 +24,7 @@ import (
 const interval = 500 * time.Millisecond
 
 // limit bounds the wait for anything that has to happen.
-const limit = 90 * time.Second
+const limit = 3 * time.Minute
 
 // prometheus is a running server with the files of deploy/prometheus, but faster.
 type prometheus struct{ url string }

@@ -18,7 +18,7 @@ import (
 )
 
 // limit bounds everything that is waited for.
-const limit = 40 * time.Second
+const limit = 3 * time.Minute
 
 // need fails the test where CI has forgotten to install something, and skips it elsewhere.
 func need(t *testing.T) {

@@ -360,7 +360,7 @@ func TestStopped(t *testing.T) {
 		}
 	}
 	close(p.origin.release)
-	again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	again, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	o.UntilNow = true
 	if summary, err := p.archiver(t, o).Run(again, 0); err != nil || summary.Archived != 10 {

@@ -306,7 +306,7 @@ func (p *place) files(t *testing.T) (all []string) {
 // await waits until something holds, and fails the test after half a minute.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for late := time.Now().Add(30 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("it did not happen in half a minute: %s", what)
 		}

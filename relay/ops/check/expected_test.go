@@ -43,7 +43,7 @@ func TestExpectedTasks(t *testing.T) {
 	js := natstest.JetStream(t, s.ClientURL())
 	kv := makeBucket(t, js, nil)
 	_, environ := startRelay(t, expecting(t, "NATS_URL="+s.ClientURL())...)
-	for late := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		line, err := check.Probe(t.Context(), environ, "ready", 10*time.Second)
 		if err != nil || time.Now().After(late) {
 			t.Fatalf("%s, %v", line, err)
@@ -245,7 +245,7 @@ func TestBucketInADomain(t *testing.T) {
 		{Username: "admin", Password: "admin"},
 	}
 	leaf := natstest.Start(t, options)
-	for late := time.Now().Add(30 * time.Second); hub.NumLeafNodes() == 0; time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); hub.NumLeafNodes() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatal("the leaf node is not connected")
 		}
@@ -302,7 +302,7 @@ func TestBucketIsNotChanged(t *testing.T) {
 		environ := expecting(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy, "RELAY_STREAM_REPLICAS=3")
 		r := look(t, environ...)
 		// On a machine that has too much to do, three servers elect now and then.
-		for late := time.Now().Add(time.Minute); strings.Contains(printed(r), "has no leader") && time.Now().Before(late); {
+		for late := time.Now().Add(2 * time.Minute); strings.Contains(printed(r), "has no leader") && time.Now().Before(late); {
 			r = look(t, environ...)
 		}
 		only(t, r, check.Replicas) // new ones may be behind for a moment

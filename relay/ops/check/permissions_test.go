@@ -223,7 +223,7 @@ func TestNothingIsStored(t *testing.T) {
 			for _, policy := range []string{"create", "update", "require"} {
 				r := look(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy)
 				// On a machine that has too much to do, three servers elect now and then.
-				for late := time.Now().Add(time.Minute); strings.Contains(printed(r), "has no leader") && time.Now().Before(late); {
+				for late := time.Now().Add(2 * time.Minute); strings.Contains(printed(r), "has no leader") && time.Now().Before(late); {
 					r = look(t, "NATS_URL="+url, "RELAY_STREAM_POLICY="+policy)
 				}
 				only(t, r, check.Replicas) // new ones may be behind for a moment

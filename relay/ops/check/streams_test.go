@@ -220,7 +220,7 @@ func startCluster(t *testing.T, n int) (servers []*server.Server) {
 		}
 		return led
 	}
-	for late := time.Now().Add(30 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); !ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatal("the cluster has no leader")
 		}
@@ -255,7 +255,7 @@ func TestReplicas(t *testing.T) {
 	// until is a look at what takes the servers a moment.
 	until := func(status check.Status, fact string) {
 		t.Helper()
-		for late := time.Now().Add(30 * time.Second); ; {
+		for late := time.Now().Add(2 * time.Minute); ; {
 			r := lookWith(t, check.Options{Timeout: 2 * time.Second}, url, "RELAY_STREAM_REPLICAS=3")
 			if all := named(r, check.Replicas); all[0].Status == status && all[len(all)-1].Status == status {
 				expect(t, r, check.Replicas, status, fact)

@@ -35,7 +35,7 @@ func (s *store) interrupt(t *testing.T) {
 	s.restart(t)
 	select {
 	case <-back:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the connection does not come back")
 	}
 }
@@ -66,7 +66,7 @@ func TestFollow(t *testing.T) {
 			if from > 0 {
 				first = int(from)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			got := new(seen)
 			h := consumer(t, func(_ http.ResponseWriter, _ *http.Request, task string) { got.add(task) })
@@ -210,7 +210,7 @@ func TestFollowToASubject(t *testing.T) {
 	const n = 400
 	s := newStore(t)
 	s.stream(t, jetstream.StreamConfig{Name: "TARGET", Subjects: []string{"target"}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	to, _ := natsTarget(t, s, subject("target"))
 	o := following(0)

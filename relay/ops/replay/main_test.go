@@ -98,7 +98,7 @@ func (s *store) flush(t testing.TB) {
 	t.Helper()
 	select {
 	case <-s.js.PublishAsyncComplete():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the broker does not store what was published")
 	}
 }

@@ -126,7 +126,7 @@ func TestRunKeepsToTheRate(t *testing.T) {
 func TestRunWithDeadlineBeforeTheTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := offline(t, func(r *http.Request) (*http.Response, error) { return respond(r, http.StatusOK), nil })
 		o.Count, o.Rate = 3, 0.001

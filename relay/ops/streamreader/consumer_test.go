@@ -113,7 +113,7 @@ func TestSlowReaderKeepsItsConsumer(t *testing.T) {
 	if err := b.conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	reading := natstest.JetStream(t, b.url).Conn()
 	var read []uint64
@@ -173,7 +173,7 @@ func TestReadWithoutPermissionToDelete(t *testing.T) {
 	}
 	select {
 	case <-deleted:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the consumer stays")
 	}
 }

@@ -140,7 +140,7 @@ func TestLostMessagesAreRead(t *testing.T) {
 				}
 				// As the reply to no. N has it: …deliveries.stream sequence.consumer sequence.…
 				way.reply = fmt.Appendf(nil, ".1.%d.%d.", sequence, sequence)
-				ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer cancel()
 				read := uint64(0)
 				done := errors.New("all were read")
@@ -187,7 +187,7 @@ func TestFollowingBeginsWithTheFirst(t *testing.T) {
 			}
 			publish(js)
 			publish(js)
-			ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			read, done := uint64(2), errors.New("all were read")
 			err := streamreader.Read(ctx, js.Conn(), streamreader.Selection{Stream: "S", Follow: true}, func(streamreader.Start) {

@@ -54,7 +54,7 @@ func (b *testBroker) publish(t *testing.T) {
 func (b *testBroker) read(t *testing.T, s Selection) (sequences []uint64) {
 	t.Helper()
 	s.Stream = "S"
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := Read(ctx, b.conn, s, nil, func(m Message) error {
 		sequences = append(sequences, m.Sequence)

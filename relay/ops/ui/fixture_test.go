@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) { natstest.Main(m) }
 
 // patience bounds what a test waits for.
-const patienceOfTests = time.Minute
+const patienceOfTests = 2 * time.Minute
 
 // store is a broker with the relay's two streams.
 type store struct {

@@ -21,7 +21,7 @@ import (
 const (
 	// patience is how long something may take that has to happen, on a machine that is
 	// busy with other tests.
-	patience = time.Minute
+	patience = 2 * time.Minute
 	// parallel is how many tests run at once: they mostly wait.
 	parallel = 4
 )

@@ -77,7 +77,7 @@ func (m *Mounted) Close() error {
 	}
 	// The kernel may let go of a process's files some time after its end, which nobody
 	// tells. The server itself tries for a third of a second.
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		err := m.server.Unmount()
 		if err == nil {
 			m.server = nil

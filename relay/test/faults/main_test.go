@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test may take: longer than a few elections, or than a
 // connection takes to be called dead.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // bench is one test's rig.
 type bench struct {

@@ -20,8 +20,8 @@ import (
 // Deadlines for what should take a second or two: a reader that cannot read
 // something waits for it until then, and says so.
 const (
-	modeTimeout   = 5 * time.Minute
-	readerTimeout = 45 * time.Second
+	modeTimeout   = 8 * time.Minute
+	readerTimeout = 2 * time.Minute
 )
 
 // reader reads the first n events of a subject's stream.

@@ -88,7 +88,7 @@ func TestCollectorTakesTraces(t *testing.T) {
 		"gRPC, compressed": {"OTEL_EXPORTER_OTLP_ENDPOINT=" + overGRPC, "OTEL_EXPORTER_OTLP_INSECURE=true", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_COMPRESSION=gzip"},
 	} {
 		// One after the other: what comes then is of this one.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		r := startRelay(t, program, "structured", append(settings, "OTEL_BSP_SCHEDULE_DELAY=50")...)
 		nc := connect(t, r.Broker)
 		events, err := nc.SubscribeSync("apixo.task.>")

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long goroutines may take to end after the last test.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Main is the TestMain of a package: it fails if the tests fail, or if they leave a goroutine
 // that does not end by itself within 30 s.

@@ -35,7 +35,7 @@ func (l *Log) String() string {
 // Await waits until a text has been written, and fails the test after half a minute.
 func (l *Log) Await(t testing.TB, text string) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for {
 		l.mu.Lock()
 		found := bytes.Contains(l.buf.Bytes(), []byte(text))

@@ -34,7 +34,7 @@ func Deploy(elem ...string) string {
 }
 
 // limit bounds a start, and an orderly end, which the relay itself bounds by 25 s.
-const limit = 40 * time.Second
+const limit = 3 * time.Minute
 
 // Build builds a program of the relay's module, ./cmd/apixo-relay for instance, as
 // the Dockerfile does, and returns its path.

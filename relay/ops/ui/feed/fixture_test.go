@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { natstest.Main(m) }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var encoder = event.Encoder{Source: "https://api.apixo.ai", Prefix: schema.DefaultPrefix}
 
