@@ -194,7 +194,7 @@ func (b *bench) announceMany(t *testing.T, ctx context.Context) error {
 	_, js := b.connect(t, "operator")
 	value := fmt.Appendf(nil, `{"model":"nano-banana","attributes":{"long":%q}}`, strings.Repeat("x", 4000))
 	for i := range many {
-		if _, err := js.PublishAsync(fmt.Sprintf("$KV.APIXO_EXPECTED.many_%d", i), value); err != nil {
+		if _, err := js.PublishAsync(fmt.Sprintf("$KV.APIXO_EXPECTED.many_%d", i), value, jetstream.WithStallWait(patience)); err != nil {
 			return err
 		}
 	}

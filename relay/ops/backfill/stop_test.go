@@ -242,7 +242,7 @@ func TestWholeStreamIsLookedThrough(t *testing.T) {
 		t.Fatal(out.err)
 	}
 	for _, id := range ids[3:] {
-		if _, err := b.js.PublishAsync("apixo.task.success", []byte("{}"), jetstream.WithMsgID(id)); err != nil {
+		if _, err := b.js.PublishAsync("apixo.task.success", []byte("{}"), jetstream.WithMsgID(id), jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -151,7 +151,7 @@ func TestOtherTargets(t *testing.T) {
 	// Of so many that they are looked at only if need be.
 	for i := range 6000 {
 		m := &nats.Msg{Subject: schema.ArchivedSubject("apixo"), Header: nats.Header{jetstream.MsgIDHeader: {event.ArchiveID(fmt.Sprint("filler_", i), "nats:NEW", false)}}}
-		if _, err := a.js.PublishMsgAsync(m); err != nil {
+		if _, err := a.js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 999 {

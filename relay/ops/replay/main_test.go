@@ -89,7 +89,7 @@ func (s *store) webhook(t testing.TB, encoder event.Encoder, body string) {
 	}
 	out.Header.Set("Nats-Msg-Id", msg.ID)
 	out.Data = msg.Data
-	if _, err := s.js.PublishMsgAsync(out); err != nil {
+	if _, err := s.js.PublishMsgAsync(out, jetstream.WithStallWait(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -128,7 +128,7 @@ func TestReadPageIsCheap(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if _, err := b.js.PublishAsync("a.x", []byte(strconv.Itoa(i))); err != nil {
+		if _, err := b.js.PublishAsync("a.x", []byte(strconv.Itoa(i)), jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 0 {

@@ -36,7 +36,7 @@ func TestReadingGoesOn(t *testing.T) {
 			}
 			const n = 3000
 			for i := range n {
-				if _, err := js.PublishAsync("s", fmt.Append(nil, i+1)); err != nil {
+				if _, err := js.PublishAsync("s", fmt.Append(nil, i+1), jetstream.WithStallWait(time.Minute)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -76,7 +76,7 @@ func (b *testBroker) fill(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
 		sequence := i + 1
-		if _, err := b.js.PublishAsync("a."+string("yx"[sequence%2]), make([]byte, 100), jetstream.WithMsgID(fmt.Sprint(sequence))); err != nil {
+		if _, err := b.js.PublishAsync("a."+string("yx"[sequence%2]), make([]byte, 100), jetstream.WithMsgID(fmt.Sprint(sequence)), jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 0 {

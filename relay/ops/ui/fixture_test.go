@@ -133,7 +133,7 @@ func (s *store) many(t testing.TB, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.js.PublishMsgAsync(natsMessage(msg)); err != nil {
+		if _, err := s.js.PublishMsgAsync(natsMessage(msg), jetstream.WithStallWait(patienceOfTests)); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 999 {

@@ -141,7 +141,7 @@ func TestFindEnds(t *testing.T) {
 	)
 	const filler = firstWindow + 100
 	for i := range filler {
-		if _, err := s.js.PublishMsgAsync(message(t, "nats:NEW", schema.ArchivedTask{ID: fmt.Sprint("filler_", i)})); err != nil {
+		if _, err := s.js.PublishMsgAsync(message(t, "nats:NEW", schema.ArchivedTask{ID: fmt.Sprint("filler_", i)}), jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 999 {

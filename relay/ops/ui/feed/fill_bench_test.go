@@ -60,7 +60,7 @@ func benchmarkBroker(b *testing.B, n int) *nats.Conn {
 		for name, values := range header {
 			msg.Header[name] = values
 		}
-		if _, err := js.PublishMsgAsync(msg); err != nil {
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(patience)); err != nil {
 			b.Fatal(err)
 		}
 		if i%2000 == 0 {
