@@ -88,7 +88,7 @@ func (q quoted) String() string {
 
 // lookAgain is between two looks at a page: it may have been exchanged for another one
 // meanwhile, which nobody could wait for inside it.
-const lookAgain = 20 * time.Millisecond
+const lookAgain = 50 * time.Millisecond
 
 // await waits until an expression is true in the page, whichever that is by then.
 func (t *tab) await(expression string, args ...any) {

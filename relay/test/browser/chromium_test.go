@@ -52,6 +52,9 @@ var theBrowser = sync.OnceValues(func() (*chromium, error) {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("lang", "en"),
 		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])),
+		// Those of chromedp, and no process in reserve for each tab, which takes as long to start as one
+		// that is used.
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,SpareRendererForSitePerProcess"),
 		// Nothing leaves this machine.
 		chromedp.Flag("host-resolver-rules", fmt.Sprintf("MAP *.apixo.ai:443 %s, MAP *%s 127.0.0.1, MAP *%s %s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 			cdn.address(), attackerHost, canaryHost, canary.address())),

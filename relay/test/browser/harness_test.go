@@ -57,3 +57,32 @@ func TestTroubleIsSeen(t *testing.T) {
 		t.Error("nothing can be read without scripts")
 	}
 }
+
+// What cannot be read for its colours is found, also where only one colour scheme has them.
+func TestColorsAreSeen(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(`<!doctype html><html lang="en"><title>colors</title><style>
+			body { background: #fff; color: #000 }
+			@media (prefers-color-scheme: dark) { body { background: #111; color: #333 } }
+		</style><body data-view="colors"><main><h1>Colors</h1><p>to be read</p></main>`))
+	}))
+	t.Cleanup(server.Close)
+	source, err := axeSource()
+	if err != nil {
+		t.Skip(err) // which 'accessible' lets pass or not
+	}
+	tab := newTab(t, desktop)
+	tab.view("colors", server.URL)
+	axe := tab.inject(string(source))
+	if found := tab.violations(axe); len(found) > 0 {
+		t.Errorf("in the light there is %+v", found)
+	}
+	dark := desktop
+	dark.dark = true
+	tab.as(dark)
+	if found := tab.violations(axe, colorRules()...); len(found) != 1 || found[0].ID != "color-contrast" {
+		t.Errorf("in the dark there is %+v", found)
+	}
+}

@@ -91,6 +91,13 @@ func openTab(t testing.TB, l look, parent context.Context, options ...chromedp.C
 	return tab
 }
 
+// of lets another test have the tab until that test ends, for which it waits.
+func (t *tab) of(inner testing.TB) {
+	outer := t.TB
+	t.TB = inner
+	inner.Cleanup(func() { t.TB = outer })
+}
+
 // as changes how the page is looked at.
 func (t *tab) as(l look) {
 	t.Helper()

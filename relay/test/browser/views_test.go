@@ -27,14 +27,23 @@ func TestViews(t *testing.T) {
 					t.Errorf("it loads %s", r.url)
 				}
 			}
-			plain := newTab(t, look{width: desktop.width, height: desktop.height, noScripts: true})
-			w.visit(plain, p)
-			w.facts(plain, p)
-			if live := plain.attribute("html", "data-live"); live != "" {
-				t.Errorf("without scripts it says that it is live: %s", live)
-			}
 		})
 	}
+	t.Run("without scripts", func(t *testing.T) {
+		t.Parallel()
+		// One tab for all, since to make one takes longer than to load a page in it.
+		plain := newTab(t, look{width: desktop.width, height: desktop.height, noScripts: true})
+		for _, p := range w.places() {
+			t.Run(p.name(), func(t *testing.T) {
+				plain.of(t)
+				w.visit(plain, p)
+				w.facts(plain, p)
+				if live := plain.attribute("html", "data-live"); live != "" {
+					t.Errorf("without scripts it says that it is live: %s", live)
+				}
+			})
+		}
+	})
 }
 
 // Events in binary mode look the same.
