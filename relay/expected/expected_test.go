@@ -308,7 +308,13 @@ func TestTurns(t *testing.T) {
 		}
 		fakeapi.Success(w, r, id)
 	})
-	relays := []*relay{s.relay(t), s.relay(t), s.relay(t)}
+	relays := []*relay{s.newRelay(t), s.newRelay(t), s.newRelay(t)}
+	for _, r := range relays {
+		r.LeaseFor(time.Minute) // which is nobody else's, however slow it is
+		if err := r.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	kv := s.bucket(t)
 	var ids []string
 	for i := range len(asking) {

@@ -12,6 +12,9 @@ import (
 // is waited for.
 func (r *Reconciler) Hurry(d time.Duration) { r.lease, r.reopenAfter, r.retryAfter = d, d, d }
 
+// LeaseFor sets how long a task is another relay's to ask for.
+func (r *Reconciler) LeaseFor(d time.Duration) { r.lease = d }
+
 // ForgetAfter sets how long markers stay that the bucket does not remove itself.
 func (r *Reconciler) ForgetAfter(d time.Duration) { r.forgetAfter = d }
 

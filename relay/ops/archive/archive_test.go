@@ -415,7 +415,8 @@ func TestShared(t *testing.T) {
 	to := p.natsTarget(t)
 	var stops []func() archive.Summary
 	for range 2 {
-		stops = append(stops, p.start(t, p.options(t, to), time.Minute))
+		// Nothing comes again that has been dealt with slowly.
+		stops = append(stops, p.start(t, p.options(t, to).WithWaits(time.Millisecond, time.Minute), time.Minute))
 	}
 	const tasks = 150
 	for i := range tasks {

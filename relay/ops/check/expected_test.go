@@ -250,6 +250,18 @@ func TestBucketInADomain(t *testing.T) {
 			t.Fatal("the leaf node is not connected")
 		}
 	}
+	// Until it has been told what the hub listens to, nobody answers there.
+	throughLeaf, err := jetstream.NewWithDomain(natstest.JetStream(t, leaf.ClientURL(), nats.UserInfo("admin", "admin")).Conn(), "hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := throughLeaf.Stream(t.Context(), "APIXO"); err == nil {
+			break
+		} else if time.Now().After(late) {
+			t.Fatal(err)
+		}
+	}
 	environ := expecting(t, "NATS_URL="+leaf.ClientURL(), "NATS_JS_DOMAIN=hub")
 	only(t, look(t, append(environ, "NATS_USER=admin", "NATS_PASSWORD=admin")...))
 	r := look(t, append(environ, "NATS_USER=relay", "NATS_PASSWORD=relay")...)

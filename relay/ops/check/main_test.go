@@ -35,7 +35,7 @@ func lookWith(t *testing.T, o check.Options, environ ...string) check.Report {
 		o.Transport = transport
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
+		o.Timeout = time.Minute
 	}
 	o.Environ = append([]string{"RELAY_ADMIN_ADDR=off", "RELAY_DATA_DIR=" + t.TempDir()}, environ...)
 	return check.Run(t.Context(), o)

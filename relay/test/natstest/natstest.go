@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// patience is how long a server may take for an answer on a busy machine.
+const patience = time.Minute
+
 // Options are those of a server with JetStream on a free port of this machine,
 // with its store in a folder of the test.
 func Options(t testing.TB) *server.Options {
@@ -29,7 +32,7 @@ func Start(t testing.TB, options *server.Options) *server.Server {
 		t.Fatal(err)
 	}
 	go s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server does not become ready")
 	}
 	t.Cleanup(func() { Stop(s) })
@@ -45,12 +48,12 @@ func Stop(s *server.Server) {
 // JetStream connects to a server as a plain client, until the test ends.
 func JetStream(t testing.TB, url string, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(url, options...)
+	conn, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
