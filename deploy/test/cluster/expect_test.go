@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,7 +48,7 @@ var expectDeeds = []deed{
 			return err
 		}
 		return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
-			return errors.Join(metric(ctx, r, "expected_tasks", many), b.forgetAll(t, ctx))
+			return errors.Join(metric(ctx, r, "expected_tasks", fmt.Sprint(many)), b.forgetAll(t, ctx))
 		})
 	}},
 	{"relay", "stop and leave no consumer of the bucket", false, []string{"$JS.API.CONSUMER.DELETE.KV_APIXO_EXPECTED.*"}, stopFollowing},
@@ -140,17 +141,17 @@ func announce(ctx context.Context, r *relaytest.Relay, task string) error {
 	return err
 }
 
-// metric waits until a metric of a relay has a value.
-func metric(ctx context.Context, r *relaytest.Relay, name string, value int) error {
-	want := fmt.Sprintf("\napixo_relay_%s %d\n", name, value)
+// metric waits until a metric of a relay has one of some values.
+func metric(ctx context.Context, r *relaytest.Relay, name, values string) error {
+	want := regexp.MustCompile(`\napixo_relay_` + name + ` (?:` + values + `)\n`)
 	for {
 		_, said, err := get(ctx, r.Admin+"/metrics")
-		if err == nil && strings.Contains(said, want) {
+		if err == nil && want.MatchString(said) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not become %d: %v\n%s", name, value, err, said)
+			return fmt.Errorf("%s does not become %s: %v\n%s", name, values, err, said)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -167,7 +168,8 @@ func (b *bench) recoverAndGiveUp(t *testing.T, ctx context.Context, user string)
 		if err := errors.Join(announce(ctx, r, lost), announce(ctx, r, unending)); err != nil {
 			return err
 		}
-		return errors.Join(metric(ctx, r, "recovered_total", 1), metric(ctx, r, "missing_total", 1), metric(ctx, r, "expected_tasks", 0))
+		// Those that other deeds have announced are recovered, too.
+		return errors.Join(metric(ctx, r, "recovered_total", "[1-9][0-9]*"), metric(ctx, r, "missing_total", "1"), metric(ctx, r, "expected_tasks", "0"))
 	}, "APIXO_BASE_URL="+server.URL, "RELAY_EXPECT_AFTER=1s", "RELAY_EXPECT_GIVE_UP=2s")
 }
 
@@ -248,7 +250,7 @@ func makeBucketAgain(t *testing.T, ctx context.Context, b *bench) error {
 	}
 	return b.whileExpecting(t, ctx, "relay", func(r *relaytest.Relay) error {
 		// What it has not been told of, it cannot put back.
-		if err := errors.Join(announce(ctx, r, task), metric(ctx, r, "expected_tasks", 1)); err != nil {
+		if err := errors.Join(announce(ctx, r, task), metric(ctx, r, "expected_tasks", "1")); err != nil {
 			return err
 		}
 		if err := js.DeleteKeyValue(ctx, "APIXO_EXPECTED"); err != nil {
