@@ -21,7 +21,7 @@ func (r *Reconciler) ForgetAfter(d time.Duration) { r.forgetAfter = d }
 // Interval returns how long it is until a task is asked for that has been so often.
 func (r *Reconciler) Interval(asked int) time.Duration { return r.interval(asked) }
 
-// Await waits until so many tasks are outstanding, and fails the test after half a minute.
+// Await waits until so many tasks are outstanding, and fails the test after two minutes.
 func (r *Reconciler) Await(t *testing.T, tasks int) {
 	t.Helper()
 	for late := time.Now().Add(2 * time.Minute); len(r.tasks.outstanding()) != tasks; time.Sleep(time.Millisecond) {

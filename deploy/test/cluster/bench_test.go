@@ -137,7 +137,7 @@ func (b *bench) connect(t *testing.T, user string, options ...nats.Option) (*nat
 		nats.UserInfo(user, password(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	conn, err := nats.Connect(b.url(), options...)
 	// A server ends a handshake that takes seconds, which on a busy machine says nothing.
-	for late := time.Now().Add(patience); err != nil && time.Now().Before(late); {
+	for late := time.Now().Add(patience); err != nil && time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
 		conn, err = nats.Connect(b.url(), options...)
 	}
 	if err != nil {

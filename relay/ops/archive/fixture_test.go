@@ -303,12 +303,12 @@ func (p *place) files(t *testing.T) (all []string) {
 	return all
 }
 
-// await waits until something holds, and fails the test after half a minute.
+// await waits until something holds, and fails the test after two minutes.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for late := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
-			t.Fatalf("it did not happen in half a minute: %s", what)
+			t.Fatalf("it did not happen in two minutes: %s", what)
 		}
 	}
 }

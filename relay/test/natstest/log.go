@@ -32,7 +32,7 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
-// Await waits until a text has been written, and fails the test after half a minute.
+// Await waits until a text has been written, and fails the test after two minutes.
 func (l *Log) Await(t testing.TB, text string) {
 	t.Helper()
 	late := time.After(2 * time.Minute)
