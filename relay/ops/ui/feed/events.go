@@ -103,7 +103,7 @@ func (e *eventStream) follow(ctx context.Context, from uint64) error {
 		f.recovered.add(m.Sequence, m.Stored, m.Header)
 		f.minutes.count(kind, m.Stored, now)
 		e.advanceLocked(m.Sequence)
-		h := head{stream: e.name, message: m, show: f.latest.admitLocked(kind, now)}
+		h := head{stream: e.source, created: e.status.Created, message: m, show: f.latest.admitLocked(kind, now)}
 		h.measure = (kind == kindSuccess || kind == kindFailed) && f.minutes.wantsLag(m.Stored, now)
 		f.mu.Unlock()
 		f.enqueue(h)

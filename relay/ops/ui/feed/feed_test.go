@@ -233,6 +233,62 @@ func TestStreamMadeAnew(t *testing.T) {
 	}
 }
 
+// A stream that was made anew is another one also if it was empty when that was noticed.
+func TestStreamMadeAnewSeenEmpty(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{schema.DefaultStream, schema.DefaultQuarantine, schema.DefaultArchive} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newTestBroker(t)
+			b.stream(t, schema.DefaultArchive, schema.ArchiveSubjects(schema.DefaultPrefix))
+			f := b.newFeed(t, 100)
+			f.lookInterval = time.Hour // it looks when it is told to
+			var publish func(id string)
+			var source *source
+			var subject string
+			var find func(id string) []uint64
+			switch name {
+			case schema.DefaultStream:
+				source, subject = f.events, schema.TaskSubjects(schema.DefaultPrefix)
+				publish = func(id string) { b.publish(t, task(t, id, schema.StateSuccess, 0)) }
+				find = func(id string) []uint64 { got, _ := f.Find(id); return got }
+			case schema.DefaultQuarantine:
+				source, subject = f.quarantine, schema.QuarantineSubjects(schema.DefaultPrefix)
+				publish = func(id string) { b.publish(t, conflict(t, id)) }
+				find = f.Quarantined
+			case schema.DefaultArchive:
+				source, subject = f.archive, schema.ArchiveSubjects(schema.DefaultPrefix)
+				publish = func(id string) { b.archived(t, id, "nats:A") }
+				find = func(id string) []uint64 { got, _ := f.Archived(id); return got }
+			}
+			status := func() StreamStatus {
+				f.mu.RLock()
+				defer f.mu.RUnlock()
+				return source.report()
+			}
+			publish("task_old_1")
+			publish("task_old_2")
+			if err := f.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { stop(t, f) })
+			await(t, f, "the old stream is known", func() bool { return slices.Equal(find("task_old_2"), []uint64{2}) && !status().Filling })
+			if err := b.js.DeleteStream(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+			created := b.stream(t, name, subject).CachedInfo().Created
+			source.again <- struct{}{}
+			await(t, f, "the new stream is seen", func() bool { return status().Created.Equal(created) })
+			for i := range 3 {
+				publish(fmt.Sprint("task_new_", i))
+			}
+			await(t, f, "the new stream is known", func() bool {
+				return slices.Equal(find("task_new_0"), []uint64{1}) && find("task_old_2") == nil && status().Indexed == 3
+			})
+		})
+	}
+}
+
 // Who wants to know what is stored now is told, although the stream was made a moment ago.
 func TestCatchUpWithANewStream(t *testing.T) {
 	t.Parallel()

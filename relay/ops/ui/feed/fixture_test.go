@@ -107,7 +107,7 @@ func conflict(t testing.TB, id string) event.Message {
 func (b *testBroker) newFeed(t testing.TB, index int) *Feed {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	f := New(Options{Conn: b.conn, Stream: schema.DefaultStream, Quarantine: schema.DefaultQuarantine, Prefix: schema.DefaultPrefix, Index: index, Log: log})
+	f := New(Options{Conn: b.conn, Stream: schema.DefaultStream, Quarantine: schema.DefaultQuarantine, Archive: schema.DefaultArchive, Prefix: schema.DefaultPrefix, Index: index, Log: log})
 	f.lookInterval = 100 * time.Millisecond
 	return f
 }

@@ -45,7 +45,8 @@ type Item struct {
 
 // head is a message that may be shown or measured. Without a body that is to be got.
 type head struct {
-	stream        string
+	stream        *source
+	created       time.Time // when the stream was, which may have been made anew since
 	message       streamreader.Message
 	show, measure bool
 }
@@ -172,7 +173,8 @@ func (f *Feed) showLatest(ctx context.Context) {
 // show gets the body of a message, shows and measures it.
 func (f *Feed) show(ctx context.Context, h head) {
 	m := h.message
-	if h.stream == f.o.Stream {
+	isEvent := h.stream == f.events
+	if isEvent {
 		var err error
 		if m, err = f.get(ctx, m.Sequence); err != nil || !m.Stored.Equal(h.message.Stored) {
 			f.leaveOut(h) // it was deleted, or cannot be got now
@@ -180,15 +182,15 @@ func (f *Feed) show(ctx context.Context, h head) {
 		}
 	}
 	lag, measured := time.Duration(0), false
-	if h.stream == f.o.Stream {
+	if isEvent {
 		lag, measured = lagOf(m)
 	}
 	f.mu.Lock()
 	if measured {
 		f.minutes.measure(m.Stored, f.o.Now(), lag)
 	}
-	if h.show && !f.latest.has(h.stream, m.Sequence) {
-		f.latest.add(h.stream, h.stream == f.o.Quarantine, m)
+	if h.show && h.created.Equal(h.stream.status.Created) && !f.latest.has(h.stream.name, m.Sequence) {
+		f.latest.add(h.stream.name, !isEvent, m)
 	}
 	f.mu.Unlock()
 	f.changes.notify()

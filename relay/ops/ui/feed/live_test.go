@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/event"
+	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
 
@@ -44,6 +45,22 @@ func TestLatest(t *testing.T) {
 	}
 	if items, last, _ := f.Latest(last - 1); len(items) != 1 || string(items[0].Message.Event.Data) != "live" || last != maxItems+2 {
 		t.Errorf("%d items up to %d", len(items), last)
+	}
+}
+
+// A message of a stream that was made anew meanwhile is not shown any more.
+func TestLatestOfAnOldStream(t *testing.T) {
+	t.Parallel()
+	b := newTestBroker(t)
+	f := b.newFeed(t, 100)
+	created := time.Now()
+	f.quarantine.status.Created = created
+	h := head{stream: f.quarantine, created: created.Add(-time.Hour), message: streamreader.Message{Sequence: 9}, show: true}
+	f.show(t.Context(), h)
+	h.created, h.message.Sequence = created, 1
+	f.show(t.Context(), h)
+	if items, _, _ := f.Latest(0); len(items) != 1 || items[0].Message.Sequence != 1 {
+		t.Errorf("%+v", items)
 	}
 }
 

@@ -160,7 +160,7 @@ func (q *quarantineStream) follow(ctx context.Context, from uint64) error {
 		f.kept.append(q.entryLocked(m, task))
 		f.minutes.count(kind, m.Stored, f.o.Now())
 		q.advanceLocked(m.Sequence)
-		h := head{stream: q.name, message: m, show: f.latest.admitLocked(kind, f.o.Now())}
+		h := head{stream: q.source, created: q.status.Created, message: m, show: f.latest.admitLocked(kind, f.o.Now())}
 		f.mu.Unlock()
 		f.enqueue(h)
 		f.changes.notify()

@@ -119,8 +119,9 @@ func (s *source) look(ctx context.Context) error {
 	if s.session == nil {
 		next := info.State.LastSeq + 1
 		if s.asked {
-			// It was made since then, so that what is in it has just come.
-			next = max(info.State.FirstSeq, next-min(next, maxItems))
+			// It was made since then, so that what is in it has just come. One that never
+			// had a message begins at 0.
+			next = max(info.State.FirstSeq, next-min(next, maxItems), 1)
 		}
 		s.session = &session{created: info.Created}
 		s.update(ctx, stream, next)
