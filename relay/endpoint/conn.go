@@ -9,9 +9,13 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/pires/go-proxyproto"
 )
+
+// extraTime is how long a deadline is put off, once, if bytes have come that are not read yet.
+const extraTime = time.Second
 
 // conn is a connection with its state: whether a request on it needs an answer, and whether
 // earlier ones were answered or refused.
@@ -31,6 +35,7 @@ type conn struct {
 	answered  atomic.Bool  // a request has been
 	unread    atomic.Int64 // bytes that have come since something was last written, or a head was whole
 	gone      atomic.Bool  // the peer has closed it, or its direction of it
+	prolonged atomic.Bool  // the deadline for reading has been, or is not to be
 
 	// These tell whether it makes way for others, see limit.go.
 	handlers  atomic.Int32 // that are at work; in HTTP/2 there can be many
@@ -101,14 +106,30 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// SetReadDeadline implements [net.Conn].
+func (c *conn) SetReadDeadline(t time.Time) error {
+	// By a deadline of long ago the library ends a read that is under way.
+	c.prolonged.Store(!t.IsZero() && t.Before(c.listener.began))
+	return c.Conn.SetReadDeadline(t)
+}
+
 // read reads, and lets that be known where the library waits for the rest of a head. It
 // asks again after the end.
+//
+// What has come before a deadline is read after it, too: the time of a whole request may pass
+// while this process gets no CPU, or stands still. Of a head that it has in part by then the
+// library would say that it is malformed (textproto.Reader.ReadLine passes over the error).
 func (c *conn) read(b []byte) (int, error) {
 	if c.unread.Load() >= longHead && !c.h2.Load() && !c.answering.Load() && !c.gone.Load() {
 		c.listener.heads.enter(c)
 		defer c.listener.heads.leave(c)
 	}
 	n, err := c.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.hasUnread() && !c.prolonged.Swap(true) {
+		if err = c.Conn.SetReadDeadline(time.Now().Add(extraTime)); err == nil {
+			n, err = c.Conn.Read(b)
+		}
+	}
 	c.unread.Add(int64(n))
 	return n, err
 }

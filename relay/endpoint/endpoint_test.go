@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,8 @@ type running struct {
 	log     *lines
 	proxies func(netip.Addr) bool
 
-	headerTimeout time.Duration
+	headerTimeout, readTimeout time.Duration
+	wrap                       func(net.Listener) net.Listener // nil, or what stands between it and the server
 }
 
 // lines is a log that can be read while it is written.
@@ -72,17 +74,21 @@ func start(t *testing.T, config *tls.Config, changes ...func(*running)) *running
 	for _, change := range changes {
 		change(r)
 	}
+	if r.wrap != nil {
+		l = r.wrap(l)
+	}
 	var draining atomic.Bool
 	handler := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		_, _ = io.Copy(io.Discard, req.Body)
+		n, _ := io.Copy(io.Discard, req.Body)
 		if draining.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		w.Header().Set("X-Peer", req.RemoteAddr)
+		w.Header().Set("X-Body", strconv.FormatInt(n, 10))
 		_, _ = io.WriteString(w, "hello")
 	})
 	server := &http.Server{
-		Handler: handler, TLSConfig: config.Clone(), ReadHeaderTimeout: r.headerTimeout, MaxHeaderBytes: 4 << 10,
+		Handler: handler, TLSConfig: config.Clone(), ReadHeaderTimeout: r.headerTimeout, ReadTimeout: r.readTimeout, MaxHeaderBytes: 4 << 10,
 		Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0),
 	}
 	server.Protocols.SetHTTP1(true)

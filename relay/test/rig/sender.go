@@ -114,8 +114,12 @@ func (s *Sender) PostBody(ctx context.Context, body string) (a Answer, err error
 		return a, fmt.Errorf("no answer: %w", err)
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
-		return a, fmt.Errorf("the answer %s cannot be read: %w", resp.Status, err)
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = json.Unmarshal(answer, &a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("the answer %s cannot be read: %w: %.200q", resp.Status, err, answer)
 	}
 	a.Status = resp.StatusCode
 	return a, nil
