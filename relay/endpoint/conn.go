@@ -35,7 +35,7 @@ type conn struct {
 	answered  atomic.Bool  // a request has been
 	unread    atomic.Int64 // bytes that have come since something was last written, or a head was whole
 	gone      atomic.Bool  // the peer has closed it, or its direction of it
-	prolonged atomic.Bool  // the deadline for reading has been, or is not to be
+	prolonged atomic.Bool  // the deadline for reading has been
 
 	// These tell whether it makes way for others, see limit.go.
 	handlers  atomic.Int32 // that are at work; in HTTP/2 there can be many
@@ -108,8 +108,7 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // SetReadDeadline implements [net.Conn].
 func (c *conn) SetReadDeadline(t time.Time) error {
-	// By a deadline of long ago the library ends a read that is under way.
-	c.prolonged.Store(!t.IsZero() && t.Before(c.listener.began))
+	c.prolonged.Store(false)
 	return c.Conn.SetReadDeadline(t)
 }
 
