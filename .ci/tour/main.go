@@ -1,5 +1,6 @@
-// Command tour follows the README as a new user does, in a fresh clone: it runs
-// every command in it, in order, and holds what the README shows against what comes.
+// Command tour follows the README as a new user does, in a fresh clone, and then the pages
+// of the commands: it runs every command in them, in order, and holds what they show against
+// what comes.
 //
 //	go run ./.ci/tour
 //
@@ -29,7 +30,10 @@ const (
 	patience = 5 * time.Minute
 )
 
-// elsewhere are the commands in the README that are not run here, and why.
+// pages are those whose commands are run, in this order and in one shell.
+var pages = []string{"README.md", "relay/ops/README.md", "relay/ops/ui/README.md"}
+
+// elsewhere are the commands in the pages that are not run here, and why.
 var elsewhere = map[string]string{
 	"go test ./...": ".ci/run runs it in a step of its own",
 	"go test -tags=system ./relay/test/... ./cmd/...": "minutes; .ci/run runs it in a step of its own",
@@ -60,10 +64,6 @@ func tour() error {
 	if out, err := exec.Command("git", "clone", "-q", strings.TrimSpace(string(root)), clone).CombinedOutput(); err != nil {
 		return fmt.Errorf("git clone: %w\n%s", err, out)
 	}
-	readme, err := os.ReadFile(filepath.Join(clone, "README.md"))
-	if err != nil {
-		return err
-	}
 	if err := links(clone); err != nil {
 		return err
 	}
@@ -74,14 +74,9 @@ func tour() error {
 		return err
 	}
 	defer v.leave()
-	for _, b := range blocks(string(readme)) {
-		if err := v.follow(b); err != nil {
-			return err
-		}
-	}
-	for _, command := range inline(string(readme)) {
-		if err := v.try(command, nil); err != nil {
-			return err
+	for _, page := range pages {
+		if err := v.read(filepath.Join(clone, page)); err != nil {
+			return fmt.Errorf("%s: %w", page, err)
 		}
 	}
 	return v.stop()
@@ -107,6 +102,25 @@ type visitor struct {
 	shell   *shell
 	relay   *process
 	curl    string // as the relay printed it
+}
+
+// read does what a page shows: its blocks, and then the commands within its text.
+func (v *visitor) read(page string) error {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	for _, b := range blocks(string(text)) {
+		if err := v.follow(b); err != nil {
+			return err
+		}
+	}
+	for _, command := range inline(string(text)) {
+		if err := v.try(command, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follow does what a block shows.
@@ -162,7 +176,7 @@ func (v *visitor) try(command string, shown []string) error {
 		return fmt.Errorf("%s: %w\n%s", command, err, said)
 	}
 	if shown != nil && !expression(shown).MatchString(said) {
-		return fmt.Errorf("%s: the README shows\n%s\nand it says\n%s", command, strings.Join(shown, "\n"), said)
+		return fmt.Errorf("%s: the page shows\n%s\nand it says\n%s", command, strings.Join(shown, "\n"), said)
 	}
 	fmt.Printf("ok %s (%.1f s)\n", command, time.Since(began).Seconds())
 	return nil

@@ -10,11 +10,11 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
-var update = flag.Bool("update", false, "bring the README's settings to those of package config")
+var update = flag.Bool("update", false, "bring the page of settings to those of package config")
 
-// The README's settings are the program's.
+// The settings on their page are the program's.
 func TestReadmeSettings(t *testing.T) {
-	const file = "../../README.md"
+	const file = "../../relay/config/README.md"
 	readme, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

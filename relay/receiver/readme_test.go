@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Every type of problem is explained in the README at the anchor to which it
-// points, under the status that it comes with.
+// Every type of problem is explained in the table of answers under the status that it comes
+// with, and the repository's README leads there from the anchor to which the type points.
 func TestReadmeExplainsEveryProblem(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("response.go")
@@ -17,6 +17,10 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,9 +34,12 @@ func TestReadmeExplainsEveryProblem(t *testing.T) {
 	}
 	for _, match := range slugs {
 		slug := match[1]
-		row := "| " + strconv.Itoa(statuses[slug]) + ` | <a id="` + slug + `"></a>`
-		if !strings.Contains(string(readme), row) {
-			t.Errorf("the README has no row that begins with %s", row)
+		anchor := `<a id="` + slug + `"></a>`
+		if !strings.Contains(string(readme), anchor) {
+			t.Errorf("the repository's README has no %s", anchor)
+		}
+		if row := "| " + strconv.Itoa(statuses[slug]) + " | " + anchor; !strings.Contains(string(table), row) {
+			t.Errorf("the table of answers has no row that begins with %s", row)
 		}
 	}
 }
