@@ -132,7 +132,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		}
 	}
 
-	r.broker, err = broker.Open(ctx, cfg, log)
+	r.broker, err = broker.Open(ctx, cfg, version, log)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func Start(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return nil, err
 	}
 
-	store, err := r.openStore(ctx, metrics, tracing)
+	store, err := r.openStore(ctx, version, metrics, tracing)
 	if err != nil {
 		return nil, err
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // openStore is where webhooks go: to the publisher, or to the outbox before it.
-func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
+func (r *Relay) openStore(ctx context.Context, version string, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
 	if r.cfg.Outbox.Enabled {
-		return r.openOutbox(ctx, metrics, tracing)
+		return r.openOutbox(ctx, version, metrics, tracing)
 	}
 	metrics.Outbox(func() (messages, bytes uint64, oldest time.Duration) { return 0, 0, 0 })
 	if broker.OutboxLeftBehind(r.cfg) {
@@ -29,8 +29,8 @@ func (r *Relay) openStore(ctx context.Context, metrics *telemetry.Metrics, traci
 }
 
 // openOutbox puts the outbox before the publisher.
-func (r *Relay) openOutbox(ctx context.Context, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
-	local, err := broker.OpenOutbox(ctx, r.cfg, r.log)
+func (r *Relay) openOutbox(ctx context.Context, version string, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (store.Store, error) {
+	local, err := broker.OpenOutbox(ctx, r.cfg, version, r.log)
 	if err != nil {
 		return nil, err
 	}

@@ -70,8 +70,9 @@ type ConnObserver interface {
 //
 // An unreachable external broker is not an error: Open returns, and the connection is made
 // when the broker comes. Refused credentials and an untrusted certificate are errors, because
-// waiting would not help.
-func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
+// waiting would not help, and so is a store that a newer version has written. Version is that of
+// the relay.
+func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Broker, error) {
 	settings := cfg.NATS
 	if cfg.UsesEmbedded() {
 		settings.CA = "" // for commands: there is no TLS within this process
@@ -93,12 +94,12 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, er
 		return nil, err
 	}
 	serverOptions.TLSConfig = b.certificate.Config()
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded, version, serverOptions))
 }
 
 // OpenOutbox starts the outbox's server, which stores webhooks while the external broker is
 // away, in a folder below RELAY_DATA_DIR. Only this process can reach it.
-func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Broker, error) {
+func OpenOutbox(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Broker, error) {
 	serverOptions, err := outboxOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func OpenOutbox(ctx context.Context, cfg config.Config, log *slog.Logger) (*Brok
 	}
 	b := &Broker{log: log.With("from", "outbox"), ended: make(chan struct{})}
 	b.options = append(options, b.handlers()...)
-	return opened(b, b.start(ctx, cfg.Embedded.DataDir, serverOptions))
+	return opened(b, b.start(ctx, cfg.Embedded, version, serverOptions))
 }
 
 // opened is a broker, or the error with which its start has ended.
@@ -121,8 +122,8 @@ func opened(b *Broker, err error) (*Broker, error) {
 }
 
 // start runs a server in this process and connects to it.
-func (b *Broker) start(ctx context.Context, folder string, serverOptions *server.Options) error {
-	e, err := startEmbedded(ctx, folder, serverOptions, b.log)
+func (b *Broker) start(ctx context.Context, settings config.Embedded, version string, serverOptions *server.Options) error {
+	e, err := startEmbedded(ctx, settings, version, serverOptions, b.log)
 	if err != nil {
 		return err
 	}

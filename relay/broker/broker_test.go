@@ -36,7 +36,7 @@ func load(t *testing.T, environ ...string) config.Config {
 
 func mustOpen(t *testing.T, cfg config.Config) *Broker {
 	t.Helper()
-	b, err := Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	b, err := Open(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestPortTakenSaysWhatToDo(t *testing.T) {
 	}
 	defer l.Close()
 	cfg := load(t, "RELAY_EMBEDDED_ADDR="+l.Addr().String())
-	_, err = Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	_, err = Open(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "NATS_URL=nats://"+l.Addr().String()) || !strings.Contains(err.Error(), "RELAY_EMBEDDED_ADDR=") {
 		t.Errorf("got %v", err)
 	}
@@ -123,7 +123,7 @@ func TestFolderInUseSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	cfg := load(t)
 	first := mustOpen(t, cfg)
-	_, err := Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	_, err := Open(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "RELAY_DATA_DIR") || !strings.Contains(err.Error(), "another relay") {
 		t.Errorf("got %v", err)
 	}
@@ -139,7 +139,7 @@ func TestFolderThatCannotBeMadeSaysWhatToDo(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.Context(), load(t, "RELAY_DATA_DIR="+file+"/data"), slog.New(slog.DiscardHandler))
+	_, err := Open(t.Context(), load(t, "RELAY_DATA_DIR="+file+"/data"), "test", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "RELAY_DATA_DIR") {
 		t.Errorf("got %v", err)
 	}
@@ -149,7 +149,7 @@ func TestServerLinesGoThroughTheLog(t *testing.T) {
 	t.Parallel()
 	var buf natstest.Log
 	cfg := load(t)
-	b, err := Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	b, err := Open(t.Context(), cfg, "test", slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestExternalBrokerCredentials(t *testing.T) {
 				t.Error("not connected")
 			}
 			// Without them the start fails, rather than try for ever.
-			_, err := Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), slog.New(slog.DiscardHandler))
+			_, err := Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), "test", slog.New(slog.DiscardHandler))
 			if err == nil || !strings.Contains(err.Error(), "NATS_CREDS") {
 				t.Errorf("without credentials: %v", err)
 			}

@@ -39,7 +39,7 @@ func small(t *testing.T) (*Broker, *natstest.Log) {
 	log := new(natstest.Log)
 	b := &Broker{log: slog.New(slog.NewTextHandler(log, nil)), ended: make(chan struct{})}
 	b.options = append(own, b.handlers()...)
-	if err := b.start(t.Context(), cfg.Embedded.DataDir, options); err != nil {
+	if err := b.start(t.Context(), cfg.Embedded, "test", options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close(context.Background()) })

@@ -105,7 +105,7 @@ func TestCauses(t *testing.T) {
 				t.Errorf("a command says %v", err)
 			}
 			var log natstest.Log
-			b, err := Open(t.Context(), load(t, tt.environ...), slog.New(slog.NewTextHandler(&log, nil)))
+			b, err := Open(t.Context(), load(t, tt.environ...), "test", slog.New(slog.NewTextHandler(&log, nil)))
 			if err != nil { // that waiting would not mend
 				if !strings.Contains(err.Error(), tt.problem) || !strings.Contains(err.Error(), tt.hint) {
 					t.Errorf("the start says %v", err)
@@ -133,7 +133,7 @@ func TestCauseIsToldWhenItChanges(t *testing.T) {
 	url := s.ClientURL()
 	natstest.Stop(s)
 	var log natstest.Log
-	b, err := Open(t.Context(), load(t, "NATS_URL="+url), slog.New(slog.NewTextHandler(&log, nil)))
+	b, err := Open(t.Context(), load(t, "NATS_URL="+url), "test", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

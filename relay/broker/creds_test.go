@@ -80,7 +80,7 @@ func TestExternalBrokerCredentialsFile(t *testing.T) {
 	if !b.Conn().IsConnected() {
 		t.Error("not connected")
 	}
-	_, err = Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), slog.New(slog.DiscardHandler))
+	_, err = Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), "test", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "NATS_CREDS") {
 		t.Errorf("without credentials: %v", err)
 	}

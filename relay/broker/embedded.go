@@ -37,9 +37,13 @@ type embedded struct {
 	watchers sync.WaitGroup // of the door, and of the memory
 }
 
-// startEmbedded runs a server whose store is in the folder, or in a folder of
-// that, and locks the folder against other relays meanwhile.
-func startEmbedded(ctx context.Context, folder string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
+// startEmbedded runs a server whose store is in the folder of the settings, or in a folder of
+// that, and locks the folder against other relays meanwhile. Version is the relay's.
+func startEmbedded(ctx context.Context, settings config.Embedded, version string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
+	folder := settings.DataDir
+	if err := checkStore(options.StoreDir, settings.AllowDowngrade, log); err != nil {
+		return nil, err
+	}
 	lock, err := lockFolder(folder)
 	if err != nil {
 		return nil, err
@@ -51,6 +55,9 @@ func startEmbedded(ctx context.Context, folder string, options *server.Options, 
 	}()
 	if err := durable.MakeFolder(options.StoreDir); err != nil {
 		return nil, fmt.Errorf("the folder of the embedded broker cannot be made: %w; RELAY_DATA_DIR has to be one that this user may write", err)
+	}
+	if err := claimStore(options.StoreDir, version); err != nil {
+		log.Warn("an older version of the relay will not know that this one has opened the store", "store", options.StoreDir, "error", err)
 	}
 	if !options.DontListen {
 		// The server would find the port taken too, but only after it has recovered

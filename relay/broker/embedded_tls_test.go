@@ -200,7 +200,7 @@ func TestEmbeddedBrokersCertificateHasToBeOne(t *testing.T) {
 	cert, key := certificate(t)
 	otherCert, _ := certificate(t)
 	for _, files := range [][]string{{key, cert}, {otherCert, key}} {
-		_, err := Open(t.Context(), load(t, withTLS(files[0], files[1])...), slog.New(slog.DiscardHandler))
+		_, err := Open(t.Context(), load(t, withTLS(files[0], files[1])...), "test", slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), "RELAY_EMBEDDED_TLS_CERT_FILE=") || strings.Contains(err.Error(), "PRIVATE") {
 			t.Errorf("%v: %v", files, err)
 		}

@@ -33,7 +33,7 @@ const (
 func pulled(t *testing.T) (*Broker, jetstream.JetStream, *natstest.Log) {
 	t.Helper()
 	log := new(natstest.Log)
-	b, err := Open(t.Context(), load(t, "RELAY_EMBEDDED_SYNC=interval", pulledBody), slog.New(slog.NewTextHandler(log, nil)))
+	b, err := Open(t.Context(), load(t, "RELAY_EMBEDDED_SYNC=interval", pulledBody), "test", slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ var kinds = map[string]struct {
 		return mustOpen(t, cfg)
 	}, ""},
 	"outbox": {func(t *testing.T, cfg config.Config) *Broker {
-		b, err := OpenOutbox(t.Context(), cfg, slog.New(slog.DiscardHandler))
+		b, err := OpenOutbox(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +264,7 @@ func BenchmarkKeep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			broker, err := Open(b.Context(), cfg, slog.New(slog.DiscardHandler))
+			broker, err := Open(b.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func TestExternalBrokerTLS(t *testing.T) {
 	if !b.Conn().IsConnected() {
 		t.Error("not connected")
 	}
-	_, err = Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), slog.New(slog.DiscardHandler))
+	_, err = Open(t.Context(), load(t, "NATS_URL="+s.ClientURL()), "test", slog.New(slog.DiscardHandler))
 	if err == nil {
 		t.Error("a certificate that nobody vouches for was trusted")
 	}

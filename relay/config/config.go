@@ -131,6 +131,8 @@ type Embedded struct {
 	TLSKeyFile  string `env:"RELAY_EMBEDDED_TLS_KEY_FILE" doc:"PEM private key of that certificate"`
 	// Sync says what a 200 promises.
 	Sync Sync `env:"RELAY_EMBEDDED_SYNC" envDefault:"always" doc:"always: a 200 means fsynced, once for all webhooks that wait, so it survives a power loss; interval: a 200 means written, and fsynced within two minutes, so it survives a crash of the relay but not of the machine"`
+	// AllowDowngrade: a store may lose what this program does not know.
+	AllowDowngrade bool `env:"RELAY_ALLOW_DOWNGRADE" envDefault:"false" doc:"open a store in RELAY_DATA_DIR, once, from which this older version loses something that a newer one has written there. The error with which the relay refuses to start otherwise says what"`
 }
 
 // Outbox keeps webhooks while an external broker is away.

@@ -46,6 +46,7 @@ var settings = map[string]string{
 	"RELAY_DATA_DIR":              "apixo-relay-data",
 	"RELAY_EMBEDDED_ADDR":         "127.0.0.1:4222",
 	"RELAY_EMBEDDED_SYNC":         "always",
+	"RELAY_ALLOW_DOWNGRADE":       "false",
 
 	"RELAY_EMBEDDED_TLS_CERT_FILE": "",
 	"RELAY_EMBEDDED_TLS_KEY_FILE":  "",
@@ -228,8 +229,8 @@ func TestValuesAreRead(t *testing.T) {
 		{"broker", []string{"NATS_URL=nats://a:4222, tls://b,c:1", "NATS_USER=u", "NATS_PASSWORD=p", "NATS_TOKEN=t"}, func(c *config.Config) {
 			c.NATS = config.NATS{URL: "nats://a:4222, tls://b,c:1", User: "u", Password: "p", Token: "t"}
 		}},
-		{"embedded", []string{"RELAY_DATA_DIR=/d", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_SYNC=interval"}, func(c *config.Config) {
-			c.Embedded = config.Embedded{DataDir: "/d", Addr: "127.0.0.1:0", Sync: config.SyncInterval}
+		{"embedded", []string{"RELAY_DATA_DIR=/d", "RELAY_EMBEDDED_ADDR=127.0.0.1:0", "RELAY_EMBEDDED_SYNC=interval", "RELAY_ALLOW_DOWNGRADE=true"}, func(c *config.Config) {
+			c.Embedded = config.Embedded{DataDir: "/d", Addr: "127.0.0.1:0", Sync: config.SyncInterval, AllowDowngrade: true}
 		}},
 		{"embedded with TLS", []string{"RELAY_EMBEDDED_TLS_CERT_FILE=defaults_test.go", "RELAY_EMBEDDED_TLS_KEY_FILE=defaults_test.go", "NATS_CA=defaults_test.go"}, func(c *config.Config) {
 			c.Embedded.TLSCertFile, c.Embedded.TLSKeyFile, c.NATS.CA = "defaults_test.go", "defaults_test.go", "defaults_test.go"

@@ -98,7 +98,7 @@ func (s *site) newRelay(t *testing.T, environ ...string) *relay {
 	}
 	r := &relay{cfg: cfg, metrics: telemetry.NewMetrics("test"), log: &natstest.Log{}}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	b, err := broker.Open(t.Context(), cfg, log)
+	b, err := broker.Open(t.Context(), cfg, "test", log)
 	if err != nil {
 		t.Fatal(err)
 	}

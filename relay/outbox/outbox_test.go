@@ -72,7 +72,7 @@ func prepare(t *testing.T, options *server.Options, dir string, environ ...strin
 	}
 	r := rig{log: &natstest.Log{}}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	r.external, err = broker.Open(t.Context(), cfg, log)
+	r.external, err = broker.Open(t.Context(), cfg, "test", log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func prepare(t *testing.T, options *server.Options, dir string, environ ...strin
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	local, err := broker.OpenOutbox(t.Context(), cfg, log)
+	local, err := broker.OpenOutbox(t.Context(), cfg, "test", log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func openAt(t testing.TB, url string, environ ...string) bench {
 	}
 	b := bench{log: &natstest.Log{}, metrics: telemetry.NewMetrics("test")}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
-	b.broker, err = broker.Open(t.Context(), cfg, log)
+	b.broker, err = broker.Open(t.Context(), cfg, "test", log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func start(t *testing.T, env ...string) *relay {
 	t.Helper()
 	cfg := settings(t, env...)
 	log := newLogBuffer(cfg)
-	b, err := broker.Open(t.Context(), cfg, log.logger())
+	b, err := broker.Open(t.Context(), cfg, "test", log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ const (
 	Certificate   = "certificate"   // of the relay's own HTTPS
 	API           = "api"           // APIXO's status API
 	Disk          = "disk"          // free space in RELAY_DATA_DIR
+	Store         = "store"         // which versions can open those in RELAY_DATA_DIR
 	Descriptors   = "descriptors"   // files and connections that a process may have open
 	Tracing       = "tracing"       // a collector takes spans
 	Broker        = "broker"        // a connection to it
@@ -153,7 +154,7 @@ func Run(ctx context.Context, o Options) Report {
 		found = append(found, <-running...)
 		found = append(found, delivery...)
 	} else {
-		found.skip("the configuration has to be right first", Senders, Certificate, API, Disk, Descriptors, Tracing)
+		found.skip("the configuration has to be right first", Senders, Certificate, API, Disk, Store, Descriptors, Tracing)
 		found.skip("the configuration has to be right first", aboutBroker...)
 		found.skip("the configuration has to be right first", Relay)
 		if o.CallbackURL != nil {
