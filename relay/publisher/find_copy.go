@@ -117,6 +117,7 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	var answer struct {
 		Error     *jetstream.APIError `json:"error"`
 		Stream    string              `json:"stream"`
+		Domain    string              `json:"domain"`
 		Sequence  uint64              `json:"seq"`
 		Duplicate bool                `json:"duplicate"`
 	}
@@ -126,7 +127,7 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	if e := answer.Error; e != nil && jserr.IsTransient(e.ErrorCode) && e.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
 		return ack, e
 	}
-	if answer.Error != nil || answer.Stream != p.cfg.Name {
+	if answer.Error != nil || answer.Stream != p.cfg.Name || p.cfg.Domain != "" && answer.Domain != p.cfg.Domain {
 		return ack, nil // it is not known
 	}
 	return jetstream.PubAck{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}, nil

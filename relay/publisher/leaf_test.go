@@ -7,21 +7,31 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/apixo-relay/apixo-relay/relay/store"
 	"github.com/apixo-relay/apixo-relay/relay/test/natstest"
 )
 
 // behindLeaf is a relay at a leaf node, whose streams are the hub's.
 func behindLeaf(t *testing.T, environ ...string) bench {
 	t.Helper()
+	leaf := natstest.Options(t)
+	leaf.JetStream = false
+	b, _ := behindLeafAs(t, leaf, environ...)
+	return b
+}
+
+// behindLeafAs is behindLeaf with further options of the leaf node, which it returns.
+func behindLeafAs(t *testing.T, leaf *server.Options, environ ...string) (bench, *server.Server) {
+	t.Helper()
 	options := natstest.Options(t)
 	options.JetStreamDomain = "hub"
 	options.LeafNode.Host, options.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
 	hub := natstest.Start(t, options)
-	leaf := natstest.Options(t)
-	leaf.JetStream = false
 	at := &url.URL{Scheme: "nats", Host: net.JoinHostPort(options.LeafNode.Host, strconv.Itoa(options.LeafNode.Port))}
 	leaf.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{at}}}
 	s := natstest.Start(t, leaf)
@@ -29,7 +39,7 @@ func behindLeaf(t *testing.T, environ ...string) bench {
 	b.js = natstest.JetStream(t, hub.ClientURL())
 	b.awaitConnection(t)
 	b.await(t, "never linked", func() bool { return hub.NumLeafNodes() == 1 })
-	return b
+	return b, s
 }
 
 // The leader's word about the largest event passes a leaf node as it is by default. Where
@@ -58,4 +68,32 @@ func TestLargestEventBehindALeafNode(t *testing.T) {
 	if log := larger.log.String(); strings.Count(log, told) != 1 || !strings.Contains(log, "the stream APIXO "+told) {
 		t.Errorf("the log is\n%s", log)
 	}
+}
+
+// A stream of the same name in the leaf node's own JetStream takes the message, too, and is
+// the first to acknowledge it: that is not what a 200 means.
+func TestStreamOfTheLeafNode(t *testing.T) {
+	t.Parallel()
+	leaf := natstest.Options(t)
+	leaf.JetStreamDomain = "edge"
+	b, s := behindLeafAs(t, leaf)
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Stop(context.Background()) })
+	b.mustStore(t, result("task_1", "success", "{}"), first)
+	js := natstest.JetStream(t, s.ClientURL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}, Duplicates: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err := b.Store(ctx, webhook(t, result("task_2", "success", "{}")))
+	if err == nil || !strings.Contains(err.Error(), `in the JetStream domain "edge"`) {
+		t.Errorf("the leaf node's acknowledgement counts: %v", err)
+	}
+	if err := js.DeleteStream(t.Context(), "APIXO"); err != nil {
+		t.Fatal(err)
+	}
+	b.mustStore(t, result("task_2", "success", "{}"), store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true}) // the hub has it, too
 }

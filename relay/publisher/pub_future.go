@@ -214,13 +214,18 @@ func (s *pubFuture) awaitAck(ctx context.Context) (ack jetstream.PubAck, err err
 // confirmAck returns an error if an acknowledgement does not mean that the message is
 // stored for good.
 //
-// Another stream that takes the subject is not what a 200 means. Asking the broker to
+// Another stream that takes the subject is not what a 200 means, and neither is one of the
+// same name in another JetStream domain: that of a leaf node which has its own, and is
+// nearer than the hub. Asking the broker to
 // check it would leave a header in every event, on which whoever forwards events to a
 // stream of his own would stumble.
 func (s *pubFuture) confirmAck(ctx context.Context, ack jetstream.PubAck) error {
 	m := s.p.watcherOf(s.msg.Kind)
 	if want := m.needs.Config.Name; ack.Stream != want {
 		return fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
+	}
+	if domain := s.p.cfg.Domain; domain != "" && ack.Domain != domain {
+		return fmt.Errorf("%w: a stream %s in the JetStream domain %q took the subject %s, which belongs to the one in the domain %s (NATS_JS_DOMAIN); take that subject, or that stream, away from the server in NATS_URL", errWrongStream, ack.Stream, ack.Domain, s.msg.Subject, domain)
 	}
 	return s.p.confirmStream(ctx, m, s.changes, s.id, ack)
 }
