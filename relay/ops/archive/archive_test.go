@@ -475,6 +475,11 @@ func TestUnfit(t *testing.T) {
 		"streams are somebody else's": {func(t *testing.T, p *place, _ *archive.Options) {
 			p.cfg.Stream.Policy = "require"
 		}, "the stream APIXO_ARCHIVE does not exist, and RELAY_STREAM_POLICY=require"},
+		"another prefix's stream": {func(t *testing.T, p *place, _ *archive.Options) {
+			if _, err := p.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO_ARCHIVE", Subjects: []string{"other.archive.>"}}); err != nil {
+				t.Fatal(err)
+			}
+		}, "leaves apixo.archive.> out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

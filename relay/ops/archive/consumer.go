@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -67,8 +69,14 @@ func (a *Archiver) deadStream() jetstream.StreamConfig {
 // openStream makes a stream unless it is there, or somebody else has to make it. An existing
 // one stays as it is.
 func (a *Archiver) openStream(ctx context.Context, want jetstream.StreamConfig) error {
-	_, err := ask(ctx, a, "STREAM.INFO."+want.Name, func(ctx context.Context) (jetstream.Stream, error) { return a.js.Stream(ctx, want.Name) })
+	stream, err := ask(ctx, a, "STREAM.INFO."+want.Name, func(ctx context.Context) (jetstream.Stream, error) { return a.js.Stream(ctx, want.Name) })
 	switch {
+	case err == nil:
+		subjects := stream.CachedInfo().Config.Subjects
+		if !slices.ContainsFunc(subjects, func(s string) bool { return server.SubjectsCollide(s, want.Subjects[0]) }) {
+			return fmt.Errorf("the stream %s takes the subjects %q, which leaves %s out: it belongs to another RELAY_SUBJECT_PREFIX; add that subject to it, or give this prefix a NATS account of its own", want.Name, subjects, want.Subjects[0])
+		}
+		return nil
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return explain("the stream "+want.Name, err)
 	case a.cfg.Stream.Policy == config.PolicyRequire:
