@@ -26,6 +26,9 @@ type bench struct {
 	servers  []*server
 	replicas int
 	tasks    int // that there were
+	// hub is the cluster whose leaf node the only server is: the relay is here, and
+	// everybody else is there. Nil for a cluster.
+	hub *bench
 }
 
 func (b *bench) url() string {
@@ -38,6 +41,15 @@ func (b *bench) url() string {
 
 // environ are a user's settings for the relay's program.
 func (b *bench) environ(user string, more ...string) []string {
+	switch {
+	case b.hub != nil && user != "relay":
+		return b.hub.environ(user, more...)
+	case b.hub != nil:
+		return append([]string{
+			"NATS_URL=nats://" + b.servers[0].host + ":4222", "NATS_JS_DOMAIN=hub", "NATS_USER=" + user, "NATS_PASSWORD=" + password(user),
+			fmt.Sprintf("RELAY_STREAM_REPLICAS=%d", b.replicas),
+		}, more...)
+	}
 	return append([]string{
 		"NATS_URL=" + b.url(), "NATS_CA=" + b.ca(), "NATS_USER=" + user, "NATS_PASSWORD=" + password(user),
 		fmt.Sprintf("RELAY_STREAM_REPLICAS=%d", b.replicas),
@@ -104,6 +116,9 @@ func do(ctx context.Context, method, url, body string) (int, string, error) {
 
 // task is an id that was not there before.
 func (b *bench) task() string {
+	if b.hub != nil {
+		return b.hub.task()
+	}
 	b.tasks++
 	return fmt.Sprintf("task_%d", b.tasks)
 }
@@ -127,6 +142,9 @@ func post(ctx context.Context, r *relaytest.Relay, body string, status int, text
 // connect connects as a user, with any client.
 func (b *bench) connect(t *testing.T, user string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
+	if b.hub != nil {
+		return b.hub.connect(t, user, options...)
+	}
 	ca, err := os.ReadFile(b.ca())
 	if err != nil {
 		t.Fatal(err)

@@ -86,17 +86,24 @@ type server struct {
 	process         *os.Process
 	exited          chan struct{}
 	log             *log
+	environ         []string // besides the passwords of all users
 }
 
 // newServer writes the configuration of a server, which start starts.
 func newServer(t *testing.T, p *programs, name, host, config, accounts string) *server {
 	t.Helper()
-	s := &server{name: name, host: host, dir: t.TempDir(), program: p.server, log: &log{}}
-	config = replaced(t, config,
+	s := serverAt(t, p, name, host)
+	s.write(t, "nats-server.conf", replaced(t, config,
 		`"0.0.0.0:4222"`, `"`+host+`:4222"`, `"127.0.0.1:8222"`, `"`+host+`:8222"`,
-		`"/data"`, `"`+filepath.Join(s.dir, "data")+`"`, "/etc/nats/tls", p.tls)
-	s.write(t, "nats-server.conf", config)
+		`"/data"`, `"`+filepath.Join(s.dir, "data")+`"`, "/etc/nats/tls", p.tls))
 	s.write(t, "accounts.conf", accounts)
+	return s
+}
+
+// serverAt is a server without a configuration.
+func serverAt(t *testing.T, p *programs, name, host string) *server {
+	t.Helper()
+	s := &server{name: name, host: host, dir: t.TempDir(), program: p.server, log: &log{}}
 	t.Cleanup(func() {
 		s.stop(t)
 		if t.Failed() {
@@ -121,6 +128,7 @@ func (s *server) start(t *testing.T) {
 	cmd := exec.Command(s.program, "-c", filepath.Join(s.dir, "nats-server.conf"))
 	cmd.Env = relaytest.Environ("SERVER_NAME="+s.name, "RELAY_PASSWORD="+password("relay"), "CONSUMER_PASSWORD="+password("consumer"),
 		"OPERATOR_PASSWORD="+password("operator"), "UI_PASSWORD="+password("ui"), "ARCHIVE_PASSWORD="+password("archive"), "SYS_PASSWORD="+password("sys"))
+	cmd.Env = append(cmd.Env, s.environ...)
 	cmd.Stderr, cmd.Stdout = s.log, s.log
 	from := s.log.len()
 	if err := cmd.Start(); err != nil {
