@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,7 +21,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
-// programs are built once for all tests, and so are the certificates.
+// programs are what a test runs, and the certificates of its servers.
 type programs struct {
 	relay, server string
 	tls           string   // folder of certificates
@@ -37,7 +38,7 @@ func newPrograms(t *testing.T, servers int) *programs {
 		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	p := &programs{
-		relay: relaytest.Build(t, "./cmd/apixo-relay"), server: relaytest.Build(t, "github.com/nats-io/nats-server/v2"), tls: t.TempDir(),
+		relay: build(t, "./cmd/apixo-relay"), server: build(t, "github.com/nats-io/nats-server/v2"), tls: t.TempDir(),
 	}
 	// Every address of 127.0.0.0/8 is this machine's, so each server has its ports.
 	for range servers {
@@ -48,6 +49,30 @@ func newPrograms(t *testing.T, servers int) *programs {
 		t.Fatalf("certificates.sh: %v\n%s", err, out)
 	}
 	return p
+}
+
+// built are the programs that some test has built, by package, in a folder that TestMain removes:
+// to link them takes longer than many a test.
+var built struct {
+	sync.Mutex
+	dir   string
+	paths map[string]string
+}
+
+// build builds a program once for all tests.
+func build(t *testing.T, pkg string) string {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	path, ok := built.paths[pkg]
+	if !ok {
+		path = filepath.Join(built.dir, strconv.Itoa(len(built.paths)))
+		if err := os.Rename(relaytest.Build(t, pkg), path); err != nil {
+			t.Fatal(err)
+		}
+		built.paths[pkg] = path
+	}
+	return path
 }
 
 func (p *programs) ca() string { return filepath.Join(p.tls, "ca.pem") }
