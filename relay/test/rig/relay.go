@@ -19,6 +19,8 @@ type Relay struct {
 	Admin, Broker string
 	// Dir is its RELAY_DATA_DIR, unless that was given otherwise.
 	Dir string
+	// Program is the file that [Relay.Restart] starts: that of the rig, unless it is changed.
+	Program string
 
 	rig     *Rig
 	environ []string
@@ -36,6 +38,16 @@ func (r *Rig) StartRelay(ctx context.Context, environ ...string) (*Relay, error)
 // StartLimitedRelay is [Rig.StartRelay] for a relay that may have so many descriptors
 // and no more, from its beginning on; 0 means as many as this process.
 func (r *Rig) StartLimitedRelay(ctx context.Context, descriptors int, environ ...string) (*Relay, error) {
+	return r.startRelay(ctx, r.programs.relay, descriptors, environ)
+}
+
+// StartOtherRelay is [Rig.StartRelay] for another version of the program; see
+// [Programs.BuildVersion].
+func (r *Rig) StartOtherRelay(ctx context.Context, program string, environ ...string) (*Relay, error) {
+	return r.startRelay(ctx, program, 0, environ)
+}
+
+func (r *Rig) startRelay(ctx context.Context, program string, descriptors int, environ []string) (*Relay, error) {
 	dir, err := r.folder("relay")
 	if err != nil {
 		return nil, err
@@ -44,7 +56,7 @@ func (r *Rig) StartLimitedRelay(ctx context.Context, descriptors int, environ ..
 	if err != nil {
 		return nil, err
 	}
-	relay := &Relay{rig: r, Dir: dir, descriptors: descriptors}
+	relay := &Relay{rig: r, Dir: dir, Program: program, descriptors: descriptors}
 	relay.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
 		"RELAY_LISTEN_ADDR=" + loopback(port), "RELAY_ADMIN_ADDR=127.0.0.1:0",
@@ -56,6 +68,10 @@ func (r *Rig) StartLimitedRelay(ctx context.Context, descriptors int, environ ..
 	}
 	return relay, nil
 }
+
+// Set adds variables to those that the next [Relay.Restart] gives to the relay, or replaces
+// some of them.
+func (r *Relay) Set(environ ...string) { r.environ = slices.Concat(r.environ, environ) }
 
 // Restart starts a relay that has ended once more, with the same folder and
 // variables. Its sender stays, and so does a load that it is sending.
@@ -76,7 +92,7 @@ func (r *Relay) RestartOnTerminal(ctx context.Context) (hangUp func() error, err
 }
 
 func (r *Relay) startOn(ctx context.Context, terminal *os.File) error {
-	program, args := r.rig.programs.relay, []string(nil)
+	program, args := r.Program, []string(nil)
 	if r.descriptors > 0 {
 		program, args = "/bin/sh", []string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, r.descriptors), program}
 	}
@@ -100,7 +116,7 @@ func (r *Relay) startOn(ctx context.Context, terminal *os.File) error {
 // StartCommand starts another command of the relay's program, with the relay's variables
 // and further ones. What it prints is its log.
 func (r *Relay) StartCommand(args []string, environ ...string) (*Process, error) {
-	return r.rig.start(args[0], r.rig.programs.relay, args, slices.Concat(r.environ, environ))
+	return r.rig.start(args[0], r.Program, args, slices.Concat(r.environ, environ))
 }
 
 // Command runs a command of the relay's program to its end, with the relay's variables
