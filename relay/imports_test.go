@@ -90,7 +90,9 @@ var rooms = []room{
 	{"/relay/test/leaktest", nil, nil},
 	{"/schema", nil, []string{"net/http", "github.com/nats-io/", "os", "github.com/cloudevents/"}},
 	// For tests only.
-	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},
+	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/upgrade", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},
+	{"/relay/test/upgrade/record", []string{"/relay/test/upgrade", "/relay/test/rig"}, []string{"testing"}},
+	{"/relay/test/upgrade", []string{"/relay/test/rig", "/schema"}, []string{"testing"}},
 	{"/relay/test/rig", []string{"/relay/test/disk"}, []string{"testing"}},
 	{"/relay/test/fakeapi", nil, []string{"testing"}},
 	{"/relay/test/hostile", nil, []string{"testing"}},

@@ -29,7 +29,7 @@ type Row struct {
 
 // Rows are the whole suite.
 func Rows() []Row {
-	return slices.Concat(killRows, diskRows, powerRows, diskFullRows, brokerRows, clusterRows, senderRows, hostileRows, browserRows, protocolRows, rotationRows, limitRows, http2Rows, floodRows, operatorRows, logRows, streamRows, deletedRows, mirrorRows, laggingRows, removedRows, storeRows, subscriberRows, expectedRows, verifyRows, verifyStormRows)
+	return slices.Concat(killRows, diskRows, powerRows, diskFullRows, brokerRows, clusterRows, senderRows, hostileRows, browserRows, protocolRows, rotationRows, rollingRows, limitRows, http2Rows, floodRows, operatorRows, logRows, streamRows, deletedRows, mirrorRows, laggingRows, removedRows, storeRows, subscriberRows, expectedRows, verifyRows, verifyStormRows)
 }
 
 // Suite is a run of some rows. Its functions may be called at the same time.

@@ -62,7 +62,11 @@ func (p *Programs) BuildVersion(ctx context.Context, dir, revision, name string)
 func checkOut(ctx context.Context, dir, commit, to string) error {
 	packed := to + ".tar"
 	defer os.Remove(packed)
-	if _, err := git(ctx, dir, "archive", "--output="+packed, commit); err != nil {
+	top, err := git(ctx, dir, "rev-parse", "--show-toplevel") // of a folder below it, only that would be packed
+	if err != nil {
+		return err
+	}
+	if _, err := git(ctx, strings.TrimSpace(top), "archive", "--output="+packed, commit); err != nil {
 		return err
 	}
 	if err := os.Mkdir(to, 0o700); err != nil {
