@@ -104,6 +104,9 @@ func ReadStreams(ctx context.Context, js jetstream.JetStream) (map[string][]Mess
 			if err != nil {
 				return nil, fmt.Errorf("message %d of %s cannot be read: %w", seq, name, err)
 			}
+			for _, told := range []string{jetstream.StreamHeader, jetstream.SequenceHeader, jetstream.SubjectHeader, jetstream.TimeStampHeaer} {
+				m.Header.Del(told) // about it, by those servers and streams that do
+			}
 			streams[name] = append(streams[name], Message{m.Sequence, m.Subject, m.Header, m.Data, m.Time.UTC()})
 		}
 	}

@@ -65,6 +65,28 @@ func TestStoresWithDefaults(t *testing.T) {
 	}
 }
 
+// A stream that was made with other limits is used as it is, and RELAY_STREAM_POLICY=update
+// takes nothing out of it.
+func TestStoresWithOtherLimits(t *testing.T) {
+	t.Parallel()
+	for _, v := range Versions {
+		for _, policy := range []string{"create", "update"} {
+			t.Run(v.Name+"-"+policy, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				dir := b.TempDir()
+				b.must(Unpack(archiveOf(v), dir))
+				m, err := ReadManifest(dir)
+				b.must(err)
+				s := &store{bench: b, Manifest: m, dir: dir, settings: []string{"RELAY_STREAM_POLICY=" + policy}}
+				s.open(b.today)
+				s.settings = Settings() // and it is still what it was
+				s.open(b.today)
+			})
+		}
+	}
+}
+
 func errorOfBefore() string {
 	p, _ := programs()
 	return p.noBefore.Error()
@@ -111,26 +133,35 @@ func (s *store) sameStreams(js jetstream.JetStream, where string) {
 	got, err := ReadStreams(s.ctx, js)
 	s.must(err)
 	for name, want := range s.Streams {
-		same := slices.EqualFunc(got[name], want, func(a, b Message) bool {
-			return a.Sequence == b.Sequence && a.Subject == b.Subject && a.Time.Equal(b.Time) && bytes.Equal(a.Data, b.Data) && maps.EqualFunc(a.Header, b.Header, slices.Equal)
-		})
-		if !same {
-			s.Errorf("%s: %s has\n%s\nand had\n%s", where, name, list(got[name]), list(want))
+		for _, m := range want {
+			if !slices.ContainsFunc(got[name], m.equal) {
+				s.Errorf("%s: %s no longer has, or has otherwise: %s", where, name, m)
+			}
+		}
+		for _, m := range got[name] {
+			if !slices.ContainsFunc(want, m.equal) {
+				s.Errorf("%s: %s has, and did not have: %s", where, name, m)
+			}
 		}
 	}
 }
 
-func list(messages []Message) string {
-	var b strings.Builder
-	for _, m := range messages {
-		fmt.Fprintf(&b, "%d %s %v %.60q\n", m.Sequence, m.Subject, m.Header, m.Data)
-	}
-	return b.String()
+func (m Message) equal(o Message) bool {
+	return m.Sequence == o.Sequence && m.Subject == o.Subject && m.Time.Equal(o.Time) && bytes.Equal(m.Data, o.Data) && maps.EqualFunc(m.Header, o.Header, slices.Equal)
 }
+
+// String is for a test's log.
+func (m Message) String() string {
+	return fmt.Sprintf("%d %s %v %s %.80q", m.Sequence, m.Subject, m.Header, m.Time, m.Data)
+}
+
+// mostTold is how many webhooks are told of that go wrong.
+const mostTold = 3
 
 // repeat delivers everything once more, which has to be answered as before.
 func (s *store) repeat(relay *rig.Relay, p program, where string) {
 	s.Helper()
+	wrong := 0
 	for _, w := range s.Webhooks {
 		if p.early && s.cannotGoBack(w) {
 			continue
@@ -138,9 +169,15 @@ func (s *store) repeat(relay *rig.Relay, p program, where string) {
 		again, duplicate, err := w.Post(s.ctx, relay.Sender)
 		s.must(err)
 		if duplicate != (w.Status == 200) || again.Status != w.Status || again.Stream != w.Stream || again.Sequence != w.Sequence || again.Conflict != w.Conflict {
+			if wrong++; wrong > mostTold {
+				continue
+			}
 			s.Errorf("%s: a webhook is answered with %d, %s %d, duplicate %t, conflict %t, and was with %d, %s %d, conflict %t: %.80s",
 				where, again.Status, again.Stream, again.Sequence, duplicate, again.Conflict, w.Status, w.Stream, w.Sequence, w.Conflict, w.Body)
 		}
+	}
+	if wrong > mostTold {
+		s.Errorf("%s: so are %d others", where, wrong-mostTold)
 	}
 }
 
