@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,8 +79,6 @@ func TestStoresWithOtherLimits(t *testing.T) {
 				b.must(err)
 				s := &store{bench: b, Manifest: m, dir: dir, settings: []string{"RELAY_STREAM_POLICY=" + policy}}
 				s.open(b.today)
-				s.settings = Settings() // and it is still what it was
-				s.open(b.today)
 			})
 		}
 	}
@@ -105,6 +102,7 @@ type store struct {
 func (s *store) open(p program) {
 	s.Helper()
 	s.opened++
+	limits := s.limits()
 	relay, err := s.StartOtherRelay(s.ctx, p.file, slices.Concat(s.settings, expecting(), []string{"RELAY_DATA_DIR=" + filepath.Join(s.dir, StoreFolder)})...)
 	s.must(err)
 	where := fmt.Sprintf("opened by %s, as program %d", p.name, s.opened)
@@ -122,6 +120,12 @@ func (s *store) open(p program) {
 		return err
 	}))
 	s.stop(relay)
+	after := s.limits()
+	for name, was := range limits {
+		if is := after[name]; is != was {
+			s.Errorf("%s: the limits of %s have become %+v, and were %+v", where, name, is, was)
+		}
+	}
 	if s.Failed() {
 		s.FailNow()
 	}
@@ -240,50 +244,5 @@ func (s *store) add(relay *rig.Relay, p program, where string) {
 			s.Errorf("%s: a new webhook got %+v, duplicate %t", where, answered, duplicate)
 		}
 		s.Webhooks = append(s.Webhooks, answered)
-	}
-}
-
-// commands check what others than consumers read, by the commands that are for it.
-func (s *store) commands(relay *rig.Relay, where string) {
-	s.Helper()
-	run := func(args ...string) string {
-		s.Helper()
-		code, said, err := relay.Command(s.ctx, ofBroker(relay), args...)
-		s.must(err)
-		if code != 0 {
-			s.Errorf("%s: %q ended with exit code %d: %s", where, args, code, said)
-		}
-		return said
-	}
-	said := run("replay", "--quarantine", "--from-seq", "1", "--to", "-")
-	for _, m := range s.Streams["APIXO_QUARANTINE"] {
-		if !strings.Contains(said, m.Header[jetstream.MsgIDHeader][0]) {
-			s.Errorf("%s: the quarantine's %d is not read: %s", where, m.Sequence, said)
-		}
-	}
-	if len(s.Announced) > 0 {
-		said := run("expect", "--list", "--output", "json")
-		for _, task := range s.Announced {
-			if !strings.Contains(said, fmt.Sprintf(`"taskId":%q`, task)) {
-				s.Errorf("%s: %s is announced, and the list is %s", where, task, said)
-			}
-		}
-	}
-	if len(s.Files) > 0 {
-		out := s.TempDir()
-		run(slices.Concat([]string{"fetch", "--out", out}, slices.Collect(maps.Keys(s.Files)))...)
-		for task, files := range s.Files {
-			for name, want := range files {
-				found, err := filepath.Glob(filepath.Join(out, task, "*-"+name))
-				s.must(err)
-				if len(found) != 1 {
-					s.Errorf("%s: %s of %s is not in %q", where, name, task, found)
-					continue
-				}
-				if got, err := os.ReadFile(found[0]); err != nil || !bytes.Equal(got, want) {
-					s.Errorf("%s: %s of %s is %q, %v", where, name, task, got, err)
-				}
-			}
-		}
 	}
 }
