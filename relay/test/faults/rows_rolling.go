@@ -98,8 +98,13 @@ func (f *fleet) update(prefix, program, policy string) {
 	}
 	for _, load := range loads {
 		o := load.Stop()
-		// One that is told to end takes what comes until nothing comes any more.
-		f.only(o)
+		// One that is told to end takes what comes until nothing comes any more, for which
+		// it takes senders who stand still, because their machine does.
+		if f.stalls.most() < silence/4 {
+			f.only(o)
+		} else {
+			f.only(o, killed...)
+		}
 		f.count(o)
 		f.retry(o.Open)
 	}
