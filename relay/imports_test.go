@@ -92,7 +92,7 @@ var rooms = []room{
 	// For tests only.
 	{"/relay/test/faults", []string{"/relay/test/rig", "/relay/test/upgrade", "/relay/test/fakeapi", "/relay/test/disk", "/relay/test/hostile"}, nil},
 	{"/relay/test/upgrade/record", []string{"/relay/test/upgrade", "/relay/test/rig"}, []string{"testing"}},
-	{"/relay/test/upgrade", []string{"/relay/test/rig", "/schema"}, []string{"testing"}},
+	{"/relay/test/upgrade", []string{"/relay/test/rig"}, []string{"testing"}},
 	{"/relay/test/rig", []string{"/relay/test/disk"}, []string{"testing"}},
 	{"/relay/test/fakeapi", nil, []string{"testing"}},
 	{"/relay/test/hostile", nil, []string{"testing"}},

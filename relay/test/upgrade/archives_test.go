@@ -38,7 +38,7 @@ func TestEachVersionHasAnArchive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		events, quarantined := m.Streams["APIXO"], m.Streams["APIXO_QUARANTINE"]
+		events, quarantined := m.Streams[eventStream], m.Streams[quarantineStream]
 		if m.Version != v.Name || len(m.Webhooks) < len(events) || len(events) < smallTasks || len(quarantined) < 3 || len(m.Waiting) < 10 || len(m.Consumer.Acknowledged) == 0 || len(m.Consumer.Acknowledged) >= len(events) {
 			t.Errorf("the archive of %s is of %s and holds %d events, %d kept, %d waiting, of %d webhooks; its consumer has %v", v.Name, m.Version, len(events), len(quarantined), len(m.Waiting), len(m.Webhooks), m.Consumer.Acknowledged)
 		}

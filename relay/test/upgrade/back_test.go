@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // Two things of v1.0.0 are nothing to programs of before it. relay/README.md names them.
@@ -50,7 +48,7 @@ func TestWhatCannotGoBack(t *testing.T) {
 		b.must(relay.AwaitForwarded(b.ctx))
 		b.must(withBroker(relay, func(js jetstream.JetStream) error {
 			streams, err := ReadStreams(b.ctx, js)
-			n := count(streams[schema.DefaultStream], func(m Message) bool { return strings.Contains(string(m.Data), "waiting_text") })
+			n := count(streams[eventStream], func(m Message) bool { return strings.Contains(string(m.Data), "waiting_text") })
 			if n != 1 {
 				b.Errorf("%s makes %d events of what was refused: relay/README.md says that it makes one", b.before.name, n)
 			}

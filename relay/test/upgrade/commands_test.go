@@ -29,7 +29,7 @@ func (s *store) commands(relay *rig.Relay, where string) {
 		return said
 	}
 	said := run("replay", "--quarantine", "--from-seq", "1", "--to", "-")
-	for _, m := range s.Streams["APIXO_QUARANTINE"] {
+	for _, m := range s.Streams[quarantineStream] {
 		if !strings.Contains(said, m.Header[jetstream.MsgIDHeader][0]) {
 			s.Errorf("%s: the quarantine's %d is not read: %s", where, m.Sequence, said)
 		}

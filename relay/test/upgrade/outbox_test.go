@@ -153,9 +153,9 @@ func (o *outbox) forward(p program) {
 // arrived checks that the broker has each webhook once, byte for byte where it became no event.
 func (o *outbox) arrived(p program, when string) {
 	o.Helper()
-	stored, err := rig.Audit(o.ctx, o.server.URL(), "APIXO")
+	stored, err := rig.Audit(o.ctx, o.server.URL(), eventStream)
 	o.must(err)
-	kept, err := rig.Quarantine(o.ctx, o.server.URL(), "APIXO_QUARANTINE")
+	kept, err := rig.Quarantine(o.ctx, o.server.URL(), quarantineStream)
 	o.must(err)
 	events, others := 0, 0
 	for _, w := range o.Waiting {

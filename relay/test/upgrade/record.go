@@ -15,7 +15,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/test/rig"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 const (
@@ -25,6 +24,9 @@ const (
 	// FilesBucket is the object store that files are archived in.
 	FilesBucket = "FILES"
 
+	// eventStream and quarantineStream are as they are by default.
+	eventStream      = "APIXO"
+	quarantineStream = "APIXO_QUARANTINE"
 	// consumerName is that of the consumer that is in the middle of the stream, and ackWait how
 	// long it has for an event before it gets it once more.
 	consumerName = "billing"
@@ -149,11 +151,11 @@ func (r *recording) events(relay *rig.Relay) error {
 // read lets a consumer read the first events, and acknowledge some of them.
 func (r *recording) read(relay *rig.Relay) error {
 	return withBroker(relay, func(js jetstream.JetStream) error {
-		c, err := js.CreateConsumer(r.ctx, schema.DefaultStream, jetstream.ConsumerConfig{Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait})
+		c, err := js.CreateConsumer(r.ctx, eventStream, jetstream.ConsumerConfig{Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait})
 		if err != nil {
 			return err
 		}
-		r.Consumer = Consumer{Stream: schema.DefaultStream, Name: consumerName}
+		r.Consumer = Consumer{Stream: eventStream, Name: consumerName}
 		acknowledged, _, err := readSome(r.ctx, c, smallTasks/2, func(i int) bool { return i < 5 || i == 7 })
 		r.Consumer.Acknowledged = acknowledged
 		return err
@@ -187,7 +189,7 @@ func readSome(ctx context.Context, c jetstream.Consumer, n int, acknowledge func
 // anew does so with another message id.
 func (r *recording) deleteAndRepeat(relay *rig.Relay) error {
 	return withBroker(relay, func(js jetstream.JetStream) error {
-		stream, err := js.Stream(r.ctx, schema.DefaultStream)
+		stream, err := js.Stream(r.ctx, eventStream)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/test/rig"
-	"github.com/apixo-relay/apixo-relay/schema"
 )
 
 // The store of each version is opened by today's program, by an earlier one, and by today's
@@ -193,7 +192,7 @@ func (s *store) cannotGoBack(w Webhook) bool {
 		return true
 	}
 	i := slices.IndexFunc(s.Streams[w.Stream], func(m Message) bool { return m.Sequence == w.Sequence })
-	return w.Stream == schema.DefaultStream && strings.Contains(s.Streams[w.Stream][i].Header[jetstream.MsgIDHeader][0], "~")
+	return w.Stream == eventStream && strings.Contains(s.Streams[w.Stream][i].Header[jetstream.MsgIDHeader][0], "~")
 }
 
 // readOn checks that the consumer gets what it has not acknowledged, and acknowledges some of it.
