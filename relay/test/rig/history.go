@@ -21,7 +21,7 @@ type NoRevisionError struct {
 }
 
 func (e *NoRevisionError) Error() string {
-	return fmt.Sprintf("the history of this repository, which has to be whole, does not have %s: %v", e.Revision, e.Err)
+	return fmt.Sprintf("the history of this repository does not have %s (%v): git fetch --unshallow --tags brings what a shallow clone leaves out", e.Revision, e.Err)
 }
 
 // Unwrap is what git says, and that this clone cannot build the revision.
@@ -30,7 +30,7 @@ func (e *NoRevisionError) Unwrap() []error { return []error{errors.ErrUnsupporte
 // Commit is the hash of a revision in the history of the repository in dir. The error is a
 // [*NoRevisionError] if it is not there.
 func Commit(ctx context.Context, dir, revision string) (string, error) {
-	out, err := git(ctx, dir, "rev-parse", "--verify", "--end-of-options", revision+"^{commit}")
+	out, err := git(ctx, dir, "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}")
 	if err != nil {
 		return "", &NoRevisionError{Revision: revision, Err: err}
 	}

@@ -34,8 +34,8 @@ var programs = sync.OnceValues(func() (p struct {
 	}
 	p.today = built.Relay()
 	p.version, p.before, err = Before(ctx, built, root)
-	if missing, ok := errors.AsType[*rig.NoRevisionError](err); ok {
-		p.noBefore, err = missing, nil
+	if _, ok := errors.AsType[*rig.NoRevisionError](err); ok {
+		p.noBefore, err = err, nil
 	}
 	return p, err
 })
