@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -19,8 +20,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -28,7 +31,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/test/relaytest"
 )
 
-// manifests are the resources of a kustomization.
+// manifests are the resources of a kustomization, or of the chart.
 type manifests struct {
 	objects  []runtime.Object // of Kubernetes and the Prometheus Operator
 	streams  []stream         // NACK's
@@ -144,38 +147,51 @@ func build(t *testing.T, dir string) (m manifests) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, monitoringv1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
 	for _, r := range built.Resources() {
 		text, err := r.AsYAML()
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch {
-		case r.GetGvk().Group == nackGroup && r.GetKind() == "Stream":
-			m.streams = append(m.streams, strict[stream](t, text))
-		case r.GetGvk().Group == nackGroup && r.GetKind() == "KeyValue":
-			m.buckets = append(m.buckets, strict[keyValue](t, text))
-		case r.GetGvk().Group == nackGroup:
-			m.accounts = append(m.accounts, strict[account](t, text))
-		default:
-			object, _, err := decoder.Decode(text, nil, nil)
-			if err != nil {
-				t.Errorf("%s %s: %v", r.GetKind(), r.GetName(), err)
-				continue
-			}
-			m.objects = append(m.objects, object)
-		}
+		m.add(t, text)
 	}
 	return m
 }
+
+// add decodes a resource.
+func (m *manifests) add(t *testing.T, text []byte) {
+	t.Helper()
+	var is metav1.TypeMeta
+	if err := yaml.Unmarshal(text, &is); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	switch isNACK := strings.HasPrefix(is.APIVersion, nackGroup+"/"); {
+	case isNACK && is.Kind == "Stream":
+		m.streams = append(m.streams, strict[stream](t, text))
+	case isNACK && is.Kind == "KeyValue":
+		m.buckets = append(m.buckets, strict[keyValue](t, text))
+	case isNACK:
+		m.accounts = append(m.accounts, strict[account](t, text))
+	default:
+		object, _, err := decoder().Decode(text, nil, nil)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", is.Kind, err, text)
+			return
+		}
+		m.objects = append(m.objects, object)
+	}
+}
+
+// decoder reads resources of Kubernetes and the Prometheus Operator, and nothing that they
+// do not have.
+var decoder = sync.OnceValue(func() runtime.Decoder {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, monitoringv1.AddToScheme,
+	} {
+		utilruntime.Must(add(scheme))
+	}
+	return serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+})
 
 // strict reads a document as one of these types.
 func strict[T any](t *testing.T, text []byte) (v T) {

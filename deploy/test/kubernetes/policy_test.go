@@ -16,7 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/config"
 )
 
-// each runs a test for each kustomization.
+// each runs a test for each kustomization, and for what the chart makes of several values.
 func each(t *testing.T, test func(*testing.T, manifests)) {
 	t.Parallel()
 	dir := fill(t, []byte("an authority"))
@@ -28,6 +28,12 @@ func each(t *testing.T, test func(*testing.T, manifests)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, build(t, path.Join(dir, name)))
+		})
+	}
+	for name, values := range charts() {
+		t.Run("chart "+name, func(t *testing.T) {
+			t.Parallel()
+			test(t, chart(t, values))
 		})
 	}
 }
@@ -163,6 +169,9 @@ func TestRelayHasWhatItNeeds(t *testing.T) {
 					environ = append(environ, name+"="+value)
 				}
 			}
+			if m.environment(t, c)["RELAY_EMBEDDED_ADDR"] != "" { // which other pods reach
+				environ = append(environ, "NATS_USER=relay", "NATS_PASSWORD="+relayPassword)
+			}
 			cfg, err := config.Load(environ)
 			if err != nil {
 				t.Fatal(err)
@@ -204,7 +213,7 @@ func TestRelayHasWhatItNeeds(t *testing.T) {
 			if store := slices.ContainsFunc(c.VolumeMounts, func(v corev1.VolumeMount) bool { return v.MountPath == cfg.Embedded.DataDir }); store != (cfg.UsesEmbedded() || cfg.Outbox.Enabled) {
 				t.Error("a store needs a volume, and nothing else does")
 			}
-			if u := d.Spec.Strategy.RollingUpdate; !sidecar && (u == nil || u.MaxUnavailable.IntValue() != 0) {
+			if u := d.Spec.Strategy.RollingUpdate; !sidecar && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType && (u == nil || u.MaxUnavailable.IntValue() != 0) {
 				t.Error("a relay ends before its successor is ready")
 			}
 			if cfg.UsesEmbedded() && (*d.Spec.Replicas != 1 || d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType || *spec.SecurityContext.FSGroup != *c.SecurityContext.RunAsGroup) {
