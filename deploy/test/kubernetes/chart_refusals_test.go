@@ -18,6 +18,7 @@ func TestChartRefuses(t *testing.T) {
 		{"broker: {embedded: 'true'}", "broker/embedded"},
 		{"broker: {url: 0}", "broker/url"},
 		{"broker: {consumers: null, embedded: true}", "consumers"}, // which would be all pods
+		{"broker: {consumers: {apixo-relay/consumer: null}, embedded: true}", "broker/consumers"},
 		{"networkPolicy: null", "networkPolicy"},
 		{"settings: {RELAY_MAX_IN_FLIHGT: 512}", "RELAY_MAX_IN_FLIHGT"},
 		{"settings: {RELAY_WEBHOOK_TOKENS: 0123456789abcdef}", "RELAY_WEBHOOK_TOKENS"},

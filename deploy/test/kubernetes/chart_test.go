@@ -153,6 +153,13 @@ func TestReleases(t *testing.T) {
 				if o.Labels["app.kubernetes.io/instance"] != name || o.Labels["app.kubernetes.io/managed-by"] != "Helm" || o.Labels["helm.sh/chart"] != "apixo-relay-1.0.0" {
 					t.Errorf("%s has the labels %v", key, o.Labels)
 				}
+				var data any
+				if err := yaml.Unmarshal([]byte(document), &data); err != nil {
+					t.Fatal(err)
+				}
+				if strays := foreign(data, name); len(strays) > 0 {
+					t.Errorf("%s finds pods of other releases by %v", key, strays)
+				}
 				if o.Kind == "PodMonitor" && !strings.Contains(o.Name, "apixo-relay") {
 					t.Errorf("the alerts do not know the job %s", o.Name)
 				}
@@ -162,4 +169,23 @@ func TestReleases(t *testing.T) {
 	if len(seen) < 60 {
 		t.Errorf("there are %d objects", len(seen))
 	}
+}
+
+// foreign are the labels by which pods of the relay are found in whatever release.
+func foreign(data any, release string) (found []any) {
+	switch v := data.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			labels, ok := inner.(map[string]any)
+			if isOurs := labels["app.kubernetes.io/name"] != nil || labels["apixo-relay/metrics"] != nil; ok && isOurs && labels["app.kubernetes.io/instance"] != release {
+				found = append(found, key, labels)
+			}
+			found = append(found, foreign(inner, release)...)
+		}
+	case []any:
+		for _, inner := range v {
+			found = append(found, foreign(inner, release)...)
+		}
+	}
+	return found
 }

@@ -260,15 +260,7 @@ func (m manifests) asNACK(t *testing.T, ctx context.Context, network *engine.Net
 // would make.
 func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.JetStream) {
 	t.Helper()
-	c, _ := relayOf(t, podSpec(t, m))
-	cfg, err := config.Load([]string{"NATS_URL=nats://unused", "RELAY_STREAM_REPLICAS=" + m.environment(t, c)["RELAY_STREAM_REPLICAS"]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, quarantine := publisher.DesiredStreams(cfg.Stream)
-	told := archive.DesiredStream(cfg.Stream, 0)
-	told.MaxBytes = -1 // which 0 means, too
-	wanted := map[string]jetstream.StreamConfig{events.Name: events, quarantine.Name: quarantine, told.Name: told}
+	wanted, bucket := m.desired(t)
 	for _, s := range m.streams {
 		have := s.config(t)
 		if !reflect.DeepEqual(have, wanted[have.Name]) {
@@ -289,9 +281,9 @@ func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.J
 	if len(m.buckets) != 1 {
 		t.Fatalf("NACK makes %d buckets", len(m.buckets))
 	}
-	have, want := m.buckets[0].config(), expected.DesiredBucket(cfg)
-	if !reflect.DeepEqual(have, want) {
-		t.Errorf("NACK makes\n%+v\nand the relay\n%+v", have, want)
+	have := m.buckets[0].config()
+	if !reflect.DeepEqual(have, bucket) {
+		t.Errorf("NACK makes\n%+v\nand the relay\n%+v", have, bucket)
 	}
 	if !m.buckets[0].Spec.PreventDelete {
 		t.Error("the announced tasks go with the resource")
@@ -300,6 +292,26 @@ func (m manifests) makeStreams(t *testing.T, ctx context.Context, js jetstream.J
 		_, err := js.CreateKeyValue(ctx, have)
 		return err
 	})
+}
+
+// desired are the streams and the bucket that the relay would make, by its settings.
+func (m manifests) desired(t *testing.T) (streams map[string]jetstream.StreamConfig, bucket jetstream.KeyValueConfig) {
+	t.Helper()
+	c, _ := relayOf(t, podSpec(t, m))
+	environ := []string{"NATS_URL=nats://unused"}
+	for name, value := range m.environment(t, c) {
+		if strings.HasPrefix(name, "RELAY_STREAM") || slices.Contains([]string{"RELAY_SUBJECT_PREFIX", "RELAY_QUARANTINE_STREAM", "RELAY_DEDUPE_WINDOW", "RELAY_EXPECT_BUCKET"}, name) {
+			environ = append(environ, name+"="+value)
+		}
+	}
+	cfg, err := config.Load(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, quarantine := publisher.DesiredStreams(cfg.Stream)
+	told := archive.DesiredStream(cfg.Stream, 0)
+	told.MaxBytes = -1 // which 0 means, too
+	return map[string]jetstream.StreamConfig{events.Name: events, quarantine.Name: quarantine, told.Name: told}, expected.DesiredBucket(cfg)
 }
 
 // config is what NACK makes of a resource (its keyValueSpecToConfig): what is not said has
