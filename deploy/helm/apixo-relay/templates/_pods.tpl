@@ -44,15 +44,15 @@ securityContext:
     type: RuntimeDefault
 {{- end }}
 
-{{/* A list: what the probes ask, and how often the first one may fail. */}}
+{{/* What the probes ask ('live', 'ready'), and how often the first one may fail ('startup'). */}}
 {{- define "apixo-relay.probes" -}}
 startupProbe:
-  httpGet: &live {{ toJson .live }}
+  httpGet: {{ toJson .live }}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: {{ .startup }}
 livenessProbe:
-  httpGet: *live
+  httpGet: {{ toJson .live }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3

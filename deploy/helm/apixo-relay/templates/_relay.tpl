@@ -26,7 +26,7 @@ metadata:
 spec:
   {{- $pod := include "apixo-relay.podDefaults" . | fromYaml }}
   {{- if include "apixo-relay.stateful" . }}
-  # The volume belongs to this group, so that a relay which is not root can write.
+  # The volume belongs to fsGroup, so that a relay which is not root can write.
   {{- $_ := set $pod.securityContext "fsGroup" 65532 }}
   {{- $_ := set $pod.securityContext "fsGroupChangePolicy" "OnRootMismatch" }}
   {{- end }}
