@@ -18,3 +18,5 @@ go build -trimpath -buildvcs=false -o "$program/apixo-relay" ./cmd/apixo-relay
 for page in "$to"/man/*.1; do
   gzip -n9 <"$page" >"$page.gz"
 done
+# A script of the packages, which have a page for it.
+gzip -n9 <deploy/package/relay-exec.8 >"$to/man/relay-exec.8.gz"

@@ -21,12 +21,12 @@ import (
 const limit = 3 * time.Minute
 
 // need fails the test where CI has forgotten to install something, and skips it elsewhere.
-func need(t *testing.T) {
+func need(t *testing.T, more ...string) {
 	t.Helper()
 	lacks := ""
-	for _, program := range []string{"/lib/systemd/systemd", "systemd-analyze", "nsenter", "unshare", "openssl", "ss"} {
+	for _, program := range append(more, "/lib/systemd/systemd", "systemd-analyze", "nsenter", "unshare", "openssl", "ss") {
 		if _, err := exec.LookPath(program); err != nil {
-			lacks = program + " is missing: apt-get install systemd iproute2 openssl util-linux"
+			lacks = program + " is missing: apt-get install systemd iproute2 openssl rpm util-linux"
 		}
 	}
 	if os.Geteuid() != 0 {

@@ -193,7 +193,7 @@ func readme(t *testing.T) map[string][]string {
 			steps[name] = append(steps[name], string(b[1]))
 		}
 	}
-	for name, n := range map[string]int{"Install": 2, "A new token": 2, "Upgrade": 1, "The operator's page": 2, "The archive": 2, "Remove": 1} {
+	for name, n := range map[string]int{"Packages": 5, "Install": 2, "A new token": 2, "Upgrade": 1, "The operator's page": 2, "The archive": 2, "Remove": 1} {
 		if len(steps[name]) != n {
 			t.Fatalf("the README has %d scripts under %q, %d were expected", len(steps[name]), name, n)
 		}
