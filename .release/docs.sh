@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# Makes the man pages and the completion scripts of this commit, in a folder.
+# Makes what a release has beside its programs: man pages and completion scripts, and the
+# folder that the image has for its data.
+#
+#   docs.sh FOLDER TIME
+#
+# FOLDER is emptied. TIME is that of the commit, in seconds since 1970: the man pages have
+# its month.
 set -euo pipefail
-mkdir -p "$1"
-to=$(cd "$1" && pwd)
-rm -rf "${to:?}"/*
-mkdir "$to/man" "$to/completions"
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH CGO_ENABLED=0
-go test -count=1 -run '^TestManPages$' ./cmd/apixo-relay -man "$to/man"
-program=$(mktemp -d)
-trap 'rm -r "$program"' EXIT
-go build -trimpath -buildvcs=false -o "$program/apixo-relay" ./cmd/apixo-relay
-"$program/apixo-relay" completion bash >"$to/completions/apixo-relay.bash"
-"$program/apixo-relay" completion zsh >"$to/completions/_apixo-relay"
-"$program/apixo-relay" completion fish >"$to/completions/apixo-relay.fish"
-"$program/apixo-relay" completion powershell >"$to/completions/apixo-relay.ps1"
-for page in "$to"/man/*.1; do
+folder=$1
+export SOURCE_DATE_EPOCH=$2
+rm -rf "$folder"
+mkdir -p "$folder/root/data"
+folder=$(cd "$folder" && pwd)
+# Of the program's own package, so that the program need not be able to.
+CGO_ENABLED=0 go test -trimpath -vet=off -count=1 -run '^TestReleaseDocs$' ./cmd/apixo-relay -docs "$folder"
+for page in "$folder"/man/*.1; do
   gzip -n9 <"$page" >"$page.gz"
 done
 # A script of the packages, which have a page for it.
