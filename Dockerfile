@@ -6,8 +6,9 @@
 #     --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
 #     -v apixo-relay:/data apixo-relay
 #
-# A release pins both images by digest and says what it is, so that anybody can
-# build the same bytes again:
+# Releases have an image of the same kind, from the programs in their archives:
+# .release/Dockerfile, deploy/RELEASING.md. An image of your own that others can build
+# again, byte by byte, pins both images by digest and says what it is:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 \
 #     --build-arg BUILD_IMAGE=golang:1.26@sha256:... \
@@ -15,7 +16,7 @@
 #     --build-arg VERSION=v1.0.0 --build-arg REVISION=$(git rev-parse HEAD) \
 #     --build-arg CREATED=$(git log -1 --format=%cI) \
 #     --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) \
-#     --output type=image,name=ghcr.io/apixo-relay/apixo-relay:v1.0.0,push=true,rewrite-timestamp=true .
+#     --output type=image,name=registry.example.com/apixo-relay:v1.0.0,push=true,rewrite-timestamp=true .
 
 ARG BUILD_IMAGE=golang:1.26
 # Brings the certificates of public authorities, for brokers that have one, and

@@ -7,14 +7,13 @@
 # FOLDER is emptied. TIME is that of the commit, in seconds since 1970: the man pages have
 # its month.
 set -euo pipefail
-folder=$1
 export SOURCE_DATE_EPOCH=$2
-rm -rf "$folder"
-mkdir -p "$folder/root/data"
-folder=$(cd "$folder" && pwd)
-# Of the program's own package, so that the program need not be able to.
-CGO_ENABLED=0 go test -trimpath -vet=off -count=1 -run '^TestReleaseDocs$' ./cmd/apixo-relay -docs "$folder"
-for page in "$folder"/man/*.1; do
+rm -rf "$1"
+mkdir -p "$1/root/data"
+to=$(cd "$1" && pwd)
+# By the program's own tests, so that the program need not be able to.
+CGO_ENABLED=0 go test -trimpath -vet=off -count=1 -run '^TestReleaseDocs$' ./cmd/apixo-relay -docs "$to"
+for page in "$to"/man/*.1; do
   gzip -n9 <"$page" >"$page.gz"
 done
 # A script of the packages, which have a page for it.
