@@ -129,6 +129,16 @@ func checkSBOM(t *testing.T, content []byte) {
 		len(c.Evidence.Licenses) == 0 || c.Evidence.Licenses[0].License.ID != "Apache-2.0" {
 		t.Errorf("it has %+v", c)
 	}
+	unknown := 0
+	for _, c := range bom.Components {
+		if len(c.Evidence.Licenses) == 0 {
+			unknown++
+		}
+	}
+	// That of the standard library, and of a few whose text is not recognized.
+	if unknown > len(bom.Components)/10 {
+		t.Errorf("%d of %d modules have no license", unknown, len(bom.Components))
+	}
 	if c := find("std"); "v"+strings.TrimPrefix(runtime.Version(), "go") != "v"+strings.TrimPrefix(c.Version, "go") {
 		t.Errorf("it has the standard library of %s", c.Version)
 	}
