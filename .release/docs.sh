@@ -2,12 +2,13 @@
 # Makes what a release has beside its programs: man pages and completion scripts, and the
 # folder that the image has for its data.
 #
-#   docs.sh FOLDER TIME
+#   docs.sh FOLDER [TIME]
 #
-# FOLDER is emptied. TIME is that of the commit, in seconds since 1970: the man pages have
-# its month.
+# FOLDER is emptied. TIME is that of the commit, in seconds since 1970, and without it that of
+# the last commit here: the man pages have its month.
 set -euo pipefail
-export SOURCE_DATE_EPOCH=$2
+SOURCE_DATE_EPOCH=${2:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
 rm -rf "$1"
 mkdir -p "$1/root/data"
 to=$(cd "$1" && pwd)
