@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -110,8 +111,11 @@ type storeReport struct {
 	// Version is that of the program that has opened it last; empty for one of before v1.0.0.
 	Version string `json:"version,omitempty"`
 	Format  int    `json:"format,omitempty"`
-	// Newer: this program refuses it, and Error says why.
-	Newer bool   `json:"newer"`
+	// Server is the version of the nats-server in it.
+	Server string `json:"natsServer,omitempty"`
+	// Newer: a newer version has written it, so that this one refuses it.
+	Newer bool `json:"newer"`
+	// Error says why it is refused, and what to do; empty if it is not.
 	Error string `json:"error,omitempty"`
 }
 
@@ -132,10 +136,11 @@ func (w cliEnv) versionReport() versionReport {
 	for _, s := range broker.Stores(cfg.Embedded.DataDir) {
 		report := storeReport{Path: s.Dir}
 		if s.Version != nil {
-			report.Version, report.Format = s.Version.Program, s.Version.Format
+			report.Version, report.Format, report.Server = s.Version.Program, s.Version.Format, s.Version.Server
 		}
 		if s.Err != nil {
-			report.Newer, report.Error = true, s.Err.Error()
+			_, report.Newer = errors.AsType[*broker.NewerStoreError](s.Err)
+			report.Error = s.Err.Error()
 		}
 		r.Stores = append(r.Stores, report)
 	}
@@ -159,7 +164,7 @@ func (r versionReport) writeText(w io.Writer) error {
 		case s.Version == "":
 			text += fmt.Sprintf("store        %s: of a version before v1.0.0\n", s.Path)
 		default:
-			text += fmt.Sprintf("store        %s: format %d, opened last by %s\n", s.Path, s.Format, s.Version)
+			text += fmt.Sprintf("store        %s: format %d, opened last by %s with nats-server %s\n", s.Path, s.Format, s.Version, s.Server)
 		}
 	}
 	_, err := io.WriteString(w, text)

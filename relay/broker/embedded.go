@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -41,7 +42,8 @@ type embedded struct {
 // that, and locks the folder against other relays meanwhile. Version is the relay's.
 func startEmbedded(ctx context.Context, settings config.Embedded, version string, options *server.Options, log *slog.Logger) (_ *embedded, err error) {
 	folder := settings.DataDir
-	if err := checkStore(options.StoreDir, settings.AllowDowngrade, log); err != nil {
+	// Before anything is touched, the lock not excepted.
+	if _, err := checkStore(options.StoreDir, settings.AllowDowngrade); err != nil {
 		return nil, err
 	}
 	lock, err := lockFolder(folder)
@@ -56,8 +58,10 @@ func startEmbedded(ctx context.Context, settings config.Embedded, version string
 	if err := durable.MakeFolder(options.StoreDir); err != nil {
 		return nil, fmt.Errorf("the folder of the embedded broker cannot be made: %w; RELAY_DATA_DIR has to be one that this user may write", err)
 	}
-	if err := claimStore(options.StoreDir, version); err != nil {
-		log.Warn("an older version of the relay will not know that this one has opened the store", "store", options.StoreDir, "error", err)
+	// Again, since another relay may have opened it until the lock was this one's.
+	lossy, err := checkStore(options.StoreDir, settings.AllowDowngrade)
+	if err != nil {
+		return nil, err
 	}
 	if !options.DontListen {
 		// The server would find the port taken too, but only after it has recovered
@@ -65,6 +69,12 @@ func startEmbedded(ctx context.Context, settings config.Embedded, version string
 		if err := probe(net.JoinHostPort(options.Host, strconv.Itoa(max(0, options.Port)))); err != nil {
 			return nil, err
 		}
+	}
+	if lossy != nil {
+		log.Warn("a newer version has written the store; what this one does not know is lost, as RELAY_ALLOW_DOWNGRADE has it", "store", lossy.Dir, "version", lossy.Store.Program, "lost", strings.Join(lossy.Loses, ", and "))
+	}
+	if err := claimStore(options.StoreDir, version, log); err != nil {
+		return nil, err
 	}
 	s, err := server.NewServer(options)
 	if err != nil {

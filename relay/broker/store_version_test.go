@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -128,6 +127,14 @@ func TestNewerStore(t *testing.T) {
 		"loses something":   {`{"format":2,"readable":1,"loses":["the colors of events"],"program":"v1.2.0","server":"2.15.2"}`, []string{"v1.2.0", "the colors of events", "nothing was changed", "RELAY_ALLOW_DOWNGRADE=true"}, true},
 		"does not say what": {`{"format":2,"readable":1,"program":"v1.2.0","server":"2.15.2"}`, []string{"what is new in format 2"}, true},
 		"newer server":      {`{"format":1,"readable":1,"program":"v1.1.0","server":"2.99.1"}`, []string{"v1.1.0", "nats-server 2.99.1", server.VERSION, "RELAY_ALLOW_DOWNGRADE=true"}, true},
+		"is empty":          {``, []string{storeVersionFile, "remove that file"}, false},
+		"of other types":    {`{"format":"1","readable":1,"program":"v1.0.0","server":"2.15.2"}`, []string{"format", "remove that file"}, false},
+		"below one":         {`{"format":-1,"readable":-1,"program":"v1.0.0","server":"2.15.2"}`, []string{"format -1", "remove that file"}, false},
+		"readable by none":  {`{"format":1,"readable":0,"program":"v1.0.0","server":"2.15.2"}`, []string{"readable from 0", "remove that file"}, false},
+		"of nobody":         {`{"format":1,"readable":1,"server":"2.15.2"}`, []string{"program is missing"}, false},
+		"of no server":      {`{"format":1,"readable":1,"program":"v1.0.0"}`, []string{`server "" is no version`}, false},
+		"two of them":       {`{"format":1,"readable":1,"program":"v1.0.0","server":"2.15.2"}{}`, []string{"after top-level value"}, false},
+		"both":              {`{"format":2,"readable":1,"loses":["colors"],"program":"v1.2.0","server":"2.99.1"}`, []string{"colors, and what nats-server 2.99.1"}, true},
 		"garbage":           {`{"format":`, []string{storeVersionFile, "remove that file"}, false},
 		"nonsense":          {`{"format":1,"readable":2}`, []string{"readable from 2", "remove that file"}, false},
 		"of no format":      {`{}`, []string{"format 0"}, false},
@@ -136,6 +143,10 @@ func TestNewerStore(t *testing.T) {
 			t.Parallel()
 			cfg := stored(t)
 			if err := os.WriteFile(filepath.Join(cfg.Embedded.DataDir, storeVersionFile), []byte(tt.version), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			// Which a copy of a store does not have.
+			if err := os.Remove(filepath.Join(cfg.Embedded.DataDir, "relay.lock")); err != nil {
 				t.Fatal(err)
 			}
 			before := files(t, cfg.Embedded.DataDir)
@@ -160,11 +171,11 @@ func TestNewerStore(t *testing.T) {
 			if err == nil {
 				defer b.Close(t.Context())
 			}
-			switch newer, _ := errors.AsType[*NewerStoreError](err); {
+			switch {
 			case !tt.lossy && err == nil:
 				t.Error("it is opened since it may lose something")
 			case !tt.lossy:
-				if after := files(t, cfg.Embedded.DataDir); newer != nil && !maps.Equal(before, after) {
+				if after := files(t, cfg.Embedded.DataDir); !maps.Equal(before, after) {
 					t.Errorf("it was changed: %v", after)
 				}
 			case err != nil:
@@ -203,5 +214,38 @@ func TestNewerOutbox(t *testing.T) {
 	}
 	if _, err := OpenOutbox(t.Context(), cfg, "v1.0.0", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "v9.0.0") {
 		t.Errorf("OpenOutbox returned %v", err)
+	}
+}
+
+func TestShutsOutFormer(t *testing.T) {
+	t.Parallel()
+	current := currentVersion("v1.0.0")
+	older := current
+	older.Server = "2.1.9"
+	patched := current
+	patched.Server += "-beta.1" // of another patch level, whatever the current one is
+	for _, tt := range []struct {
+		store Store
+		want  bool
+	}{
+		{Store{Version: &current}, false},
+		{Store{Version: &patched}, false},
+		{Store{Version: &older}, true},
+		{Store{Version: &older, Err: fs.ErrInvalid}, false},
+		{Store{}, false},
+	} {
+		if got := tt.store.ShutsOutFormer(); got != tt.want {
+			t.Errorf("ShutsOutFormer of %+v is %t", tt.store, got)
+		}
+	}
+	next := current
+	next.Format++
+	if !next.shutsOut(&current) || current.shutsOut(&next) {
+		t.Error("a format shuts out those that do not know it, and only those")
+	}
+	next.Readable++
+	next.Format, current.Format = 5, 5
+	if !next.shutsOut(&current) || current.shutsOut(&next) {
+		t.Error("a format that has to be known shuts out those that do not know it, and only those")
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/apixo-relay/apixo-relay/relay/broker"
@@ -42,31 +41,6 @@ func (x *runner) machine(ctx context.Context) (found checkList) {
 	x.descriptors(&found)
 	x.tracing(ctx, &found)
 	return found
-}
-
-// stores tells which versions of the relay can open the stores in RELAY_DATA_DIR.
-func (x *runner) stores(found *checkList) {
-	all := broker.Stores(x.cfg.Embedded.DataDir)
-	if len(all) == 0 {
-		found.ok(Store, "there is none in %s", x.cfg.Embedded.DataDir)
-	}
-	for _, s := range all {
-		newer, isNewer := errors.AsType[*broker.NewerStoreError](s.Err)
-		switch {
-		case isNewer && len(newer.Loses) > 0 && x.cfg.Embedded.AllowDowngrade:
-			found.warn(Store, "unset RELAY_ALLOW_DOWNGRADE once the relay has started", "%s was opened last by %s; this version loses %s", s.Dir, newer.Store.Program, strings.Join(newer.Loses, ", and "))
-		case isNewer && len(newer.Loses) > 0:
-			found.fail(Store, "run "+newer.Store.Program+" or a later version; or, if that may be lost, set RELAY_ALLOW_DOWNGRADE=true for one start", "%s was opened last by %s, and this older version would lose %s", s.Dir, newer.Store.Program, strings.Join(newer.Loses, ", and "))
-		case isNewer:
-			found.fail(Store, "run "+newer.Store.Program+" or a later version, or set RELAY_DATA_DIR to another folder", "%s was opened last by %s, in a format that this version cannot read", s.Dir, newer.Store.Program)
-		case s.Err != nil:
-			found.fail(Store, "see that this user can read it", "%v", s.Err)
-		case s.Version == nil:
-			found.ok(Store, "%s is of a version before v1.0.0, and such ones can go on opening it", s.Dir)
-		default:
-			found.ok(Store, "%s is in format %d, opened last by %s; every earlier version can open it, too", s.Dir, s.Version.Format, s.Version.Program)
-		}
-	}
 }
 
 // tracing asks the collector to take no spans at all. That it is away costs no

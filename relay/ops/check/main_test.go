@@ -96,7 +96,7 @@ func printed(r check.Report) string {
 func wellFormed(t *testing.T, r check.Report) {
 	t.Helper()
 	order := []string{
-		check.Configuration, check.Senders, check.Certificate, check.API, check.Disk, check.Descriptors, check.Tracing, check.Broker, check.Version, check.JetStream, check.Permissions,
+		check.Configuration, check.Senders, check.Certificate, check.API, check.Disk, check.Store, check.Descriptors, check.Tracing, check.Broker, check.Version, check.JetStream, check.Permissions,
 		check.Stream, check.Quarantine, check.Expected, check.Retention, check.Window, check.Replicas, check.Payload, check.Archive, check.Clock, check.Relay, check.Delivery, check.Strangers,
 	}
 	at := -1
