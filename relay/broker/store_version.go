@@ -172,7 +172,7 @@ func readStoreVersion(dir string) (*StoreVersion, error) {
 // validate returns an error if no program can have written v.
 func (v *StoreVersion) validate() error {
 	switch {
-	case v.Format < 1 || v.Readable < 1 || v.Readable > v.Format:
+	case v.Readable < 1 || v.Readable > v.Format:
 		return fmt.Errorf("format %d, readable from %d on", v.Format, v.Readable)
 	case v.Program == "":
 		return errors.New("program is missing")
