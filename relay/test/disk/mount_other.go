@@ -9,7 +9,10 @@ import (
 )
 
 // Mounted is a disk that programs can use.
-type Mounted struct{ *Disk }
+type Mounted struct {
+	*Disk
+	folder string // as on other systems, for the tests
+}
 
 // Mount is not to be had on this system.
 func (d *Disk) Mount(string) (*Mounted, error) {

@@ -172,7 +172,7 @@ func signals(t *trial) {
 		if err := renamed(dir, version, files); err != nil || r.relay == nil {
 			return err
 		}
-		for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGPIPE, syscall.SIGHUP} {
+		for _, s := range append(ignoredSignals(), syscall.SIGHUP) {
 			t.must(r.relay.Signal(s))
 		}
 		return r.relay.AwaitText(t.ctx, "reading tokens and certificates again")

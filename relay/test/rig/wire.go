@@ -1,5 +1,3 @@
-//go:build unix
-
 package rig
 
 import (
@@ -13,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -170,10 +167,9 @@ func (w *wire) ended() bool {
 	}
 	ended := false
 	err = raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		n, waits, err := peek(fd)
 		// TLS says that it ends, and what it says of sessions has been read by then.
-		ended = err == nil && (n == 0 || strings.HasPrefix(w.target.Scheme, "https")) || err != nil && err != syscall.EAGAIN
+		ended = err == nil && !waits && (n == 0 || strings.HasPrefix(w.target.Scheme, "https")) || err != nil
 		return true
 	})
 	return ended || err != nil
