@@ -72,7 +72,7 @@ func TestLeafNodes(t *testing.T) {
 	for _, s := range b.servers {
 		s.start(t)
 	}
-	must(metric(ctx, atSouth, "outbox_messages", 0))
+	must(metric(ctx, atSouth, "outbox_messages", "0"))
 	must(b.ready(ctx, atNorth))
 	must(post(ctx, atNorth, webhook(kept, "success"), http.StatusOK, `"duplicate":true`))
 
