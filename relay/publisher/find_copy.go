@@ -127,7 +127,7 @@ func (p *Publisher) lookupID(ctx context.Context, subject, id string) (ack jetst
 	if e := answer.Error; e != nil && jserr.IsTransient(e.ErrorCode) && e.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
 		return ack, e
 	}
-	if answer.Error != nil || answer.Stream != p.cfg.Name || p.cfg.Domain != "" && answer.Domain != p.cfg.Domain {
+	if answer.Error != nil || answer.Stream != p.cfg.Name || !p.isOurDomain(answer.Domain) {
 		return ack, nil // it is not known
 	}
 	return jetstream.PubAck{Stream: answer.Stream, Sequence: answer.Sequence, Duplicate: answer.Duplicate}, nil

@@ -211,6 +211,13 @@ func (s *pubFuture) awaitAck(ctx context.Context) (ack jetstream.PubAck, err err
 	return ack, err
 }
 
+// isOurDomain reports whether an acknowledgement can be that of the relay's stream, by the
+// JetStream domain in it. NATS_JS_DOMAIN may also be the prefix under which an account's
+// streams are imported, whose servers need no domain.
+func (p *Publisher) isOurDomain(acknowledged string) bool {
+	return acknowledged == "" || p.cfg.Domain == "" || acknowledged == p.cfg.Domain
+}
+
 // confirmAck returns an error if an acknowledgement does not mean that the message is
 // stored for good.
 //
@@ -224,8 +231,8 @@ func (s *pubFuture) confirmAck(ctx context.Context, ack jetstream.PubAck) error 
 	if want := m.needs.Config.Name; ack.Stream != want {
 		return fmt.Errorf("%w: %s took the subject %s, which belongs to %s", errWrongStream, ack.Stream, s.msg.Subject, want)
 	}
-	if domain := s.p.cfg.Domain; domain != "" && ack.Domain != domain {
-		return fmt.Errorf("%w: a stream %s in the JetStream domain %q took the subject %s, which belongs to the one in the domain %s (NATS_JS_DOMAIN); take that subject, or that stream, away from the server in NATS_URL", errWrongStream, ack.Stream, ack.Domain, s.msg.Subject, domain)
+	if !s.p.isOurDomain(ack.Domain) {
+		return fmt.Errorf("%w: a stream %s in the JetStream domain %q took the subject %s, which belongs to the one in the domain %s (NATS_JS_DOMAIN); take that subject, or that stream, away from the server in NATS_URL", errWrongStream, ack.Stream, ack.Domain, s.msg.Subject, s.p.cfg.Domain)
 	}
 	return s.p.confirmStream(ctx, m, s.changes, s.id, ack)
 }
