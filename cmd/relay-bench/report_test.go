@@ -125,7 +125,7 @@ func TestRecordedAndRead(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the tables and the picture of full.json")
 
-// The README and its picture show the run of full.json.
+// The README, its picture, and what other pages promise show the run of full.json.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	const begin, end = "<!-- bench: made from full.json by 'go test ./cmd/relay-bench -run Readme -update' -->\n", "<!-- /bench -->"
@@ -143,10 +143,20 @@ func TestReadme(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatal("the README has no place for the tables")
 	}
-	for file, want := range map[string]string{
+	files := map[string]string{
 		"README.md":       before + begin + r.readme() + end + after,
 		"relay-bench.svg": string(r.plot()),
-	} {
+	}
+	for file, names := range map[string][]string{"../../README.md": {"cheap", "fast", "small"}, "../../deploy/SCALING.md": {"accounts", "embedded", "external"}} {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[file], err = r.insert(string(page), names...); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for file, want := range files {
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 				t.Error(err)
