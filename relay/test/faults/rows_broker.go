@@ -28,7 +28,7 @@ var brokerRows = slices.Concat([]Row{
 }, lateRows, stormRows, repeatRows, fullRows, scheduleRows)
 
 func brokerRestarted(t *trial) {
-	n := t.times(8, 100)
+	n := t.times(4, 100)
 	for half, config := range []string{rig.JetStream, fsynced} {
 		s := t.server(config)
 		r := t.relay(s.URL())
@@ -57,7 +57,7 @@ func brokerFrozen(t *trial) {
 	const budget = 3 * time.Second
 	s := t.server(rig.JetStream)
 	r := t.relay(s.URL(), "RELAY_PUBLISH_TIMEOUT="+budget.String())
-	n := t.times(4, 20)
+	n := t.times(2, 20)
 	for i := range n {
 		t.round(i, n)
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), rig.Pace{})

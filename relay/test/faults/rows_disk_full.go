@@ -33,7 +33,7 @@ const (
 )
 
 func diskFull(t *trial) {
-	disk, err := t.NewDisk(t.times(4, 20) * fullDiskSize)
+	disk, err := t.NewDisk(t.times(2, 20) * fullDiskSize)
 	if err != nil {
 		t.notRun("a file system of one's own needs a privileged user: %s", err)
 	}
@@ -43,7 +43,7 @@ func diskFull(t *trial) {
 }
 
 func diskFullOutbox(t *trial) {
-	disk, err := t.NewDisk(t.times(4, 20) * fullDiskSize)
+	disk, err := t.NewDisk(t.times(2, 20) * fullDiskSize)
 	if err != nil {
 		t.notRun("a file system of one's own needs a privileged user: %s", err)
 	}
@@ -60,7 +60,7 @@ func diskFullOutbox(t *trial) {
 func (t *trial) fillAgainAndAgain(r *rig.Relay, disk, full string) {
 	f := &fullDisk{supervisor: supervisor{trial: t, relay: r, cause: "no space left"}, full: full, ballast: filepath.Join(disk, "ballast")}
 	load := r.StartLoad(t.ctx, "task", busy)
-	n := t.times(4, 20)
+	n := t.times(2, 20)
 	for i := range n {
 		t.round(i, n)
 		f.accepts(load, 100)

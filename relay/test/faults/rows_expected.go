@@ -104,7 +104,7 @@ func reconcileKilled(t *trial) {
 	environ := a.expecting(time.Second)
 	relays := []*rig.Relay{t.embedded(environ...), t.relay(s.URL(), environ...)}
 	tasks := t.announcements(a)
-	n := t.times(4, 60)
+	n := t.times(2, 60)
 	for i := range n {
 		t.round(i, n)
 		r := relays[i%2]

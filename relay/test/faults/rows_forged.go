@@ -32,7 +32,7 @@ func forgedFirst(t *trial) {
 		other: t.NewSender(r.URL()).Vary(asBearer(firstToken)),
 	}
 	load := f.known.StartLoad(t.ctx, "fresh", rig.Pace{Workers: 16})
-	n := t.times(4, 20)
+	n := t.times(2, 20)
 	for i := range n {
 		t.round(i, n)
 		t.goesOn(load, 100)

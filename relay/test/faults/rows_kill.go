@@ -35,7 +35,7 @@ var busy = rig.Pace{Workers: 128}
 
 func relayKilled(t *trial) {
 	const perStore = 50 // rounds: after a kill the broker reads all that is stored
-	n := t.times(20, 500)
+	n := t.times(12, 500)
 	var r *rig.Relay
 	for i := range n {
 		if i%perStore == 0 {
@@ -78,7 +78,7 @@ func (t *trial) tellFsyncs() {
 func relayWithOutboxKilled(t *trial) {
 	s := t.server(rig.JetStream)
 	r := t.relay(s.URL(), "RELAY_OUTBOX=true", impatient)
-	n := t.times(8, 100)
+	n := t.times(6, 100)
 	for i := range n {
 		t.round(i, n)
 		load := r.StartLoad(t.ctx, fmt.Sprintf("task_%d", i), busy)

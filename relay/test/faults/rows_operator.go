@@ -42,7 +42,7 @@ func relayStopped(t *trial) {
 	plain := t.embedded(environ...)
 	secure := t.embedded(append(environ, "RELAY_TLS_CERT_FILE="+cert, "RELAY_TLS_KEY_FILE="+key)...)
 	s := &stops{trial: t, cut: make(map[string]int)}
-	n := t.times(8, 100)
+	n := t.times(6, 100)
 	for i := range n {
 		t.round(i, n)
 		if i%3 == 2 {

@@ -33,7 +33,7 @@ var powerRows = []Row{
 var heavily = rig.Pace{Workers: 32, Padding: 96 << 10}
 
 func powerLossAmidDeletes(t *trial) {
-	n := t.times(8, 96)
+	n := t.times(4, 96)
 	rewritten := 0
 	for i := 0; i < n; {
 		d, folder := t.forgetfulDisk()

@@ -25,7 +25,7 @@ var rotationRows = []Row{
 const takenUp = 5 * time.Second
 
 func rotated(t *trial) {
-	n := t.times(4, 20)
+	n := t.times(2, 20)
 	var slowestNew, slowestOld time.Duration
 	for i, replace := range []func(dir string, version int, files map[string][]byte) error{renamed, swapped} {
 		dir, err := t.NewFolder("secrets")
