@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes what a release has beside its programs: man pages and completion scripts, and the
-# folder that the image has for its data.
+# Makes what a release has beside its programs: man pages, completion scripts, the licenses of
+# what is in the program, and the folder that the image has for its data.
 #
 #   docs.sh FOLDER [TIME]
 #
@@ -19,3 +19,4 @@ for page in "$to"/man/*.1; do
 done
 # A script of the packages, which have a page for it.
 gzip -n9 <deploy/package/relay-exec.8 >"$to/man/relay-exec.8.gz"
+bash .release/notices.sh >"$to/THIRD_PARTY_NOTICES"

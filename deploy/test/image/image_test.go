@@ -101,8 +101,9 @@ func expect(t *testing.T, what string, got, want any) {
 	}
 }
 
-// checkFiles wants the program and its data folder, and nothing that the base has not.
-func checkFiles(t *testing.T, root string) {
+// checkFiles wants the program, its data folder and further files, and nothing that the base has
+// not.
+func checkFiles(t *testing.T, root string, further ...string) {
 	var all []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -128,7 +129,10 @@ func checkFiles(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "files", all, []string{"/apixo-relay", "/data", "/etc/passwd", "/etc/ssl/certs/ca-certificates.crt"})
+	want := append([]string{"/apixo-relay", "/data", "/etc/passwd", "/etc/ssl/certs/ca-certificates.crt"}, further...)
+	slices.Sort(want)
+	slices.Sort(all)
+	expect(t, "files", all, want)
 }
 
 func expectMachine(t *testing.T, root string, want elf.Machine) {

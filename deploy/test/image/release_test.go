@@ -38,7 +38,7 @@ func TestReleaseImage(t *testing.T) {
 	id := build(runtime.GOARCH, baseImage)
 	checkConfig(t, b.inspect(t, id))
 	root := b.rootFS(t, id)
-	checkFiles(t, root)
+	checkFiles(t, root, "/THIRD_PARTY_NOTICES")
 	expectMachine(t, root, machines[runtime.GOARCH])
 	// From scratch: this buildah finds no local image of another platform.
 	elsewhere := build(other, "scratch")
@@ -70,8 +70,20 @@ func releaseContext(t *testing.T, architectures ...string) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chtimes(data, epoch, epoch); err != nil {
+	notices := exec.CommandContext(t.Context(), "bash", ".release/notices.sh")
+	notices.Dir, notices.Stderr = relaytest.Root, t.Output()
+	text, err := notices.Output()
+	file := filepath.Join(context, ".release", "docs", "THIRD_PARTY_NOTICES")
+	if err == nil {
+		err = os.WriteFile(file, text, 0o644)
+	}
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, path := range []string{data, file} {
+		if err := os.Chtimes(path, epoch, epoch); err != nil {
+			t.Fatal(err)
+		}
 	}
 	source, err := os.ReadFile(filepath.Join(relaytest.Root, ".release", "Dockerfile"))
 	if err != nil {

@@ -23,11 +23,20 @@ func checkArchive(t *testing.T, source string, archive []byte) {
 	dir := t.TempDir()
 	names := unpack(t, archive, dir)
 	for _, name := range []string{
-		"apixo-relay", "README.md", "man/apixo-relay.1", "man/apixo-relay-serve.1",
+		"apixo-relay", "README.md", "THIRD_PARTY_NOTICES", "man/apixo-relay.1", "man/apixo-relay-serve.1",
 		"completions/apixo-relay.bash", "completions/_apixo-relay", "completions/apixo-relay.fish", "completions/apixo-relay.ps1",
 	} {
 		if !slices.Contains(names, name) {
 			t.Errorf("there is no %s in %v", name, names)
+		}
+	}
+	notices, err := os.ReadFile(filepath.Join(dir, "THIRD_PARTY_NOTICES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, title := range []string{"Go and its standard library, LICENSE", "github.com/nats-io/nats-server/v2 v", "github.com/klauspost/compress v", "s2/LICENSE", "github.com/inconshreveable/mousetrap v"} {
+		if !bytes.Contains(notices, []byte(title)) {
+			t.Errorf("the notices have no %q", title)
 		}
 	}
 	commit := shell(t, source, "git rev-parse HEAD")
