@@ -22,7 +22,7 @@ func TestToolchainIsTheSameEverywhere(t *testing.T) {
 	if len(want) != 2 {
 		t.Fatalf("go.mod names %q: a version of the language and a toolchain are wanted", want)
 	}
-	for _, file := range []string{"relay/test/interop/go.mod", "relay/test/browser/go.mod", "deploy/test/go.mod"} {
+	for _, file := range []string{"relay/test/interop/go.mod", "relay/test/browser/go.mod", "relay/test/archive/go.mod", "deploy/test/go.mod"} {
 		if got := lines.FindAllString(read(file), -1); strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("%s names %q, and go.mod %q", file, got, want)
 		}

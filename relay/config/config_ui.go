@@ -160,7 +160,7 @@ type Target struct {
 // Targets are named targets. Printing them shows only their names.
 type Targets []Target
 
-var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$`)
+var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 // UnmarshalText reads comma-separated name=target. Its errors have names and never targets.
 func (t *Targets) UnmarshalText(text []byte) error {
@@ -169,7 +169,7 @@ func (t *Targets) UnmarshalText(text []byte) error {
 	for i, s := range list(string(text)) {
 		name, to, ok := strings.Cut(s, "=")
 		name, to = strings.TrimSpace(name), strings.TrimSpace(to)
-		if !ok || !targetName.MatchString(name) {
+		if !ok || len(name) > 40 || !targetName.MatchString(name) {
 			return fmt.Errorf("entry %d does not begin with a name: write it like staging=https://staging.example.com/hook; a comma in a URL is %%2C", i+1)
 		}
 		if names[name] {

@@ -33,9 +33,9 @@ const (
 	metadataTarget = "apixo-archive-target"
 )
 
-var consumerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+var consumerName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-func isConsumerName(s string) bool { return consumerName.MatchString(s) }
+func isConsumerName(s string) bool { return len(s) <= 64 && consumerName.MatchString(s) }
 
 // DesiredStream is the stream of what the archive tells, as it is made. With an age of 0 it
 // keeps that for ever: files outlive the events of their tasks, and are found by it.

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -120,26 +119,6 @@ func shorten(s string) string {
 		short += "…"
 	}
 	return short
-}
-
-// bodyTask finds the id of a task in a body that need not be JSON.
-var bodyTask = regexp.MustCompile(`"taskId"\s*:\s*"([A-Za-z0-9_.:-]{1,128})"`)
-
-// taskOf is the task that something quarantined is about; empty if it tells none.
-func taskOf(m streamreader.Message) string {
-	if m.Event.Type == schema.TypeAnnouncementRejected {
-		// Its subject is a key of the bucket.
-		if id, err := schema.TaskIDOfKey(m.Event.Subject); err == nil {
-			return id
-		}
-	}
-	if m.Event.Subject != "" {
-		return m.Event.Subject
-	}
-	if match := bodyTask.FindSubmatch(m.Event.Data); match != nil {
-		return string(match[1])
-	}
-	return ""
 }
 
 // digits writes a sequence as it stands in addresses and command lines.

@@ -16,6 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/broker"
 	"github.com/apixo-relay/apixo-relay/relay/jsapi"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/ops/ui/feed"
 	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -212,7 +213,7 @@ func (s *Server) deleteMessage(ctx context.Context, stream jetstream.Stream, m s
 	}
 	record := slog.NewRecord(time.Now(), slog.LevelWarn, "put aside: deleted from the quarantine", 0)
 	record.Add("stream", s.cfg.Stream.Quarantine, "sequence", m.Sequence, "stored", m.Stored,
-		"reason", m.Event.Reason(), "detail", m.Event.Detail(), "taskId", taskOf(m), "attributes", m.Event.Extensions, "encoding", encoding, "body", body)
+		"reason", m.Event.Reason(), "detail", m.Event.Detail(), "taskId", feed.AboutTask(m), "attributes", m.Event.Extensions, "encoding", encoding, "body", body)
 	if err := s.o.Audit.Handler().Handle(ctx, record); err != nil {
 		return fmt.Errorf("sequence %d is not deleted, since the log does not have it: %w", m.Sequence, err)
 	}

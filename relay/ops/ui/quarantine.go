@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/ops/ui/feed"
 	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -66,8 +67,8 @@ func (s *Server) quarantine(w http.ResponseWriter, r *http.Request) {
 		v.Problem, status = err.Error(), statusOf(err)
 	}
 	for _, m := range p.Messages {
-		row := quarantineRow{Sequence: m.Sequence, Stored: m.Stored, Reason: text.Line(m.Event.Reason()), Detail: shorten(m.Event.Detail()), Bytes: len(m.Event.Data)}
-		if row.Task = taskOf(m); schema.ValidTaskID(row.Task) {
+		row := quarantineRow{Sequence: m.Sequence, Stored: m.Stored, Reason: text.Line(m.Event.Reason()), Detail: s.item(m).Detail, Bytes: len(m.Event.Data)}
+		if row.Task = feed.AboutTask(m); schema.ValidTaskID(row.Task) {
 			row.TaskLink = taskPath(row.Task)
 		}
 		row.Task = shorten(row.Task)
@@ -152,7 +153,7 @@ func (s *Server) quarantined(w http.ResponseWriter, r *http.Request) {
 	}
 	add("stored", clock(m.Stored), "")
 	add("came", clock(e.Time), "")
-	if task := taskOf(m); schema.ValidTaskID(task) {
+	if task := feed.AboutTask(m); schema.ValidTaskID(task) {
 		add("task", task, taskPath(task))
 	} else {
 		add("subject", shorten(task), "")

@@ -16,6 +16,7 @@ import (
 	"github.com/apixo-relay/apixo-relay/relay/event"
 	"github.com/apixo-relay/apixo-relay/relay/ops/expect"
 	"github.com/apixo-relay/apixo-relay/relay/ops/streamreader"
+	"github.com/apixo-relay/apixo-relay/relay/ops/ui/feed"
 	"github.com/apixo-relay/apixo-relay/relay/text"
 	"github.com/apixo-relay/apixo-relay/schema"
 )
@@ -301,13 +302,13 @@ func (s *Server) addDeliveries(ctx context.Context, v *taskView, found []streamr
 		}
 		m, err := s.message(ctx, s.cfg.Stream.Quarantine, sequence)
 		switch {
-		case errors.Is(err, errGone), err == nil && taskOf(m) != v.ID:
+		case errors.Is(err, errGone), err == nil && feed.AboutTask(m) != v.ID:
 			continue
 		case err != nil:
 			v.Unknown = append(v.Unknown, "What else came about it is not known: "+text.Line(err.Error())+".")
 			return
 		}
-		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindAndReason(m), Detail: shorten(m.Event.Detail())})
+		v.Deliveries = append(v.Deliveries, delivery{Stored: m.Stored, Link: quarantinePath(sequence), Name: kindAndReason(m), Detail: s.item(m).Detail})
 	}
 }
 

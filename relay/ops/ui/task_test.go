@@ -127,6 +127,10 @@ func TestTaskDeliveries(t *testing.T) {
 	running := s.webhook(t, `{"data":{"taskId":"task_2","state":"running"}}`)
 	s.webhook(t, success("task_1x"))
 	s.webhook(t, `{"data":{"taskId":"task_12","state":"running"}}`)
+	foreign, err := s.js.Publish(t.Context(), "apixo.quarantine.other", []byte(`no event, "taskId":"task_2"`))
+	if err != nil {
+		t.Fatal(err)
+	}
 	missing, err := s.encoder.Missing(schema.MissingTask{ID: "a:b", Announced: time.Now().UTC(), Asked: 3, LastAnswer: "pending"}, "given-up", "it did not come", nil, time.Now())
 	gone := s.publish(t, missing, err)
 	rejection := &schema.Error{Kind: schema.ErrNotAnnouncement, Code: schema.CodeModel, Detail: "model is 1"}
@@ -146,9 +150,10 @@ func TestTaskDeliveries(t *testing.T) {
 	d = p.view("task", "/tasks/task_2")
 	d.says("No event is stored for it")
 	d.none("#json")
-	if got, want := d.attrs("ul#deliveries a", "href"), []string{quarantinePath(running)}; !slices.Equal(got, want) {
+	if got, want := d.attrs("ul#deliveries a", "href"), []string{quarantinePath(foreign.Sequence), quarantinePath(running)}; !slices.Equal(got, want) {
 		t.Errorf("of a task without an event there are %q, want %q", got, want)
 	}
+	d.says("unknown the message is no CloudEvent")
 
 	d = p.view("task", "/tasks/a:b")
 	if got, want := d.attrs("ul#deliveries a", "href"), []string{quarantinePath(badly), quarantinePath(gone)}; !slices.Equal(got, want) {

@@ -15,8 +15,13 @@ const (
 	maxExtension = 16
 )
 
-// validName is the last segment of a key.
-var validName = regexp.MustCompile(`^[0-9]{2,}-[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$`)
+var numberedName = regexp.MustCompile(`^[0-9]{2,}-[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
+
+// validName reports whether a name can be the last segment of a key.
+func validName(name string) bool {
+	_, own, _ := strings.Cut(name, "-")
+	return len(own) <= maxName && numberedName.MatchString(name)
+}
 
 // Key returns the key of the nth file of a task, from 1, that an address has: TASK/NN-name.
 // Name is the last segment of the address's path, with letters, digits and . _ - and no dot at

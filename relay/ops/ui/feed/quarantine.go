@@ -43,10 +43,11 @@ type keptEntry struct {
 }
 
 // bodyTask finds what may be a task's id in a body, which may be anything.
-var bodyTask = regexp.MustCompile(`"taskId"\s*:\s*"([A-Za-z0-9_.:-]{1,128})"`)
+var bodyTask = regexp.MustCompile(`"taskId"\s*:\s*"([A-Za-z0-9_.:-]+)"`)
 
-// aboutTask is the task that a message of the quarantine is about; empty where it tells none.
-func aboutTask(m streamreader.Message) string {
+// AboutTask returns the task that a message of the quarantine is about, or an empty text where
+// it tells none.
+func AboutTask(m streamreader.Message) string {
 	if m.Err != nil {
 		return firstSubmatch(m.Data)
 	}
@@ -59,7 +60,7 @@ func aboutTask(m streamreader.Message) string {
 }
 
 func firstSubmatch(body []byte) string {
-	if match := bodyTask.FindSubmatch(body); match != nil {
+	if match := bodyTask.FindSubmatch(body); match != nil && schema.ValidTaskID(string(match[1])) {
 		return string(match[1])
 	}
 	return ""
@@ -155,7 +156,7 @@ func (q *quarantineStream) follow(ctx context.Context, from uint64) error {
 	f := q.f
 	s := streamreader.Selection{Domain: f.o.Domain, Stream: q.name, FromSeq: from, Follow: true}
 	return streamreader.Read(ctx, f.o.Conn, s, func(streamreader.Start) { q.readable() }, func(m streamreader.Message) error {
-		kind, task := kindOf(f.o.Prefix, m.Subject), aboutTask(m)
+		kind, task := kindOf(f.o.Prefix, m.Subject), AboutTask(m)
 		f.mu.Lock()
 		f.kept.append(q.entryLocked(m, task))
 		f.minutes.count(kind, m.Stored, f.o.Now())
@@ -197,7 +198,7 @@ func (q *quarantineStream) fillWindow(ctx context.Context, low, below uint64) er
 	counted, now := minutes{}, f.o.Now()
 	s := streamreader.Selection{Domain: f.o.Domain, Stream: q.name, FromSeq: low, ToSeq: below - 1}
 	err := streamreader.Read(ctx, f.o.Conn, s, nil, func(m streamreader.Message) error {
-		task := aboutTask(m)
+		task := AboutTask(m)
 		f.mu.Lock()
 		entries = append(entries, q.entryLocked(m, task))
 		f.mu.Unlock()
