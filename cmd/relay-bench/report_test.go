@@ -147,7 +147,8 @@ func TestReadme(t *testing.T) {
 		"README.md":       before + begin + r.readme() + end + after,
 		"relay-bench.svg": string(r.plot()),
 	}
-	for file, names := range map[string][]string{"../../README.md": {"cheap", "fast", "small"}, "../../deploy/SCALING.md": {"accounts", "embedded", "external"}} {
+	for file, names := range map[string][]string{"../../README.md": {"cheap", "fast", "small"}, "../../deploy/SCALING.md": {"accounts", "embedded", "external", "stream"},
+		"../../deploy/kubernetes/README.md": {"webhook", "autoscaler"}, "../../relay/README.md": {"idle", "memory"}} {
 		page, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
