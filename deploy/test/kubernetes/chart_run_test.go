@@ -2,7 +2,6 @@ package kubernetes_test
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -27,21 +26,7 @@ func TestChartEmbedded(t *testing.T) {
 	program := relaytest.Build(t, "./cmd/apixo-relay")
 	m := chart(t, embedded)
 	p := newPod(t, m, "apixo-relay", podSpec(t, m), network)
-	running := p.container(t, program).Start(t)
-	p.awaitReady(t, ctx, running)
-	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK {
-		t.Errorf("%d %s", status, body)
-	}
-	if err := running.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-running.Exited
-	relay := p.container(t, program)
-	running = relay.Start(t)
-	p.awaitReady(t, ctx, running)
-	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK || !strings.Contains(body, `"duplicate":true`) {
-		t.Errorf("%d %s", status, body)
-	}
+	relay, running := p.remembersWhenKilled(t, ctx, program)
 	if out, code := relay.Exec(t, running.Process, nil, "/apixo-relay", "check"); code != 0 || strings.Contains(out, "\nfail") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}

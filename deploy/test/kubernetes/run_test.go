@@ -97,20 +97,7 @@ func TestEmbedded(t *testing.T) {
 	program := relaytest.Build(t, "./cmd/apixo-relay")
 	m := build(t, path.Join(fill(t, nil), "example-embedded"))
 	p := newPod(t, m, "application", podSpec(t, m), network)
-	relay := p.container(t, program)
-	running := relay.Start(t)
-	p.awaitReady(t, ctx, running)
-	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK {
-		t.Errorf("%d %s", status, body)
-	}
-	if err := running.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-running.Exited
-	p.awaitReady(t, ctx, p.container(t, program).Start(t))
-	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK || !strings.Contains(body, `"duplicate":true`) {
-		t.Errorf("%d %s", status, body)
-	}
+	p.remembersWhenKilled(t, ctx, program)
 	if status, body := p.deliver(t, token, "task_after"); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
 	}
@@ -119,6 +106,28 @@ func TestEmbedded(t *testing.T) {
 		conn.Close()
 		t.Error("other pods reach the broker, which asks for no password")
 	}
+}
+
+// remembersWhenKilled stores task_before in the broker inside, kills the relay, and holds that
+// the one after it knows the task. It returns that one.
+func (p *pod) remembersWhenKilled(t *testing.T, ctx context.Context, program string) (engine.Container, engine.Running) {
+	t.Helper()
+	first := p.container(t, program).Start(t)
+	p.awaitReady(t, ctx, first)
+	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Exited
+	relay := p.container(t, program)
+	running := relay.Start(t)
+	p.awaitReady(t, ctx, running)
+	if status, body := p.deliver(t, token, "task_before"); status != http.StatusOK || !strings.Contains(body, `"duplicate":true`) {
+		t.Errorf("%d %s", status, body)
+	}
+	return relay, running
 }
 
 // Whoever forgets to put secrets in the place of the placeholders has no relay that
