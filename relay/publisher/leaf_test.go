@@ -21,25 +21,31 @@ func behindLeaf(t *testing.T, environ ...string) bench {
 	t.Helper()
 	leaf := natstest.Options(t)
 	leaf.JetStream = false
-	b, _ := behindLeafAs(t, leaf, environ...)
+	b, _, _ := behindLeafAs(t, hubOptions(t), leaf, environ...)
 	return b
 }
 
-// behindLeafAs is behindLeaf with further options of the leaf node, which it returns.
-func behindLeafAs(t *testing.T, leaf *server.Options, environ ...string) (bench, *server.Server) {
+func hubOptions(t *testing.T) *server.Options {
 	t.Helper()
-	options := natstest.Options(t)
-	options.JetStreamDomain = "hub"
-	options.LeafNode.Host, options.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
-	hub := natstest.Start(t, options)
-	at := &url.URL{Scheme: "nats", Host: net.JoinHostPort(options.LeafNode.Host, strconv.Itoa(options.LeafNode.Port))}
+	hub := natstest.Options(t)
+	hub.JetStreamDomain = "hub"
+	hub.LeafNode.Host, hub.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
+	return hub
+}
+
+// behindLeafAs is behindLeaf with other options of the hub and of the leaf node, which it
+// returns. With the same options the hub starts again where the leaf node looks for it.
+func behindLeafAs(t *testing.T, hub, leaf *server.Options, environ ...string) (b bench, hubNode, leafNode *server.Server) {
+	t.Helper()
+	hubNode = natstest.Start(t, hub)
+	at := &url.URL{Scheme: "nats", Host: net.JoinHostPort(hub.LeafNode.Host, strconv.Itoa(hub.LeafNode.Port))}
 	leaf.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{at}}}
-	s := natstest.Start(t, leaf)
-	b := open(t, s, append([]string{"NATS_JS_DOMAIN=hub"}, environ...)...)
-	b.js = natstest.JetStream(t, hub.ClientURL())
+	leafNode = natstest.Start(t, leaf)
+	b = open(t, leafNode, append([]string{"NATS_JS_DOMAIN=hub"}, environ...)...)
+	b.js = natstest.JetStream(t, hubNode.ClientURL())
 	b.awaitConnection(t)
-	b.await(t, "never linked", func() bool { return hub.NumLeafNodes() == 1 })
-	return b, s
+	b.await(t, "never linked", func() bool { return hubNode.NumLeafNodes() == 1 })
+	return b, hubNode, leafNode
 }
 
 // The leader's word about the largest event passes a leaf node as it is by default. Where
@@ -70,30 +76,37 @@ func TestLargestEventBehindALeafNode(t *testing.T) {
 	}
 }
 
-// A stream of the same name in the leaf node's own JetStream takes the message, too, and is
-// the first to acknowledge it: that is not what a 200 means.
+// A stream of the same name in the leaf node's own JetStream takes the message, too. Its
+// acknowledgement is not what a 200 means, and is the only one while the hub is away.
 func TestStreamOfTheLeafNode(t *testing.T) {
 	t.Parallel()
-	leaf := natstest.Options(t)
+	options, leaf := hubOptions(t), natstest.Options(t)
 	leaf.JetStreamDomain = "edge"
-	b, s := behindLeafAs(t, leaf)
+	b, hub, node := behindLeafAs(t, options, leaf)
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Stop(context.Background()) })
 	b.mustStore(t, result("task_1", "success", "{}"), first)
-	js := natstest.JetStream(t, s.ClientURL())
+	js := natstest.JetStream(t, node.ClientURL())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "APIXO", Subjects: []string{"apixo.task.>"}, Duplicates: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	_, err := b.Store(ctx, webhook(t, result("task_2", "success", "{}")))
+	natstest.Stop(hub)
+	_, err := b.Store(within(t, 20*time.Second), webhook(t, result("task_2", "success", "{}")))
 	if err == nil || !strings.Contains(err.Error(), `in the JetStream domain "edge"`) {
 		t.Errorf("the leaf node's acknowledgement counts: %v", err)
 	}
 	if err := js.DeleteStream(t.Context(), "APIXO"); err != nil {
 		t.Fatal(err)
 	}
-	b.mustStore(t, result("task_2", "success", "{}"), store.Receipt{Stream: "APIXO", Sequence: 2, Duplicate: true}) // the hub has it, too
+	natstest.Start(t, options)
+	var got store.Receipt
+	b.await(t, "not stored when the hub is back", func() bool {
+		got, err = b.Store(within(t, 20*time.Second), webhook(t, result("task_2", "success", "{}")))
+		return err == nil
+	})
+	if got.Stream != "APIXO" || got.Sequence != 2 {
+		t.Errorf("the hub acknowledged %+v, want its message 2", got)
+	}
 }
