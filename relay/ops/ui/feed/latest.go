@@ -25,9 +25,11 @@ const (
 	// getTimeout bounds how long a message is waited for.
 	getTimeout = 3 * time.Second
 	// historyTimeout bounds how long the newest messages of a stream are waited for, and
-	// historyTries how often: what comes is shown behind them.
+	// historyTries how often: what comes is shown behind them. Each time it is one
+	// historyShare of as many, since they may be too large for the connection.
 	historyTimeout = 10 * time.Second
-	historyTries   = 2
+	historyTries   = 3
+	historyShare   = 4
 	// measureInterval is the time between two events of the time before that are measured:
 	// an hour's takes a quarter of a minute.
 	measureInterval = 10 * time.Millisecond
@@ -225,22 +227,17 @@ func (f *Feed) get(ctx context.Context, sequence uint64) (streamreader.Message, 
 // showHistory shows the newest messages of both streams, by when they were stored. Its error is
 // that of ctx.
 func (f *Feed) showHistory(ctx context.Context) error {
-	wait := retry.Backoff(firstRetry, lastRetry)
 	var messages []shown
 	for _, stream := range []string{f.o.Stream, f.o.Quarantine} {
-		for tries := 1; ; tries++ {
-			page, err := f.newest(ctx, stream)
+		err := tryFewer(ctx, f.o.Conn.IsConnected, func(size int) error {
+			page, err := f.newest(ctx, stream, size)
 			for _, m := range page.Messages {
 				messages = append(messages, shown{stream, Item{Quarantined: stream == f.o.Quarantine, Message: m}})
 			}
-			// Where it is connected, what cannot be read may stay so, as a stream that
-			// does not exist.
-			if err == nil || tries >= historyTries && f.o.Conn.IsConnected() {
-				break
-			}
-			if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
-				return err
-			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	slices.SortStableFunc(messages, func(a, b shown) int { return a.Message.Stored.Compare(b.Message.Stored) })
@@ -253,8 +250,27 @@ func (f *Feed) showHistory(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (f *Feed) newest(ctx context.Context, stream string) (streamreader.Page, error) {
+// tryFewer reads maxItems messages, and if it cannot, fewer each time. While there is no
+// connection it waits for one; what cannot be read over one may stay so, as a stream that does not
+// exist, so that this is no error. Its error is that of ctx.
+func tryFewer(ctx context.Context, isConnected func() bool, read func(size int) error) error {
+	wait := retry.Backoff(firstRetry, lastRetry)
+	for size, tries := maxItems, 0; read(size) != nil; {
+		if isConnected() {
+			size, tries = max(size/historyShare, 1), tries+1
+		}
+		if tries == historyTries {
+			break
+		}
+		if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Feed) newest(ctx context.Context, stream string, size int) (streamreader.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
-	return streamreader.ReadPage(ctx, f.o.Conn, streamreader.Selection{Domain: f.o.Domain, Stream: stream}, streamreader.PageOptions{Size: maxItems})
+	return streamreader.ReadPage(ctx, f.o.Conn, streamreader.Selection{Domain: f.o.Domain, Stream: stream}, streamreader.PageOptions{Size: size})
 }

@@ -1,9 +1,9 @@
 package feed
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -99,20 +99,52 @@ func TestLatestInAFlood(t *testing.T) {
 // Large messages do not pile up.
 func TestLatestIsBounded(t *testing.T) {
 	t.Parallel()
+	var l latest
+	for i := range uint64(40) {
+		l.add(schema.DefaultQuarantine, true, streamreader.Message{Sequence: i + 1, Data: make([]byte, 600<<10)})
+	}
+	items, last, _ := l.after(0)
+	if want := maxItemBytes / (600 << 10); len(items) != want || last != 40 || items[want-1].Message.Sequence != 40 {
+		t.Errorf("%d items up to %d, want %d", len(items), last, want)
+	}
+	l.add(schema.DefaultQuarantine, true, streamreader.Message{Sequence: 41, Data: make([]byte, maxItemBytes+1)})
+	if items, _, _ := l.after(0); len(items) != 1 || items[0].Message.Sequence != 41 {
+		t.Errorf("%d items, want the one that is too large alone", len(items))
+	}
+}
+
+// Where the newest messages are too large for a slow connection, a few of them are shown.
+func TestLatestOverASlowConnection(t *testing.T) {
+	t.Parallel()
 	b := newTestBroker(t)
-	body := strings.Repeat("x", 400<<10)
-	for i := range 40 {
-		b.publish(t, rejected(t, fmt.Sprint(i, body)))
+	for i := range 20 {
+		b.publish(t, rejected(t, fmt.Sprint("body ", i)))
 	}
-	f := b.feed(t, 100)
-	await(t, f, "something is shown", func() bool { _, last, _ := f.Latest(0); return last == 40 })
-	items, _, _ := f.Latest(0)
-	bytes := 0
-	for _, item := range items {
-		bytes += len(item.Message.Data)
+	f := b.newFeed(t, 100)
+	for _, c := range []struct{ most, want int }{{50, 20}, {12, 12}, {3, 3}, {2, 0}} {
+		var got []streamreader.Message
+		err := tryFewer(t.Context(), b.conn.IsConnected, func(size int) error {
+			if size > c.most {
+				return context.DeadlineExceeded
+			}
+			page, err := f.newest(t.Context(), schema.DefaultQuarantine, size)
+			got = page.Messages
+			return err
+		})
+		if err != nil || len(got) != c.want || c.want > 0 && got[0].Sequence != 20 {
+			t.Errorf("at most %d: %d messages, %v, want %d", c.most, len(got), err, c.want)
+		}
 	}
-	if bytes > maxItemBytes || len(items) < 10 || items[len(items)-1].Message.Sequence != 40 {
-		t.Errorf("%d items have %d bytes", len(items), bytes)
+	// A connection that is lost is waited for.
+	var sizes []int
+	err := tryFewer(t.Context(), func() bool { return false }, func(size int) error {
+		if sizes = append(sizes, size); len(sizes) <= historyTries {
+			return errAway
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(sizes, []int{maxItems, maxItems, maxItems, maxItems}) {
+		t.Errorf("tried for %d, %v", sizes, err)
 	}
 }
 
