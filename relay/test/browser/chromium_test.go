@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +26,7 @@ const (
 	canaryHost = "canary.example"
 )
 
-// chromium is the one browser of all tests, and what it finds on the network.
+// chromium is a browser, and what it finds on the network.
 type chromium struct {
 	ctx    context.Context
 	close  func() error
@@ -35,12 +34,25 @@ type chromium struct {
 	canary *canary
 }
 
-// theBrowser starts the browser when the first test asks for it.
+// theBrowser is that of nearly all tests, which starts when the first one asks for it. Debian
+// has Chromium without what is around a page as well, with which they take half as long.
 var theBrowser = sync.OnceValues(func() (*chromium, error) {
+	if path, err := exec.LookPath("chromium-headless-shell"); err == nil {
+		return start(path)
+	}
+	return withTabs()
+})
+
+// withTabs is a browser whose windows have tabs, of which one hides the others.
+var withTabs = sync.OnceValues(func() (*chromium, error) {
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		return nil, err
 	}
+	return start(path)
+})
+
+func start(path string) (*chromium, error) {
 	canary, err := newCanary()
 	if err != nil {
 		return nil, err
@@ -71,18 +83,35 @@ var theBrowser = sync.OnceValues(func() (*chromium, error) {
 		cdn.server.Close()
 		return canary.close()
 	}}
-	toClose.Store(b)
+	started.Lock()
+	defer started.Unlock()
+	started.browsers = append(started.browsers, b)
 	return b, nil
-})
+}
 
-// toClose is the browser, if there is one to be closed.
-var toClose atomic.Pointer[chromium]
+// started are the browsers that are to be closed.
+var started struct {
+	sync.Mutex
+	browsers []*chromium
+}
 
-// browser returns the browser of all tests. Without one the test is skipped, or fails
+// browser returns the browser of nearly all tests. Without one the test is skipped, or fails
 // where all tools have to be there.
 func browser(t testing.TB) *chromium {
 	t.Helper()
 	b, err := theBrowser()
+	return b.orSkip(t, err)
+}
+
+// browserWithTabs is browser for tests in which a tab hides others.
+func browserWithTabs(t testing.TB) *chromium {
+	t.Helper()
+	b, err := withTabs()
+	return b.orSkip(t, err)
+}
+
+func (b *chromium) orSkip(t testing.TB, err error) *chromium {
+	t.Helper()
 	switch {
 	case err == nil:
 		return b
@@ -94,13 +123,16 @@ func browser(t testing.TB) *chromium {
 	return nil
 }
 
-// closeBrowser ends the browser, and tells whether anything of a hostile webhook was
-// loaded by it in all that time.
-func closeBrowser() error {
-	if b := toClose.Load(); b != nil {
-		return b.close()
+// closeBrowsers ends the browsers, and tells whether anything of a hostile webhook was
+// loaded by them in all that time.
+func closeBrowsers() error {
+	started.Lock()
+	defer started.Unlock()
+	var errs []error
+	for _, b := range started.browsers {
+		errs = append(errs, b.close())
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // canary notes who comes to it.

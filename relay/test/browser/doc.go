@@ -5,7 +5,8 @@
 // axe-core's rules of accessibility.
 //
 // It is a module of its own so that what drives the browser stays out of the relay's
-// go.mod. The tests need chromium (apt-get install chromium) and once
+// go.mod. The tests need chromium (apt-get install chromium), take half as long with
+// chromium-headless-shell beside it, and need once
 //
 //	npm ci --ignore-scripts
 //

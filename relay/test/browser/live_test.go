@@ -153,7 +153,7 @@ func TestPause(t *testing.T) {
 // another one opens, is live, and those that were hidden are up to date when they are seen again.
 func TestManyTabs(t *testing.T) {
 	t.Parallel()
-	browser(t)
+	browserWithTabs(t)
 	r := startRelay(t)
 	page := startUI(t, r.environ())
 	l := desktop

@@ -58,18 +58,22 @@ type request struct {
 // newTab opens a tab until the test ends.
 func newTab(t testing.TB, l look) *tab {
 	t.Helper()
-	return openTab(t, l, browser(t).ctx, chromedp.WithNewBrowserContext())
+	b := browser(t)
+	if l.coverable {
+		b = browserWithTabs(t)
+	}
+	return openTab(t, l, b, b.ctx, chromedp.WithNewBrowserContext())
 }
 
 // beside opens another tab in the same window, with the same cookies.
 func (t *tab) beside(l look) *tab {
 	t.Helper()
-	return openTab(t.TB, l, t.ctx, chromedp.WithNewWindow(false))
+	return openTab(t.TB, l, t.b, t.ctx, chromedp.WithNewWindow(false))
 }
 
-func openTab(t testing.TB, l look, parent context.Context, options ...chromedp.ContextOption) *tab {
+func openTab(t testing.TB, l look, b *chromium, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
-	tab := &tab{TB: t, b: browser(t)}
+	tab := &tab{TB: t, b: b}
 	var cancel context.CancelFunc
 	tab.ctx, cancel = chromedp.NewContext(parent, append(options, chromedp.WithListener(tab.note))...)
 	t.Cleanup(func() {
