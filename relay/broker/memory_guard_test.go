@@ -25,9 +25,10 @@ const (
 	// There is so much to be pulled, and pulled by so many who do not read it, that it
 	// comes to 40 times of that.
 	pulledEvents, pulledSize, pullers = 300, 200_000, 20
-	// maxPulls is how often they do so, with 100 consumers in all.
+	// maxPulls is how often all of them do so, by consumers of which a stream may have 100.
 	maxPulls = 4
-	// pulledBody lets all of that wait for each of them: only the guard cuts them off.
+	// pulledBody lets all of that wait for each of them, so that nobody is cut off for how much
+	// that is but by the guard.
 	pulledBody = "RELAY_MAX_BODY_BYTES=8388608"
 )
 
